@@ -1,0 +1,122 @@
+"""Names of streams, buckets and subjects, all made in this one place.
+
+Where a NATS server is shared, a namespace stands before them: `ns-` before streams and buckets, `ns.` before
+subjects. All other modules see the names without it only through `parse_*`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+from eventbus.tokens import escape
+
+
+@dataclass(frozen=True, slots=True)
+class EventSubject:
+    """Tokens of `events.<source>.<tenant>.<schema>.<table>.<op>`, still escaped."""
+
+    source: str
+    tenant: str
+    schema: str
+    table: str
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySubject:
+    """`deliveries.<lane>.<tenant>.<route>`: tenant and route are names."""
+
+    lane: int
+    tenant: str
+    route: str
+
+
+def lane_of(tenant: str, lanes: int) -> int:
+    """The lane a tenant lives in, by its name."""
+    return crc32(tenant.encode()) % lanes
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Every name, with the namespace put in."""
+
+    namespace: str = ""
+
+    @cached_property
+    def prefix(self) -> str:
+        """What stands before every subject: `""` or `"ns."`."""
+        return f"{self.namespace}." if self.namespace else ""
+
+    def stream(self, name: str) -> str:
+        return f"{self.namespace}-{name}" if self.namespace else name
+
+    bucket = stream
+
+    def event(self, source: str, tenant_token: str, schema: str, table: str, op: str) -> str:
+        """Tenant token as `tokens.tenant_token` makes it; schema and table as the database names them."""
+        return f"{self.prefix}events.{source}.{tenant_token}.{escape(schema)}.{escape(table)}.{op}"
+
+    def events_of(self, source: str) -> str:
+        return f"{self.prefix}events.{source}.>"
+
+    @property
+    def all_events(self) -> str:
+        return f"{self.prefix}events.>"
+
+    def position(self, source: str) -> str:
+        return f"{self.prefix}position.{source}"
+
+    def routes(self, tenant: str) -> str:
+        return f"{self.prefix}routes.{tenant}"
+
+    @property
+    def all_routes(self) -> str:
+        return f"{self.prefix}routes.*"
+
+    def delivery(self, lane: int, tenant: str, route: str) -> str:
+        return f"{self.prefix}deliveries.{lane}.{tenant}.{route}"
+
+    def lane(self, lane: int) -> str:
+        return f"{self.prefix}deliveries.{lane}.>"
+
+    @property
+    def all_deliveries(self) -> str:
+        return f"{self.prefix}deliveries.>"
+
+    def router_position(self, shard: int) -> str:
+        return f"{self.prefix}position.router.{shard}"
+
+    def dead_letter(self, tenant: str, route: str, delivery_seq: int) -> str:
+        return f"{self.prefix}dlq.{tenant}.{route}.{delivery_seq}"
+
+    def attempt(self, tenant: str, route: str) -> str:
+        return f"{self.prefix}attempts.{tenant}.{route}"
+
+    def stream_subjects(self, name: str) -> list[str]:
+        """What the stream `name` (without namespace) listens to."""
+        own = {
+            "EVENTS": ["events.>", "position.*", "routes.*"],
+            "DELIVERIES": ["deliveries.>", "position.router.*", "position.replay.>"],
+            "DLQ": ["dlq.>"],
+            "ATTEMPTS": ["attempts.>"],
+        }
+        if name == "ADVISORIES":
+            stream = self.stream("DELIVERIES")
+            return [
+                f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.>" for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
+            ]
+        return [self.prefix + subject for subject in own[name]]
+
+    def parse_event(self, subject: str) -> EventSubject:
+        """Raises ValueError for anything but an event's subject."""
+        kind, *tokens = subject.removeprefix(self.prefix).split(".")
+        if kind != "events" or len(tokens) != 5:
+            raise ValueError(f"not an event's subject: {subject}")
+        return EventSubject(*tokens)
+
+    def parse_delivery(self, subject: str) -> DeliverySubject:
+        """Raises ValueError for anything but a delivery's subject."""
+        kind, *tokens = subject.removeprefix(self.prefix).split(".")
+        if kind != "deliveries" or len(tokens) != 3 or not tokens[0].isdecimal():
+            raise ValueError(f"not a delivery's subject: {subject}")
+        return DeliverySubject(int(tokens[0]), tokens[1], tokens[2])
