@@ -3,6 +3,7 @@
 Shape of an event: docs/events.md. Numbers are int or Decimal, however long, so that 1273.10 stays 1273.10.
 """
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ HEADER_EVENT_SEQ = "Bridge-Event-Seq"
 HEADER_OBJECT = "Bridge-Object"
 HEADER_REPLAY = "Bridge-Replay"
 
+_INT_DIGITS = 4_300
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -33,8 +35,20 @@ def decode_json(payload: bytes) -> Any:
     """Any JSON value; numbers are int or Decimal. Raises EventInvalid."""
     try:
         return _decoder.decode(payload)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, msgspec.DecodeError):
+        return _decode_any_digits(payload)
+
+
+def _decode_any_digits(payload: bytes) -> Any:
+    # a numeric may have 131,072 digits; Python's int and msgspec stop at 4,300
+    try:
+        return json.loads(payload, parse_float=Decimal, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
         raise EventInvalid(f"not valid JSON: {error}") from None
+
+
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) < _INT_DIGITS else Decimal(digits)
 
 
 def encode_json(value: Any) -> bytes:

@@ -103,7 +103,8 @@ class Subjects:
         if name == "ADVISORIES":
             stream = self.stream("DELIVERIES")
             return [
-                f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.>" for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
+                f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.>"
+                for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
             ]
         return [self.prefix + subject for subject in own[name]]
 
