@@ -1,0 +1,95 @@
+"""Real servers for every test that does I/O, run by the same code as `bridge demo`.
+
+`postgres` and `nats_server` are started once, when the first test asks; `database` and `namespace` give
+each test a place of its own on them. A test that kills or reconfigures a server takes `own_postgres` or
+`own_nats`.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg import sql
+
+from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.postgres_server import EmbeddedPostgres
+
+# What survives a killed process is in the kernel's cache; only a loss of power would need fsync.
+POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "200"}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    async with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), POSTGRES_SETTINGS) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedNats]:
+    async with EmbeddedNats(tmp_path_factory.mktemp("nats"), sync_interval="2m") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A cluster of this test alone, to be killed, stopped and started."""
+    async with EmbeddedPostgres(tmp_path / "own_postgres", POSTGRES_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[EmbeddedNats]:
+    """A nats-server of this test alone, to be killed, stopped and started."""
+    async with EmbeddedNats(tmp_path / "own_nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The superuser's DSN of an empty database; dropped afterwards with its slots and sessions."""
+    name = f"test_{secrets.token_hex(6)}"
+    async with await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True) as admin:
+        await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        yield postgres.dsn(name)
+        # DROP DATABASE refuses while a slot of it is read, and takes the idle ones along.
+        await admin.execute(
+            "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots"
+            " WHERE database = %s AND active",
+            [name],
+        )
+        await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def namespace(nats_server: EmbeddedNats) -> AsyncIterator[str]:
+    """A namespace (`nats.namespace`) on the shared server; its streams and buckets are deleted afterwards."""
+    name = f"t{secrets.token_hex(6)}"
+    yield name
+    client = await nats.connect(nats_server.url)
+    try:
+        while found := await _streams_of(client, name):
+            for stream in found:
+                await client.request(f"$JS.API.STREAM.DELETE.{stream}", timeout=10)
+    finally:
+        await client.close()
+
+
+async def _streams_of(client: nats.NATS, namespace: str) -> list[str]:
+    """The namespace's streams on the first page (1,024 names) that has any; buckets are streams too."""
+    offset, total = 0, 1
+    while offset < total:
+        reply = await client.request(
+            "$JS.API.STREAM.NAMES", json.dumps({"offset": offset}).encode(), timeout=10
+        )
+        page = json.loads(reply.data)
+        names, total = page["streams"] or [], page["total"]
+        if found := [name for name in names if re.match(rf"((KV|OBJ)_)?{namespace}-", name)]:
+            return found
+        offset += page["limit"]
+    return []
