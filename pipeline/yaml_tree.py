@@ -1,0 +1,242 @@
+"""Read YAML 1.2 (core schema) into nodes with marks; JSON is YAML.
+
+libyaml scans and parses; what a plain scalar means is decided here, because PyYAML's own resolver speaks
+YAML 1.1, where `NO` is false and `12:30:45` a number. What people write by mistake is refused with the text
+to write instead: duplicate keys, tags, anchors, merge keys, unquoted `{{`. Without anchors no alias bomb can
+be written; depth and size are bounded.
+
+Source: YAML 1.2.2, chapter 10.3 (core schema).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.yaml_nodes import (
+    Entry,
+    MappingNode,
+    Mark,
+    Node,
+    Plain,
+    Scalar,
+    ScalarNode,
+    SequenceNode,
+    YamlError,
+    nearest,
+)
+
+__all__ = [
+    "Entry",
+    "MappingNode",
+    "Mark",
+    "Node",
+    "Plain",
+    "Scalar",
+    "ScalarNode",
+    "SequenceNode",
+    "YamlError",
+    "load",
+    "load_file",
+    "nearest",
+]
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+MAX_NUMBER_LENGTH = 400
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NUMBER_START = frozenset("+-.0123456789")
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_SURROGATE_PAIR = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+)
+
+
+def load_file(path: Path, name: str | None = None) -> Node:
+    """Read one YAML or JSON file; `name` is how errors call it.
+
+    Raises:
+        YamlError: unreadable, not UTF-8, or anything `load` refuses.
+    """
+    file = name or str(path)
+    try:
+        return load(path.read_bytes().decode("utf-8-sig"), file)
+    except OSError as error:
+        raise YamlError(Mark(file, 1, 1), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise YamlError(
+            Mark(file, 1, 1),
+            f"is not UTF-8 at byte {error.start}; save the file as UTF-8",
+        ) from None
+
+
+def load(text: str, file: str) -> Node:
+    """Parse one document. An empty text is a null scalar.
+
+    Raises:
+        YamlError: the text is not one YAML document within the bounds, or uses what is refused.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise YamlError(Mark(file, 1, 1), f"is larger than {MAX_BYTES} bytes")
+    text = _json_as_yaml(text.removeprefix("\ufeff"))
+    try:
+        return _Builder(file, yaml.parse(text, Loader=yaml.CLoader)).document()
+    except yaml.YAMLError as error:
+        raise _syntax_error(error, text, file) from None
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise YamlError(Mark(file, line, 1), "holds half of a surrogate pair; write the character") from None
+
+
+def _json_as_yaml(text: str) -> str:
+    """JSON that libyaml refuses, respelt: tabs between tokens, and characters as two \\u escapes."""
+    if not text.lstrip()[:1] in ("{", "["):
+        return text
+    try:
+        json.loads(text, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        return text
+    return _SURROGATE_PAIR.sub(_join_pair, text.replace("\t", " "))
+
+
+def _join_pair(match: re.Match[str]) -> str:
+    high, low = int(match[2], 16), int(match[3], 16)
+    return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08X}"
+
+
+def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> YamlError:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        position = getattr(error, "position", 0)
+        line = text.encode()[:position].count(b"\n") + 1
+        return YamlError(
+            Mark(file, line, 1),
+            "holds a control character that YAML does not allow; remove it",
+        )
+    problem = getattr(error, "problem", None) or "cannot be parsed"
+    lines = text.splitlines()
+    written = lines[mark.line] if mark.line < len(lines) else ""
+    if "{{" in written or "{%" in written:
+        problem += '; put values with {{ … }} or {% … %} in quotes: "{{ … }}"'
+    elif "\t" in written:
+        problem += "; indent with spaces, not with tabs"
+    return YamlError(Mark(file, mark.line + 1, mark.column + 1), f"is not valid YAML: {problem}")
+
+
+class _Builder:
+    """Turns libyaml's events into nodes, refusing what is refused where it stands."""
+
+    def __init__(self, file: str, events: Iterator[Any]) -> None:
+        self._file = file
+        self._events = events
+
+    def document(self) -> Node:
+        next(self._events)  # StreamStart
+        if not isinstance(next(self._events), yaml.DocumentStartEvent):
+            return ScalarNode(Mark(self._file, 1, 1), None, "", quoted=False)
+        root = self._node(next(self._events), "", MAX_DEPTH)
+        next(self._events)  # DocumentEnd
+        if isinstance(event := next(self._events), yaml.DocumentStartEvent):
+            raise YamlError(
+                self._mark(event, ""),
+                "holds more than one document; remove the `---` between them",
+            )
+        return root
+
+    def _mark(self, event: Any, path: str) -> Mark:
+        return Mark(self._file, event.start_mark.line + 1, event.start_mark.column + 1, path)
+
+    def _node(self, event: Any, path: str, depth: int) -> Node:
+        mark = self._mark(event, path)
+        if isinstance(event, yaml.AliasEvent):
+            raise YamlError(mark, f"aliases (*{event.anchor}) are not read; write the value out")
+        if event.anchor is not None:
+            raise YamlError(
+                mark,
+                f"anchors (&{event.anchor}) are not read; write the value out where it is used",
+            )
+        if event.tag is not None:
+            raise YamlError(
+                mark,
+                f"tags ({event.tag}) are not read; for text write the value in quotes, else leave the tag out",
+            )
+        if depth == 0:
+            raise YamlError(mark, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(mark, flow=bool(event.flow_style), depth=depth - 1)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(mark, depth - 1)
+        return _scalar(event, mark)
+
+    def _sequence(self, mark: Mark, depth: int) -> SequenceNode:
+        items: list[Node] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, f"{mark.path}[{len(items)}]", depth))
+        return SequenceNode(mark, tuple(items))
+
+    def _mapping(self, mark: Mark, *, flow: bool, depth: int) -> MappingNode:
+        entries: dict[str, Entry] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if flow and isinstance(event, yaml.MappingStartEvent) and event.flow_style and not entries:
+                raise YamlError(mark, 'unquoted {{: put the value in quotes: "{{ … }}"')
+            entry = self._entry(event, mark.path, depth)
+            if (first := entries.get(entry.key)) is not None:
+                raise YamlError(
+                    entry.mark,
+                    f"key {entry.key!r} is already in line {first.mark.line}; remove one of the two",
+                )
+            entries[entry.key] = entry
+        return MappingNode(mark, tuple(entries.values()))
+
+    def _entry(self, event: Any, parent: str, depth: int) -> Entry:
+        node = self._node(event, parent, depth)
+        if not isinstance(node, ScalarNode):
+            raise node.error("a key has to be text")
+        if node.text == "<<" and not node.quoted:
+            raise node.error("merge keys (<<) are not read; write the keys out")
+        path = f"{parent}.{node.text}" if parent else node.text
+        return Entry(
+            node.text,
+            self._mark(event, path),
+            self._node(next(self._events), path, depth),
+        )
+
+
+def _scalar(event: Any, mark: Mark) -> ScalarNode:
+    text: str = event.value
+    if event.style:
+        return ScalarNode(mark, text, text, quoted=True)
+    if "{{" in text:
+        raise YamlError(mark, f'unquoted {{{{: put the whole value in quotes: "{text[:80]}"')
+    return ScalarNode(mark, _plain(text, mark), text, quoted=False)
+
+
+def _plain(text: str, mark: Mark) -> Scalar:
+    """What a plain scalar means in the core schema. Decimals keep the digits written."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_START:
+        return text
+    if len(text) > MAX_NUMBER_LENGTH:
+        return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return Decimal(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _NOT_FINITE.fullmatch(text):
+        raise YamlError(mark, f'{text} is no number that JSON has; for text write "{text}"')
+    return text
