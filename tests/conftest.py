@@ -11,10 +11,10 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import nats
 import psycopg
 import pytest
 import pytest_asyncio
+from nats.aio.client import Client
 from psycopg import sql
 
 from bridge.demo.nats_server import EmbeddedNats
@@ -71,7 +71,8 @@ async def namespace(nats_server: EmbeddedNats) -> AsyncIterator[str]:
     """A namespace (`nats.namespace`) on the shared server; its streams and buckets are deleted afterwards."""
     name = f"t{secrets.token_hex(6)}"
     yield name
-    client = await nats.connect(nats_server.url)
+    client = Client()
+    await client.connect(nats_server.url)
     try:
         while found := await _streams_of(client, name):
             for stream in found:
@@ -80,7 +81,7 @@ async def namespace(nats_server: EmbeddedNats) -> AsyncIterator[str]:
         await client.close()
 
 
-async def _streams_of(client: nats.NATS, namespace: str) -> list[str]:
+async def _streams_of(client: Client, namespace: str) -> list[str]:
     """The namespace's streams on the first page (1,024 names) that has any; buckets are streams too."""
     offset, total = 0, 1
     while offset < total:
