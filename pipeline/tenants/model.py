@@ -1,0 +1,109 @@
+"""A tenant as it is in force: its key, connections, routes, and the texts of the mappings they use.
+
+Frozen and complete: a version in the bucket `TENANTS` is exactly this, so that an upgrade changes nothing by
+itself. Durations are in seconds, sizes in bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """`failures` within `window_s` open the breaker; after `open_s` one probe is let through."""
+
+    failures: int = 10
+    window_s: float = 60.0
+    open_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Attempt n waits initial_s * factor ** (n - 1), at most max_s, plus or minus the share `jitter`."""
+
+    max_attempts: int = 8
+    initial_s: float = 2.0
+    factor: float = 3.0
+    max_s: float = 3600.0
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An endpoint of the tenant. auth: as written, `${secret:NAME}` not resolved.
+
+    rate_limit: requests a second; None: no limit. options: what only this connector kind knows.
+    """
+
+    name: str
+    connector: str
+    base_url: str
+    auth: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 30.0
+    concurrency: int = 4
+    rate_limit: float | None = None
+    breaker: BreakerPolicy = BreakerPolicy()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which mapping goes to which connection. deadline_s: None: as `streams.deliveries.deadline` says."""
+
+    name: str
+    mapping: str
+    connection: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    retry: RetryPolicy = RetryPolicy()
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappingText:
+    """A mapping's source as it was at `apply`. file: for messages; a shipped one's is `templates/…`."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One version of a tenant. mappings: by the names routes use; lookups: the texts of its CSV files, by name.
+
+    revision: that of the bucket's key; 0 while it is only a folder. It is not part of the version itself.
+    """
+
+    name: str
+    key: str
+    timezone: str = "UTC"
+    connections: Mapping[str, Connection] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    mappings: Mapping[str, MappingText] = field(default_factory=dict)
+    lookups: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+
+
+_decoder = msgspec.json.Decoder(Tenant, float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_sorting_encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+
+
+def encode_tenant(tenant: Tenant) -> bytes:
+    """The version as JSON."""
+    return _encoder.encode(replace(tenant, revision=0))
+
+
+def decode_tenant(payload: bytes, revision: int) -> Tenant:
+    """A version of the bucket. Raises msgspec.DecodeError where it is none."""
+    return replace(_decoder.decode(payload), revision=revision)
+
+
+def same_version(one: Tenant, other: Tenant) -> bool:
+    """Whether both say the same, whatever their revisions. `1` and `1.0` differ."""
+    return _sorting_encoder.encode(replace(one, revision=0)) == _sorting_encoder.encode(
+        replace(other, revision=0)
+    )
