@@ -34,7 +34,9 @@ def split_table(name: str) -> tuple[str, str]:
     """`"public.work_orders"` as schema and table. Raises ValueError."""
     schema, dot, table = name.partition(".")
     if not (dot and schema and table):
-        raise ValueError(f"not a table's name: {name!r}; write schema.table, such as public.{name.strip('.')}")
+        raise ValueError(
+            f"not a table's name: {name!r}; write schema.table, such as public.{name.strip('.')}"
+        )
     return schema, table
 
 

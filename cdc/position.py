@@ -1,0 +1,108 @@
+"""The position: how far the WAL has been published, and of which database (rules "Order and position").
+
+It is the last message of `position.<source>` in EVENTS, written in the same atomic batch as the events before it.
+"""
+
+from typing import NamedTuple, Self
+
+import msgspec
+
+from eventbus.fence import FenceMark
+from eventbus.lsn import format_lsn, parse_lsn
+
+FINISHED = 2**31 - 1
+"""The ordinal of a transaction of which everything is published."""
+
+
+class Mark(NamedTuple):
+    """A place between two changes. lsn, ordinal: of the last published one; flush: what PostgreSQL may let go."""
+
+    lsn: int
+    ordinal: int
+    flush: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.lsn, self.ordinal
+
+    @property
+    def within_transaction(self) -> bool:
+        # ordinal 0 is a message outside transactions, or nothing yet
+        return 0 < self.ordinal < FINISHED
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What must stay the same for LSNs to mean the same; the timeline may go on (rule C4)."""
+
+    system_id: str
+    timeline: int
+    database: str
+    publication_oid: int
+    slot: str
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """The payload, LSNs as text. written: the writer's clock, for people; dropped: `cdc drop` removed the slot."""
+
+    lsn: str
+    ordinal: int
+    flush: str
+    system_id: str
+    timeline: int
+    database: str
+    publication_oid: int
+    slot: str
+    tables_hash: str
+    epoch: int = 1
+    token: str = ""
+    claim: bool = False
+    scan_from: int = 0
+    written: str = ""
+    dropped: bool = False
+
+    @classmethod
+    def at(cls, mark: Mark, identity: Identity, tables_hash: str, epoch: int) -> Self:
+        return cls(
+            lsn=format_lsn(mark.lsn),
+            ordinal=mark.ordinal,
+            flush=format_lsn(mark.flush),
+            tables_hash=tables_hash,
+            epoch=epoch,
+            **msgspec.structs.asdict(identity),
+        )
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(parse_lsn(self.lsn), self.ordinal, parse_lsn(self.flush))
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.system_id, self.timeline, self.database, self.publication_oid, self.slot)
+
+    def encode(self, mark: Mark, fence: FenceMark, written: str) -> bytes:
+        """The payload that says `mark` in place of this position's, written under `fence`."""
+        moved = msgspec.structs.replace(
+            self,
+            lsn=format_lsn(mark.lsn),
+            ordinal=mark.ordinal,
+            flush=format_lsn(mark.flush),
+            token=fence.token,
+            claim=fence.claim,
+            scan_from=fence.scan_from,
+            written=written,
+        )
+        return _encoder.encode(moved)
+
+
+def decode_position(payload: bytes) -> Position:
+    """Raises ValueError where the payload is no position."""
+    try:
+        position = _decoder.decode(payload)
+        _ = position.mark
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ValueError(f"the stored position cannot be read: {error}") from None
+    return position
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Position)

@@ -1,0 +1,254 @@
+"""May capture go on from what is stored? Rules C3, C4, C6 and the table list of C11, without I/O.
+
+Whatever could skip a committed change, or give two changes one id, stops capture with a reason and the ways on;
+the operator's word (`Consent`) is asked for by the one option that the reason names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from cdc.event_id import EventPlace, parse_event_id
+from cdc.position import Identity, Mark, Position
+from eventbus.lsn import format_lsn
+
+ACCEPT_GAP = "--accept-gap"
+NEW_EPOCH = "--new-epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFacts:
+    """The slot, while it is ours.
+
+    created_at: its LSN when it was made, as setup recorded it; wal_end: how far the server's WAL goes;
+    switches: at which LSN each earlier timeline was left (TIMELINE_HISTORY).
+    """
+
+    identity: Identity
+    confirmed_flush: int
+    created_at: int | None
+    wal_end: int
+    switches: Mapping[int, int]
+
+    @property
+    def untouched(self) -> bool:
+        return self.confirmed_flush == self.created_at
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the operator allowed, for one start."""
+
+    accept_gap: bool = False
+    new_epoch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Nothing of this epoch was published: start here."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on after `position`; skip what stands at or before its key."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Capture cannot go on without a decision. code: stable, for programs; ways: what the operator can do."""
+
+    code: str
+    message: str
+    ways: tuple[str, ...] = ()
+
+
+Decision = Begin | Resume | Stop
+
+
+def decide_start(
+    held: Position | None, last_event_id: str | None, slot: SlotFacts, tables_hash: str, consent: Consent
+) -> Decision:
+    """`held`: the stored position; `last_event_id`: of the source's last event in EVENTS, asked where held is None."""
+    if held is None:
+        return _without_position(last_event_id, slot, tables_hash, consent)
+    if held.dropped:
+        return _after_drop(held, slot, tables_hash, consent)
+    stop = _other_database(held, slot)
+    if stop is not None:
+        return _new_epoch(held.epoch, slot, tables_hash) if consent.new_epoch else stop
+    stop = _gap(held, slot)
+    if stop is not None and not consent.accept_gap:
+        return stop
+    stop = _other_tables(held, tables_hash)
+    if stop is not None:
+        return stop
+    return Resume(_resumed(held, slot))
+
+
+def _without_position(
+    last_event_id: str | None, slot: SlotFacts, tables_hash: str, consent: Consent
+) -> Decision:
+    if slot.untouched and last_event_id is None:
+        return Begin(_position_at(_start(slot), slot, tables_hash, epoch=1))
+    place = _place(last_event_id)
+    if consent.new_epoch:
+        return _new_epoch(place.epoch, slot, tables_hash)
+    if consent.accept_gap and (last_event_id is None or place.lsn > 0):
+        lsn, ordinal = max((slot.confirmed_flush, 0), (place.lsn, place.ordinal))
+        return Begin(_position_at(Mark(lsn, ordinal, slot.confirmed_flush), slot, tables_hash, place.epoch))
+    return _lost_position(last_event_id, slot)
+
+
+def _lost_position(last_event_id: str | None, slot: SlotFacts) -> Stop:
+    if last_event_id is not None:
+        what = f"EVENTS holds events of this source, the last one {last_event_id}, but no position"
+    elif slot.created_at is None:
+        what = f"slot {slot.identity.slot} was not made by `bridge cdc setup`, and EVENTS holds no position"
+    else:
+        what = (
+            f"EVENTS holds neither position nor events of this source, yet slot {slot.identity.slot} has moved from "
+            f"{format_lsn(slot.created_at)}, where it was made, to {format_lsn(slot.confirmed_flush)}: "
+            "the stream was deleted, or another consumer read the slot"
+        )
+    return Stop(
+        "position_missing",
+        what,
+        (
+            f"{ACCEPT_GAP}: go on at {format_lsn(slot.confirmed_flush)}; what was committed before is not sent again",
+            f"{NEW_EPOCH}: the same, and give all later events ids of a new epoch",
+        ),
+    )
+
+
+def _after_drop(held: Position, slot: SlotFacts, tables_hash: str, consent: Consent) -> Decision:
+    if slot.untouched or consent.new_epoch:
+        return _new_epoch(held.epoch, slot, tables_hash)
+    return Stop(
+        "slot_reused",
+        f"`bridge cdc drop` removed this source's slot, and slot {slot.identity.slot} that is there now has already "
+        f"been read up to {format_lsn(slot.confirmed_flush)} by somebody else",
+        (
+            "`bridge cdc drop` and `bridge cdc setup`: begin with a slot of our own",
+            f"{NEW_EPOCH}: begin at {format_lsn(slot.confirmed_flush)}",
+        ),
+    )
+
+
+def _other_database(held: Position, slot: SlotFacts) -> Stop | None:
+    then, now = held.identity, slot.identity
+    differing = [
+        f"{name} was {before}, is {after}"
+        for name, before, after in (
+            ("system identifier", then.system_id, now.system_id),
+            ("database", then.database, now.database),
+            ("slot", then.slot, now.slot),
+            ("publication's oid", then.publication_oid, now.publication_oid),
+        )
+        if before != after
+    ]
+    if differing:
+        message = f"this is not what was captured before: {'; '.join(differing)}"
+        return _identity_stop("other_database", message, slot)
+    return _other_history(held, slot)
+
+
+def _other_history(held: Position, slot: SlotFacts) -> Stop | None:
+    flush = held.mark.flush
+    if held.timeline != slot.identity.timeline:
+        left = slot.switches.get(held.timeline)
+        if left is None or left < flush:
+            since = (
+                "another history"
+                if left is None
+                else f"timeline {held.timeline} only up to {format_lsn(left)}"
+            )
+            message = (
+                f"the server is on timeline {slot.identity.timeline} and has {since}, but events were published up to "
+                f"{held.flush} of timeline {held.timeline}: those after the switch were never committed here"
+            )
+            return _identity_stop("other_timeline", message, slot)
+    if flush > slot.wal_end:
+        message = (
+            f"events were published up to {held.flush}, but the server's WAL ends at {format_lsn(slot.wal_end)}: "
+            "it lost committed changes, or was restored from an older copy"
+        )
+        return _identity_stop("wal_lost", message, slot)
+    return None
+
+
+def _identity_stop(code: str, message: str, slot: SlotFacts) -> Stop:
+    way = (
+        f"{NEW_EPOCH}: go on at {format_lsn(slot.confirmed_flush)} with ids of a new epoch; what was committed between "
+        "the two is not captured"
+    )
+    return Stop(code, message, ("check `dsn`, `slot` and `publication` of the source", way))
+
+
+def _gap(held: Position, slot: SlotFacts) -> Stop | None:
+    if slot.confirmed_flush <= held.mark.flush:
+        return None
+    since = f", which was written at {held.written}" if held.written else ""
+    return Stop(
+        "gap",
+        f"slot {held.slot} is confirmed up to {format_lsn(slot.confirmed_flush)}, but events were published only up to "
+        f"{held.flush}{since}: another consumer moved the slot, it was made anew, or JetStream lost what it had "
+        "acknowledged. Changes committed between the two are missing in EVENTS",
+        (f"{ACCEPT_GAP}: go on at {format_lsn(slot.confirmed_flush)} without them",),
+    )
+
+
+def _other_tables(held: Position, tables_hash: str) -> Stop | None:
+    if held.tables_hash == tables_hash or not held.mark.within_transaction:
+        return None
+    return other_tables_within(held.lsn)
+
+
+def other_tables_within(lsn: str) -> Stop:
+    """The table list was changed while a transaction stands half published."""
+    return Stop(
+        "tables_changed",
+        f"the transaction at {lsn} is published in part, and the tables of the source have been changed since: the "
+        "rest of it would get other ids",
+        ("start once with the tables as they were, stop, and start with the new ones",),
+    )
+
+
+def _resumed(held: Position, slot: SlotFacts) -> Position:
+    """The stored position on today's timeline, and past a gap that was accepted."""
+    mark = held.mark
+    if slot.confirmed_flush > mark.flush:
+        lsn, ordinal = max(mark.key, (slot.confirmed_flush, 0))
+        mark = Mark(lsn, ordinal, slot.confirmed_flush)
+    moved = msgspec.structs.replace(held, timeline=slot.identity.timeline)
+    return msgspec.structs.replace(
+        moved, lsn=format_lsn(mark.lsn), ordinal=mark.ordinal, flush=format_lsn(mark.flush)
+    )
+
+
+def _start(slot: SlotFacts) -> Mark:
+    # ordinal 0: a transaction whose commit record begins at this very LSN is still to come
+    return Mark(slot.confirmed_flush, 0, slot.confirmed_flush)
+
+
+def _position_at(mark: Mark, slot: SlotFacts, tables_hash: str, epoch: int) -> Position:
+    return Position.at(mark, slot.identity, tables_hash, epoch)
+
+
+def _new_epoch(epoch: int, slot: SlotFacts, tables_hash: str) -> Begin:
+    return Begin(_position_at(_start(slot), slot, tables_hash, epoch + 1))
+
+
+def _place(event_id: str | None) -> EventPlace:
+    """LSN 0 where the id is not capture's own: then only its epoch is known."""
+    if event_id is None:
+        return EventPlace(1, 0, 0)
+    try:
+        return parse_event_id(event_id)
+    except ValueError:
+        epoch = event_id.partition(":")[0].partition("@")[2]
+        return EventPlace(int(epoch) if epoch.isdecimal() else 1, 0, 0)
