@@ -1,0 +1,42 @@
+# Needs make and Python 3.11 or later; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## install the bridge, its embedded servers and the tools into .venv
+
+# pip has read dependency groups since 25.1; older Pythons bring an older one.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[embedded]' --group dev
+	@touch $@
+
+demo: $(INSTALLED) ## the whole way on this machine; make demo ARGS="--events 500 --exit"
+	$(BIN)/bridge demo $(ARGS)
+
+test: $(INSTALLED) ## the everyday suite; make test ARGS="tests/cdc -k toast"
+	$(BIN)/pytest $(ARGS)
+
+test-slow: $(INSTALLED) ## the tests that take longer
+	$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(INSTALLED) ## ruff, mypy and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(INSTALLED) ## capture side by side with its peers; make bench ARGS="--changes 300000"
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python bench/capture.py $(ARGS)
+
+.PHONY: help install demo test test-slow lint bench
