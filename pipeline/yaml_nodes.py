@@ -64,7 +64,7 @@ class _Node:
         """Text. A number or a boolean is refused: it may have lost what was written (`0471`)."""
         raise self._expected("text")
 
-    def as_int(self, minimum: int | None = None, maximum: int | None = None) -> int:
+    def as_int(self, minimum: int | None = None, maximum: int | None = None) -> int:  # noqa: ARG002 — used in ScalarNode
         """A whole number within the bounds."""
         raise self._expected("a whole number")
 

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -101,8 +100,8 @@ def load(text: str, file: str) -> Node:
 
 
 def _json_as_yaml(text: str) -> str:
-    """JSON that libyaml refuses, respelt: tabs between tokens, and characters as two \\u escapes."""
-    if not text.lstrip()[:1] in ("{", "["):
+    """JSON that libyaml refuses, respelt: tabs between tokens, and a character escaped as two halves."""
+    if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
         json.loads(text, parse_float=str, parse_int=str)
@@ -138,7 +137,7 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> YamlError:
 class _Builder:
     """Turns libyaml's events into nodes, refusing what is refused where it stands."""
 
-    def __init__(self, file: str, events: Iterator[Any]) -> None:
+    def __init__(self, file: str, events: Iterator[yaml.Event]) -> None:
         self._file = file
         self._events = events
 
@@ -155,30 +154,25 @@ class _Builder:
             )
         return root
 
-    def _mark(self, event: Any, path: str) -> Mark:
-        return Mark(self._file, event.start_mark.line + 1, event.start_mark.column + 1, path)
+    def _mark(self, event: yaml.Event, path: str) -> Mark:
+        start = event.start_mark
+        assert start is not None  # libyaml marks every event
+        return Mark(self._file, start.line + 1, start.column + 1, path)
 
-    def _node(self, event: Any, path: str, depth: int) -> Node:
+    def _node(self, event: yaml.Event, path: str, depth: int) -> Node:
         mark = self._mark(event, path)
-        if isinstance(event, yaml.AliasEvent):
-            raise YamlError(mark, f"aliases (*{event.anchor}) are not read; write the value out")
-        if event.anchor is not None:
-            raise YamlError(
-                mark,
-                f"anchors (&{event.anchor}) are not read; write the value out where it is used",
-            )
-        if event.tag is not None:
-            raise YamlError(
-                mark,
-                f"tags ({event.tag}) are not read; for text write the value in quotes, else leave the tag out",
-            )
+        _refuse_anchors_and_tags(event, mark)
         if depth == 0:
             raise YamlError(mark, f"is nested deeper than {MAX_DEPTH} levels")
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(mark, flow=bool(event.flow_style), depth=depth - 1)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(mark, depth - 1)
-        return _scalar(event, mark)
+        match event:
+            case yaml.MappingStartEvent():
+                return self._mapping(mark, flow=bool(event.flow_style), depth=depth - 1)
+            case yaml.SequenceStartEvent():
+                return self._sequence(mark, depth - 1)
+            case yaml.ScalarEvent():
+                return _scalar(event, mark)
+            case _:
+                raise YamlError(mark, "is not valid YAML")
 
     def _sequence(self, mark: Mark, depth: int) -> SequenceNode:
         items: list[Node] = []
@@ -200,7 +194,7 @@ class _Builder:
             entries[entry.key] = entry
         return MappingNode(mark, tuple(entries.values()))
 
-    def _entry(self, event: Any, parent: str, depth: int) -> Entry:
+    def _entry(self, event: yaml.Event, parent: str, depth: int) -> Entry:
         node = self._node(event, parent, depth)
         if not isinstance(node, ScalarNode):
             raise node.error("a key has to be text")
@@ -214,7 +208,18 @@ class _Builder:
         )
 
 
-def _scalar(event: Any, mark: Mark) -> ScalarNode:
+def _refuse_anchors_and_tags(event: yaml.Event, mark: Mark) -> None:
+    if isinstance(event, yaml.AliasEvent):
+        raise YamlError(mark, f"aliases (*{event.anchor}) are not read; write the value out")
+    if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+        raise YamlError(mark, f"anchors (&{event.anchor}) are not read; write the value out where it is used")
+    if (tag := getattr(event, "tag", None)) is not None:
+        raise YamlError(
+            mark, f"tags ({tag}) are not read; for text write the value in quotes, else leave the tag out"
+        )
+
+
+def _scalar(event: yaml.ScalarEvent, mark: Mark) -> ScalarNode:
     text: str = event.value
     if event.style:
         return ScalarNode(mark, text, text, quoted=True)
@@ -227,16 +232,12 @@ def _plain(text: str, mark: Mark) -> Scalar:
     """What a plain scalar means in the core schema. Decimals keep the digits written."""
     if text in _WORDS:
         return _WORDS[text]
-    if text[0] not in _NUMBER_START:
+    if text[0] not in _NUMBER_START or len(text) > MAX_NUMBER_LENGTH:
         return text
-    if len(text) > MAX_NUMBER_LENGTH:
-        return text
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return Decimal(text)
-    if _BASED.fullmatch(text):
-        return int(text, 0)
     if _NOT_FINITE.fullmatch(text):
         raise YamlError(mark, f'{text} is no number that JSON has; for text write "{text}"')
-    return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    return Decimal(text) if _FLOAT.fullmatch(text) else text
