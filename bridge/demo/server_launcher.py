@@ -13,9 +13,10 @@ import pwd
 import signal
 import sys
 
-# linux/prctl.h and linux/capability.h
+# linux/prctl.h, linux/securebits.h and linux/capability.h
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -59,7 +60,9 @@ def leave_root(user: str) -> None:
     those folders to everybody, would outlive us.
     """
     account = pwd.getpwnam(user)
-    check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+    # Capabilities shall neither end with setuid nor be left out by access(), with which PostgreSQL looks
+    # for its own programs. Where that is forbidden, what is readable for all has to do.
+    _libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
@@ -69,8 +72,7 @@ def leave_root(user: str) -> None:
 def keep_only_reading() -> None:
     """Drop every capability but one, which also survives exec.
 
-    Containers often lack CAP_DAC_READ_SEARCH; there CAP_DAC_OVERRIDE, which includes it, is kept. Without
-    either, what is readable decides whether the server runs.
+    Containers often lack CAP_DAC_READ_SEARCH; there CAP_DAC_OVERRIDE, which includes it, is kept.
     """
     header = CapabilityHeader(CAPABILITY_VERSION_3, 0)
     words = (CapabilityWord * 2)()
@@ -80,7 +82,7 @@ def keep_only_reading() -> None:
     kept = 0 if capability is None else 1 << capability
     check(_libc.capset(ctypes.byref(header), (CapabilityWord * 2)(CapabilityWord(kept, kept, kept))))
     if capability is not None:
-        _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)  # may be forbidden: go on without
+        _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)  # may be forbidden too
 
 
 def check(result: int) -> None:
