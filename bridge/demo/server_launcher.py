@@ -15,6 +15,7 @@ import sys
 
 # linux/prctl.h, linux/securebits.h and linux/capability.h
 PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
 PR_SET_SECUREBITS = 28
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
@@ -61,8 +62,9 @@ def leave_root(user: str) -> None:
     """
     account = pwd.getpwnam(user)
     # Capabilities shall neither end with setuid nor be left out by access(), with which PostgreSQL looks
-    # for its own programs. Where that is forbidden, what is readable for all has to do.
-    _libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    # for its own programs. Where that is forbidden, those have to be where all may read.
+    if _libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0:
+        check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
     os.setgroups([])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
