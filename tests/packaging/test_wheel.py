@@ -1,0 +1,60 @@
+"""The wheel alone, in an empty environment outside the repository, is enough."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SERVERS_START = """
+import asyncio, pathlib, sys
+from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.postgres_server import EmbeddedPostgres
+
+async def main(folder):
+    async with EmbeddedPostgres(folder / "pg") as pg, EmbeddedNats(folder / "nats") as nats:
+        print(pg.port, nats.url)
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs' folder of an environment that holds the wheel with its extra `embedded`."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, REPOSITORY, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=True)
+    programs = folder / "venv" / "bin"
+    run(programs / "python", "-m", "pip", "install", f"{wheel}[embedded]", cwd=folder)
+    return programs
+
+
+def test_it_carries_every_template_and_migration(installed: Path, tmp_path: Path) -> None:
+    for name in ("templates", "migrations"):
+        script = f"from bridge.shipped_files import shipped; print(shipped({name!r}))"
+        found = Path(run(installed / "python", "-c", script, cwd=tmp_path).strip())
+        assert found.is_relative_to(installed.parent)
+        in_repository = {file.relative_to(REPOSITORY / name) for file in (REPOSITORY / name).rglob("*.*")}
+        assert {file.relative_to(found) for file in found.rglob("*.*")} >= in_repository
+
+
+@pytest.mark.parametrize("program", ["bridge", "fracttal-bridge"])
+def test_both_programs_are_there(installed: Path, tmp_path: Path, program: str) -> None:
+    assert "Usage: " in run(installed / program, "--help", cwd=tmp_path)
+
+
+def test_its_servers_start_from_a_private_folder(installed: Path, tmp_path: Path) -> None:
+    assert "nats://127.0.0.1:" in run(installed / "python", "-c", SERVERS_START, tmp_path, cwd=tmp_path)
