@@ -52,9 +52,10 @@ class LazyGroup(click.Group):
 
 def as_command_error(error: Exception) -> CommandError:
     """The message and exit code for an error that no command turned into its own words."""
-    from pipeline.yaml_nodes import YamlError  # noqa: PLC0415 — `bridge --help` does not need it
+    from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415 — `bridge --help` does not need it
+    from pipeline.yaml_nodes import YamlError  # noqa: PLC0415 — see above
 
-    if isinstance(error, YamlError):
+    if isinstance(error, YamlError | ConfigurationInvalid):
         return Usage(str(error))
     if os.environ.get("BRIDGE_TRACEBACK"):
         raise error

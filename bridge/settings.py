@@ -1,0 +1,65 @@
+"""bridge.yaml, read and checked: what the operator decides. Reference: docs/configuration.md."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bridge import settings_reader as reader
+from bridge.environment import Environment
+from bridge.settings_nats import nats as nats_section
+from bridge.settings_reader import Network
+from bridge.settings_sources import sources as sources_section
+from cdc.settings import SourceSettings
+from eventbus.settings import NatsSettings, StreamSettings
+from pipeline.problems import Problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """embedded: the folder of our own nats-server, whose URL `bridge.cli.context` finds; None: `nats.servers`.
+
+    tenants: the folder; shutdown_timeout: seconds; secrets_key: 32 bytes, None where none is configured;
+    egress: private networks that tenants' endpoints may be in.
+    """
+
+    file: Path
+    sources: Mapping[str, SourceSettings]
+    nats: NatsSettings = field(default_factory=NatsSettings)
+    embedded: Path | None = None
+    streams: StreamSettings = field(default_factory=StreamSettings)
+    tenants: Path = Path("tenants")
+    egress: tuple[Network, ...] = ()
+    shutdown_timeout: float = 25.0
+    secrets_key: bytes | None = field(default=None, repr=False)
+
+
+def load_settings(file: Path, variables: Mapping[str, str] | None = None) -> Settings:
+    """Reads bridge.yaml. `variables`: what `${NAME}` reads; default: the process's environment.
+
+    Relative paths start at the file's folder.
+
+    Raises:
+        YamlError: the file cannot be read or is no YAML.
+        ConfigurationInvalid: everything else that is wrong in it.
+    """
+    environment = Environment(os.environ if variables is None else variables, file.parent)
+    root, problems = reader.root(file), Problems()
+    attempt = problems.attempt
+    attempt(lambda: reader.check_root(root), None)
+    nats, embedded = attempt(lambda: nats_section(root.get("nats"), environment), (NatsSettings(), None))
+    settings = Settings(
+        file=file,
+        sources=attempt(lambda: sources_section(root.require("sources"), environment), {}),
+        nats=nats,
+        embedded=embedded,
+        streams=attempt(
+            lambda: reader.streams(root.get("streams"), embedded=embedded is not None), StreamSettings()
+        ),
+        tenants=attempt(lambda: reader.tenants(root.get("tenants"), environment), Path()),
+        egress=attempt(lambda: reader.egress(root.get("egress")), ()),
+        shutdown_timeout=attempt(lambda: reader.shutdown_timeout(root.get("shutdown_timeout")), 0.0),
+        secrets_key=attempt(lambda: reader.secrets_key(root.get("secrets"), environment), None),
+    )
+    problems.raise_any()
+    return settings

@@ -1,0 +1,118 @@
+"""The sections of bridge.yaml, each key checked, each complaint with file, line and remedy.
+
+Every function takes a section's node (None: not written, so its defaults hold) and raises YamlError or
+ConfigurationInvalid.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from bridge.environment import Environment
+from eventbus.settings import StreamSettings
+from pipeline.problems import mapping_of
+from pipeline.quantities import duration, size
+from pipeline.yaml_nodes import MappingNode, Mark, Node, ScalarNode, YamlError
+from pipeline.yaml_tree import load_file
+
+Network = IPv4Network | IPv6Network
+
+_ROOT_KEYS = ("sources", "nats", "streams", "tenants", "egress", "http", "shutdown_timeout", "secrets")
+_STREAM_KEYS: Mapping[str, Mapping[str, Callable[[Node], float]]] = {
+    "events": {"keep": duration, "max_bytes": size},
+    "deliveries": {"keep": duration, "deadline": duration, "max_bytes": size},
+    "attempts": {"keep": duration, "max_bytes": size},
+    "dlq": {"max_bytes": size},
+}
+_KEY_BYTES = 32
+NEW_KEY = "head -c 32 /dev/urandom | base64"
+"""The command that makes a key for `secrets.key`."""
+
+
+def root(file: Path) -> MappingNode:
+    """The file as a mapping."""
+    if not file.exists():
+        raise YamlError(
+            Mark(str(file), 1, 1),
+            "there is no such file; name the configuration with --config FILE or $BRIDGE_CONFIG",
+        )
+    node = load_file(file)
+    if node.is_null:
+        raise node.error("is empty; write `sources:` with at least one source")
+    return node.as_mapping()
+
+
+def check_root(node: MappingNode) -> None:
+    """Top-level keys; `http.listen` is of a later version."""
+    mapping_of(node, _ROOT_KEYS)
+    if (http := node.get("http")) is not None:
+        mapping_of(http, (), later=("listen",))
+
+
+def streams(node: Node | None, *, embedded: bool) -> StreamSettings:
+    """Sizes and ages; the embedded server reserves a sixteenth."""
+    defaults = StreamSettings.embedded() if embedded else StreamSettings()
+    if node is None:
+        return defaults
+    values: dict[str, Any] = {}
+    for entry in mapping_of(node, _STREAM_KEYS):
+        keys = _STREAM_KEYS[entry.key]
+        section = MappingNode(entry.mark) if entry.value.is_null else mapping_of(entry.value, keys)
+        for setting in section:
+            if not setting.value.is_null:
+                values[f"{entry.key}_{setting.key}"] = keys[setting.key](setting.value)
+    return replace(defaults, **values)
+
+
+def tenants(node: Node | None, environment: Environment) -> Path:
+    """The tenants folder; whether it is there is seen when it is read."""
+    return environment.folder / "tenants" if node is None else environment.path(node)
+
+
+def egress(node: Node | None) -> tuple[Network, ...]:
+    """`allow`: networks, as 10.20.0.0/16 or a single address."""
+    allow = None if node is None else mapping_of(node, ("allow",)).get("allow")
+    networks: list[Network] = []
+    for item in () if allow is None else allow.as_sequence():
+        try:
+            networks.append(ip_network(item.as_text()))
+        except ValueError as error:
+            raise item.error(f"{item.mark.path}: {error}; write a network such as 10.20.0.0/16") from None
+    return tuple(networks)
+
+
+def shutdown_timeout(node: Node | None) -> float:
+    """Seconds."""
+    return 25.0 if node is None else duration(node)
+
+
+def secrets_key(node: Node | None, environment: Environment) -> bytes | None:
+    """The 32 bytes that encrypt the bucket SECRETS."""
+    key = None if node is None else mapping_of(node, ("key",)).get("key")
+    if key is None:
+        return None
+    if not isinstance(key, ScalarNode):
+        raise key.error(f"{key.mark.path}: not built yet: several keys; write one")
+    return decode_key(environment.secret(key) or "", key)
+
+
+def decode_key(text: str, node: Node) -> bytes:
+    """32 bytes from 64 hexadecimal digits or base64."""
+    for decode in (bytes.fromhex, _base64):
+        try:
+            found = decode(text.strip())
+        except (ValueError, binascii.Error):
+            continue
+        if len(found) == _KEY_BYTES:
+            return found
+    raise node.error(
+        f"{node.mark.path}: not a key of 32 bytes in base64 or hexadecimal; make one with `{NEW_KEY}`"
+    )
+
+
+def _base64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

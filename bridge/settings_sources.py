@@ -1,0 +1,134 @@
+"""The section `sources` of bridge.yaml: what is captured, from where."""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from bridge.environment import Environment
+from cdc.settings import SourceSettings, TableSettings, split_table
+from pipeline.problems import Problems, mapping_of, one_of
+from pipeline.quantities import check_name
+from pipeline.yaml_nodes import Entry, MappingNode, Mark, Node, YamlError
+
+_KEYS = ("dsn", "plugin", "slot", "publication", "tenant_column", "tables")
+_SLOT = re.compile(r"[a-z0-9_]{1,63}")
+
+
+def sources(node: Node, environment: Environment) -> dict[str, SourceSettings]:
+    """At least one source, no two on one slot.
+
+    Raises:
+        YamlError, ConfigurationInvalid: naming file, line and remedy.
+    """
+    found: dict[str, SourceSettings] = {}
+    problems = Problems()
+    for entry in node.as_mapping():
+        source = problems.attempt(partial(_source, entry, environment), None)
+        if source is not None:
+            problems.attempt(partial(_check_slot_is_free, source, found, entry.mark), None)
+            found[entry.key] = source
+    problems.raise_any()
+    if not found:
+        raise node.error("sources: names no source; write a name with `dsn` and `tables` below it")
+    return found
+
+
+def _check_slot_is_free(source: SourceSettings, others: Mapping[str, SourceSettings], mark: Mark) -> None:
+    for other in others.values():
+        if (other.dsn, other.slot) == (source.dsn, source.slot):
+            raise YamlError(
+                mark,
+                f"sources {other.name} and {source.name} read the same slot {source.slot!r}; a slot has one "
+                "reader: give one of them another `slot` and `publication`",
+            )
+
+
+def _source(entry: Entry, environment: Environment) -> SourceSettings:
+    check_name(entry.key, entry.mark, "a source's name")
+    section = mapping_of(entry.value, _KEYS, later=("read_dsn",))
+    if (plugin := section.get("plugin")) is not None:
+        one_of(plugin, ("pgoutput",), later=("wal2json",))
+    problems = Problems()
+    default = section.get("tenant_column")
+    source = SourceSettings(
+        name=entry.key,
+        dsn=problems.attempt(lambda: _dsn(section.require("dsn"), environment), ""),
+        tables=problems.attempt(lambda: _tables(section.require("tables"), default), {}),
+        slot=problems.attempt(lambda: _slot(section.get("slot")), ""),
+        publication=problems.attempt(lambda: _text(section.get("publication"), "bridge"), ""),
+    )
+    problems.raise_any()
+    return source
+
+
+def _dsn(node: Node, environment: Environment) -> str:
+    dsn = environment.secret(node) or ""
+    try:
+        conninfo_to_dict(dsn)
+    except ProgrammingError:  # its text may quote the password
+        raise node.error(
+            f"{node.mark.path}: not a PostgreSQL connection string; write postgresql://user@host:5432/database "
+            "(special characters in the password percent-encoded), or host=… dbname=… user=…"
+        ) from None
+    return dsn
+
+
+def _slot(node: Node | None) -> str:
+    name = _text(node, "bridge")
+    if node is not None and not (
+        len(name) <= 63 and name.replace("_", "a").isalnum() and name == name.lower()
+    ):
+        raise node.error(f"{node.mark.path}: {name!r} cannot be a slot: at most 63 of a-z, 0-9 and _")
+    return name
+
+
+def _tables(node: Node, default: Node | None) -> dict[str, TableSettings]:
+    tables: dict[str, TableSettings] = {}
+    problems = Problems()
+    for entry in node.as_mapping():
+        try:
+            split_table(entry.key)
+        except ValueError as error:
+            problems.add(YamlError(entry.mark, f"{entry.mark.path}: {error}"))
+            continue
+        table = problems.attempt(partial(_table, entry.mark, entry.value, default), TableSettings())
+        tables[entry.key] = table
+    problems.raise_any()
+    if not tables:
+        raise node.error(f"{node.mark.path}: names no table; write schema.table: {{}}")
+    return tables
+
+
+def _table(mark: Mark, node: Node, default: Node | None) -> TableSettings:
+    section = MappingNode(mark) if node.is_null else mapping_of(node, ("tenant_column", "key", "exclude"))
+    column = section.entry("tenant_column")
+    if column is None and default is None:
+        raise YamlError(
+            mark,
+            f"{mark.path}: no tenant_column, neither here nor in the source; write the column that tells the "
+            "tenant, or null for a table without a tenant",
+        )
+    chosen = default if column is None else column.value
+    table = TableSettings(
+        tenant_column=None if chosen is None or chosen.is_null else chosen.as_text(),
+        key=_columns(section, "key"),
+        exclude=_columns(section, "exclude"),
+    )
+    needed = {table.tenant_column, *table.key} & {*table.exclude}
+    if needed:
+        raise section.require("exclude").error(
+            f"{mark.path}: column {min(map(str, needed))!r} tells the tenant or the key and cannot be excluded"
+        )
+    return table
+
+
+def _columns(section: MappingNode, key: str) -> tuple[str, ...]:
+    node = section.get(key)
+    return () if node is None else node.as_sequence().texts()
+
+
+def _text(node: Node | None, default: str) -> str:
+    return default if node is None else node.as_text()

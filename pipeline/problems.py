@@ -1,0 +1,70 @@
+"""Complaints about files people write, gathered so that they are mended in one go."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from pipeline.yaml_nodes import MappingNode, Node, YamlError, nearest
+
+T = TypeVar("T")
+Otherwise = TypeVar("Otherwise")
+
+
+class ConfigurationInvalid(Exception):
+    """One or more files say what cannot be: each problem names file, line, key and remedy."""
+
+    def __init__(self, problems: Sequence[YamlError]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Problems:
+    """What was found so far."""
+
+    def __init__(self) -> None:
+        self.found: list[YamlError] = []
+
+    def add(self, problem: YamlError) -> None:
+        self.found.append(problem)
+
+    def attempt(self, read: Callable[[], T], otherwise: Otherwise) -> T | Otherwise:
+        """What `read` gives; `otherwise` where it complains, which is kept."""
+        try:
+            return read()
+        except YamlError as problem:
+            self.found.append(problem)
+        except ConfigurationInvalid as several:
+            self.found.extend(several.problems)
+        return otherwise
+
+    def raise_any(self) -> None:
+        """Raises ConfigurationInvalid where anything was found."""
+        if self.found:
+            raise ConfigurationInvalid(self.found)
+
+
+def mapping_of(node: Node, known: Collection[str], later: Collection[str] = ()) -> MappingNode:
+    """The node as a mapping of known keys; `later`: keys that may only be null as yet.
+
+    Raises:
+        YamlError: no mapping, a key that is unknown, or one that is not built yet.
+    """
+    mapping = node.as_mapping()
+    mapping.check_keys([*known, *later])
+    for key in later:
+        if (value := mapping.get(key)) is not None:
+            raise value.error(f"{value.mark.path}: not built yet; leave this key out")
+    return mapping
+
+
+def one_of(node: Node, choices: Collection[str], later: Collection[str] = ()) -> str:
+    """A text that is one of `choices`; `later`: what is planned, and refused by name.
+
+    Raises:
+        YamlError: anything else, with the nearest choice.
+    """
+    text = node.as_text()
+    if text in later:
+        raise node.error(f"{node.mark.path}: {text!r} is not built yet; known: {', '.join(sorted(choices))}")
+    if text not in choices:
+        raise node.error(f"{node.mark.path}: unknown value {text!r}{nearest(text, choices)}")
+    return text
