@@ -47,6 +47,7 @@ def load_settings(file: Path, variables: Mapping[str, str] | None = None) -> Set
     root, problems = reader.root(file), Problems()
     attempt = problems.attempt
     attempt(lambda: reader.check_root(root), None)
+    attempt(lambda: reader.check_http(root.get("http")), None)
     nats, embedded = attempt(lambda: nats_section(root.get("nats"), environment), (NatsSettings(), None))
     settings = Settings(
         file=file,

@@ -47,9 +47,13 @@ def root(file: Path) -> MappingNode:
 
 
 def check_root(node: MappingNode) -> None:
-    """Top-level keys; `http.listen` is of a later version."""
+    """Nothing but the known keys."""
     mapping_of(node, _ROOT_KEYS)
-    if (http := node.get("http")) is not None:
+
+
+def check_http(http: Node | None) -> None:
+    """`listen` is of a later version."""
+    if http is not None:
         mapping_of(http, (), later=("listen",))
 
 

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping
 from functools import partial
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-
 from bridge.environment import Environment
 from cdc.settings import SourceSettings, TableSettings, split_table
+from cdc.source_dsn import ordinary
+from cdc.source_errors import DsnInvalid
 from pipeline.problems import Problems, mapping_of, one_of
 from pipeline.quantities import check_name
 from pipeline.yaml_nodes import Entry, MappingNode, Mark, Node, YamlError
@@ -49,10 +48,9 @@ def _check_slot_is_free(source: SourceSettings, others: Mapping[str, SourceSetti
 def _source(entry: Entry, environment: Environment) -> SourceSettings:
     check_name(entry.key, entry.mark, "a source's name")
     section = mapping_of(entry.value, _KEYS, later=("read_dsn",))
-    if (plugin := section.get("plugin")) is not None:
-        one_of(plugin, ("pgoutput",), later=("wal2json",))
     problems = Problems()
     default = section.get("tenant_column")
+    problems.attempt(lambda: _check_plugin(section.get("plugin")), None)
     source = SourceSettings(
         name=entry.key,
         dsn=problems.attempt(lambda: _dsn(section.require("dsn"), environment), ""),
@@ -64,14 +62,18 @@ def _source(entry: Entry, environment: Environment) -> SourceSettings:
     return source
 
 
+def _check_plugin(node: Node | None) -> None:
+    if node is not None:
+        one_of(node, ("pgoutput",), later=("wal2json",))
+
+
 def _dsn(node: Node, environment: Environment) -> str:
     dsn = environment.secret(node) or ""
     try:
-        conninfo_to_dict(dsn)
-    except ProgrammingError:  # its text may quote the password
+        ordinary(dsn)
+    except DsnInvalid as error:
         raise node.error(
-            f"{node.mark.path}: not a PostgreSQL connection string; write postgresql://user@host:5432/database "
-            "(special characters in the password percent-encoded), or host=… dbname=… user=…"
+            f"{node.mark.path}: {error}; special characters in the password are percent-encoded in a URI"
         ) from None
     return dsn
 

@@ -4,21 +4,11 @@ Exit codes (see docs/configuration.md): 0 done; 1 it ran, and what it checks doe
 2 wrong use or invalid configuration; 3 a server could not be reached or refused the login at start.
 """
 
-import re
 from typing import IO, Any
 
 import click
 
-_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s:@/]*):[^\s@/]+@", re.IGNORECASE)
-_URL_TOKEN = re.compile(r"(?P<head>\b(?:nats|tls|wss?)://)[^\s:@/]+@", re.IGNORECASE)
-_DSN_PASSWORD = re.compile(r"\b(?P<head>(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """The text without the passwords and tokens of the DSNs and URLs in it."""
-    text = _URL_PASSWORD.sub(r"\g<head>:…@", text)
-    text = _URL_TOKEN.sub(r"\g<head>…@", text)
-    return _DSN_PASSWORD.sub(r"\g<head>…", text)
+from bridge.redaction import redact
 
 
 class CommandError(click.ClickException):

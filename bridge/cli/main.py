@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.errors import CommandError, Usage
+from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 
 _COMMANDS = {
     "cdc": ("bridge.cli.cdc", "Capture: set up, check and read a PostgreSQL source."),
@@ -52,11 +52,23 @@ class LazyGroup(click.Group):
 
 def as_command_error(error: Exception) -> CommandError:
     """The message and exit code for an error that no command turned into its own words."""
-    from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415 — `bridge --help` does not need it
-    from pipeline.yaml_nodes import YamlError  # noqa: PLC0415 — see above
+    # imported when something went wrong: `bridge --help` pays for none of it
+    from bridge.demo.server_process import ServerFailed  # noqa: PLC0415
+    from eventbus.errors import EventBusError, JetStreamError  # noqa: PLC0415
+    from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415
+    from pipeline.yaml_nodes import YamlError  # noqa: PLC0415
 
-    if isinstance(error, YamlError | ConfigurationInvalid):
-        return Usage(str(error))
+    match error:
+        case YamlError() | ConfigurationInvalid():
+            return Usage(str(error))
+        case JetStreamError():
+            return Findings(f"NATS refused: {error}")
+        case EventBusError() | ServerFailed():
+            return Unreachable(str(error))
+    return _defect(error)
+
+
+def _defect(error: Exception) -> CommandError:
     if os.environ.get("BRIDGE_TRACEBACK"):
         raise error
     where = traceback.extract_tb(error.__traceback__)[-1]
