@@ -1,0 +1,60 @@
+"""Frames of the streaming replication protocol inside CopyData (PostgreSQL documentation, 55.4).
+
+From the server: 'w' XLogData and 'k' keepalive; to it: 'r' standby status update. LSNs are numbers, times are
+microseconds since 2000-01-01 UTC, as PostgreSQL counts them.
+"""
+
+import struct
+from typing import NamedTuple
+
+from eventbus.lsn import format_lsn
+
+XLOG_DATA = 0x77  # 'w'
+KEEPALIVE = 0x6B  # 'k'
+
+_XLOG_DATA = struct.Struct(">xQQq")
+_KEEPALIVE = struct.Struct(">xQqB")
+_STATUS = struct.Struct(">cQQQqB")
+_WAL_START = struct.Struct(">xQ")
+_UNIX_TO_POSTGRES = 946_684_800
+
+
+class FrameInvalid(ValueError):
+    """The server sent what the streaming replication protocol does not know."""
+
+
+class XLogData(NamedTuple):
+    """A piece of the plugin's output: `wal_start` is its LSN, 0 for relation and type messages."""
+
+    wal_start: int
+    payload: bytes
+
+
+class Keepalive(NamedTuple):
+    """`wal_end`: how far the server has sent; `reply`: it wants an answer now, or it will hang up."""
+
+    wal_end: int
+    sent_at: int
+    reply: bool
+
+
+def parse_frame(frame: bytes) -> XLogData | Keepalive:
+    """One CopyData. Raises FrameInvalid."""
+    try:
+        if frame[0] == XLOG_DATA:
+            if len(frame) > _XLOG_DATA.size:
+                return XLogData(_WAL_START.unpack_from(frame)[0], frame[_XLOG_DATA.size :])
+        elif frame[0] == KEEPALIVE:
+            wal_end, sent_at, reply = _KEEPALIVE.unpack(frame)
+            return Keepalive(wal_end, sent_at, reply == 1)
+    except (IndexError, struct.error):
+        pass
+    raise FrameInvalid(f"not a replication frame: {len(frame)} bytes beginning {frame[:25].hex()}")
+
+
+def status_update(confirmed: int, now: float, *, reply: bool = False) -> bytes:
+    """The feedback frame: everything up to `confirmed` is written, flushed and applied. `now`: Unix seconds."""
+    if confirmed < 0:
+        raise ValueError(f"cannot confirm {confirmed}; the lowest position is {format_lsn(0)}")
+    clock = int((now - _UNIX_TO_POSTGRES) * 1_000_000)
+    return _STATUS.pack(b"r", confirmed, confirmed, confirmed, clock, reply)
