@@ -1,0 +1,108 @@
+"""The ordinary connection beside the stream: the slot as the server sees it, and facts about relations and types."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+
+from cdc.source_dsn import ordinary
+from cdc.source_errors import SourceLost, first_line, source_errors
+from eventbus.lsn import parse_lsn
+
+_SLOT = """
+SELECT to_jsonb(s) AS slot,
+       (SELECT p.oid::bigint FROM pg_catalog.pg_publication p WHERE p.pubname = %(publication)s) AS publication_oid,
+       (SELECT pg_catalog.obj_description(p.oid, 'pg_publication')
+          FROM pg_catalog.pg_publication p WHERE p.pubname = %(publication)s) AS comment,
+       pg_catalog.pg_is_in_recovery() AS standby,
+       CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL
+            ELSE pg_catalog.pg_current_wal_flush_lsn()::text END AS wal_end,
+       pg_catalog.current_database()::text AS database
+  FROM (SELECT) AS nothing LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = %(slot)s
+"""
+
+
+class SlotState(NamedTuple):
+    """A slot and its publication now. Members are None where there is nothing to say.
+
+    recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends.
+    """
+
+    exists: bool
+    plugin: str | None
+    database: str | None
+    two_phase: bool
+    active_pid: int | None
+    confirmed_flush: int | None
+    wal_status: str | None
+    invalidation: str | None
+    publication_oid: int | None
+    recorded: Mapping[str, str]
+    wal_end: int | None
+    connected_to: str
+
+    def created_at(self, slot: str) -> int | None:
+        """The slot's first LSN, where setup recorded it."""
+        lsn = self.recorded.get("slot_lsn")
+        return parse_lsn(lsn) if lsn and self.recorded.get("slot") == slot else None
+
+
+class Catalogue:
+    """An ordinary session with the source."""
+
+    def __init__(self, connection: AsyncConnection[DictRow]) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, dsn: str) -> Self:
+        """Raises SourceLost (`refused`), DsnInvalid."""
+        try:
+            connection = await AsyncConnection.connect(ordinary(dsn), autocommit=True, row_factory=dict_row)
+        except psycopg.OperationalError as error:
+            raise SourceLost(f"PostgreSQL: {first_line(str(error))}", refused=True) from None
+        return cls(connection)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
+        """A query of ours (never a user's text). Raises SourceLost."""
+        with source_errors("reading the catalogue"):
+            cursor = await self._connection.execute(query.encode(), parameters)
+            return await cursor.fetchall()
+
+    async def slot(self, slot: str, publication: str) -> SlotState:
+        (row,) = await self.rows(_SLOT, {"slot": slot, "publication": publication})
+        found = cast("dict[str, Any]", row["slot"] or {})
+        return SlotState(
+            exists=bool(found),
+            plugin=found.get("plugin"),
+            database=found.get("database"),
+            two_phase=bool(found.get("two_phase")),
+            active_pid=found.get("active_pid"),
+            confirmed_flush=_lsn(found.get("confirmed_flush_lsn")),
+            wal_status=found.get("wal_status"),
+            invalidation=found.get("invalidation_reason"),
+            publication_oid=row["publication_oid"],
+            recorded=_recorded(row["comment"]),
+            wal_end=_lsn(row["wal_end"]),
+            connected_to=row["database"],
+        )
+
+
+def _lsn(text: str | None) -> int | None:
+    return None if text is None else parse_lsn(text)
+
+
+def _recorded(comment: str | None) -> dict[str, str]:
+    """What `cdc.setup` wrote; a comment of somebody else's is nothing."""
+    try:
+        found = json.loads(comment or "")
+    except ValueError:
+        return {}
+    if not isinstance(found, dict) or found.get("made_by") != "fracttal-bridge":
+        return {}
+    return {str(name): str(value) for name, value in found.items()}

@@ -1,0 +1,49 @@
+"""The DSN of a source, with what every connection of ours pins."""
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from cdc.source_errors import DsnInvalid
+
+# a dead peer is noticed although nothing is sent (PostgreSQL documentation, 32.1.2); in milliseconds where `timeout`
+_DEFAULTS = {
+    "application_name": "fracttal-bridge",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+# how long a standby waits at most for the slot of an owner that is gone
+_SENDER_TIMEOUT = "-c wal_sender_timeout=15s"
+# they decide how values are printed, whatever role or database set
+_PINNED = (
+    "-c client_encoding=UTF8 -c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex "
+    "-c extra_float_digits=1 -c timezone=UTC"
+)
+
+
+def ordinary(dsn: str) -> str:
+    """The DSN for queries. Raises DsnInvalid."""
+    return make_conninfo("", **{**_DEFAULTS, **_parts(dsn)})
+
+
+def replication(dsn: str) -> str:
+    """The DSN for the stream: `replication=database` and pinned session settings. Raises DsnInvalid."""
+    parts = _parts(dsn)
+    options = f"{_SENDER_TIMEOUT} {parts.pop('options', '')} {_PINNED}"
+    return make_conninfo("", **{**_DEFAULTS, **parts, "options": options, "replication": "database"})
+
+
+def user_and_password(dsn: str) -> tuple[str | None, str | None]:
+    parts = _parts(dsn)
+    return parts.get("user"), parts.get("password")
+
+
+def _parts(dsn: str) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    except psycopg.ProgrammingError:
+        raise DsnInvalid(
+            "the dsn is neither a URI (postgresql://user@host:5432/database) nor a list of key=value"
+        ) from None

@@ -1,0 +1,76 @@
+"""What can go wrong at the source, and how each is met: told from libpq's errors here, and nowhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from cdc.start_decision import Stop
+
+
+class SourceLost(Exception):
+    """The connection failed or ended: begin again with the lock (rule C2). `refused`: it never came to be."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class SlotBusy(Exception):
+    """Somebody else reads the slot: stand by."""
+
+
+class CaptureStopped(Exception):
+    """Capture cannot go on without a decision (rule C11)."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.message)
+        self.stop = stop
+
+
+class DsnInvalid(ValueError):
+    """The DSN cannot be read. The message does not quote it: a password may stand anywhere in it."""
+
+
+@contextmanager
+def source_errors(what: str) -> Iterator[None]:
+    """Turns a failed connection into SourceLost that says during `what`."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise SourceLost(f"PostgreSQL: {what}: {first_line(str(error))}") from None
+
+
+def stream_error(sqlstate: str | None, message: str, slot: str) -> Exception:
+    """What a refused or ended stream means, by its SQLSTATE (PostgreSQL, appendix A)."""
+    text = first_line(message)
+    match sqlstate:
+        case "55006":  # object_in_use
+            return SlotBusy(text)
+        case "42704":  # undefined_object: the slot, or up to PostgreSQL 17 the publication
+            what = "publication" if text.startswith("publication") else "slot"
+            return _lost(f"{what}_missing", f"{text}: it was dropped", slot)
+        case "55000" | "58P01":  # object_not_in_prerequisite_state, undefined_file: WAL it needs is gone
+            return _lost("slot_invalidated", f"slot {slot} can no longer be read: {text}", slot)
+        case "42501":  # insufficient_privilege
+            return CaptureStopped(
+                Stop("rights_missing", text, ("`bridge cdc check` shows the SQL that mends it",))
+            )
+        case _:
+            return SourceLost(f"PostgreSQL ended the stream: {text}")
+
+
+def _lost(code: str, message: str, slot: str) -> CaptureStopped:
+    anew = (
+        f"`bridge cdc drop` and `bridge cdc setup`: a new slot {slot}; changes since the old one's position are not "
+        "captured, and later events get ids of a new epoch"
+    )
+    return CaptureStopped(Stop(code, message, ("`bridge cdc check` says what is missing", anew)))
+
+
+def first_line(message: str) -> str:
+    """libpq's message without severity, context and line breaks."""
+    line = message.strip().partition("\n")[0]
+    for severity in ("ERROR:", "FATAL:"):
+        line = line.removeprefix(severity).strip()
+    return line
