@@ -5,7 +5,7 @@ limit or its power fails (fence.Look). The headers stay on the stored messages.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eventbus import wire
 from eventbus.connection import Connection, Reply
@@ -26,7 +26,7 @@ class BatchPublisher:
         self._answered = answered
         self._replies: dict[str, bytes] = {}
 
-    async def send(self, batch: str, first: int, messages: list[Outgoing]) -> None:
+    async def send(self, batch: str, first: int, messages: Sequence[Outgoing]) -> None:
         """Publishes messages number `first` and on; the first of a batch asks for refusals. Raises ConnectionLost."""
         start = b"NATS/1.0\r\nNats-Batch-Id: %b\r\nNats-Batch-Sequence: " % batch.encode()
         reply = b" " + self._reply(batch) if first == 1 else b""

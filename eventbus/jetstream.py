@@ -43,10 +43,9 @@ class JetStream:
         reply = await self.connection.request(f"$JS.API.{api}", body, within=self._within)
         return _answer(api, reply)
 
-    async def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> int:
-        """Stores one message; its sequence, once the stream has acknowledged it."""
-        lines = wire.header_lines(headers or {})
-        reply = await self.connection.request(subject, payload, lines, within=self._within)
+    async def publish(self, subject: str, payload: bytes, headers: bytes = b"") -> int:
+        """Stores one message, `headers` as whole lines; its sequence, once the stream has acknowledged it."""
+        reply = await self.connection.request(subject, payload, headers, within=self._within)
         return int(_answer(f"publish to {subject}", reply)["seq"])
 
     async def stream_info(self, stream: str, request: object = None) -> dict[str, Any] | None:

@@ -1,0 +1,122 @@
+"""Reads a stream in order and without a gap, from a sequence on; nothing is acknowledged (rule T5).
+
+It is an ephemeral consumer that is made again behind the last message read, whenever a delivery is missing or the
+consumer vanished: with its server, for instance.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from eventbus.errors import EventBusError, JetStreamError, NoAnswer
+from eventbus.jetstream import JetStream
+from eventbus.message import Message
+from eventbus.pull_flow import ConsumerGone, PullFlow, Source
+
+INACTIVE_S = 60.0
+MAX_PAUSE_S = 2.0
+_TRANSIENT = (503, 10008, 10009)  # no leader yet, JetStream not up yet, no peers yet
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read. `start`: the first sequence wanted; None: of each subject the last message, then what follows."""
+
+    stream: str
+    subjects: Sequence[str]
+    start: int | None = 1
+    headers_only: bool = False
+
+
+class OrderedReader:
+    """`async with OrderedReader(jetstream, reading) as reader: messages = await reader.next()`."""
+
+    def __init__(self, jetstream: JetStream, reading: Reading, window: int = 2_000) -> None:
+        """`window`: how many messages may be on their way to us or wait to be taken."""
+        self._jetstream = jetstream
+        self._reading = reading
+        self._window = window
+        self._flow: PullFlow | None = None
+        self._consumer = ""
+        self._last: int | None = None
+        self._delivered = 0
+        self.waiting = 0
+        """How many messages matched when the reading began."""
+
+    async def __aenter__(self) -> Self:
+        self.waiting = await self._begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._flow is not None:
+            await self._flow.stop()
+            with contextlib.suppress(EventBusError):
+                await self._jetstream.delete_consumer(self._reading.stream, self._consumer)
+
+    async def next(self) -> list[Message]:
+        """What comes next, at least one message. Raises ConnectionLost, JetStreamError."""
+        while True:
+            assert self._flow is not None, "use `async with`"
+            try:
+                messages = self._without_gap(await self._flow.next())
+            except ConsumerGone:
+                messages = []
+            if messages:
+                return messages
+            await self._begin_again()
+
+    def _without_gap(self, messages: list[Message]) -> list[Message]:
+        """The messages up to the first that does not follow: what follows a gap is read again."""
+        for place, message in enumerate(messages):
+            if message.consumer_seq != self._delivered + 1:
+                messages = messages[:place]
+                break
+            self._delivered += 1
+        if messages:
+            self._last = messages[-1].seq
+        return messages
+
+    async def _begin_again(self) -> None:
+        assert self._flow is not None
+        await self._flow.stop()
+        self._flow = None
+        pause = 0.05
+        while True:
+            try:
+                await self._begin()
+            except (NoAnswer, JetStreamError) as error:
+                if isinstance(error, JetStreamError) and error.err_code not in _TRANSIENT:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_S)
+            else:
+                return
+
+    async def _begin(self) -> int:
+        self._consumer = f"read-{secrets.token_hex(8)}"
+        self._delivered = 0
+        config = self._config()
+        info = await self._jetstream.create_consumer(self._reading.stream, config)
+        self._flow = PullFlow(
+            self._jetstream.connection, Source(self._reading.stream, self._consumer), self._window
+        )
+        await self._flow.start()
+        return int(info["num_pending"])
+
+    def _config(self) -> dict[str, Any]:
+        start = self._reading.start if self._last is None else self._last + 1
+        where: dict[str, Any] = {"deliver_policy": "last_per_subject"}
+        if start is not None:
+            where = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
+        return where | {
+            "name": self._consumer,
+            "filter_subjects": list(self._reading.subjects),
+            "ack_policy": "none",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(INACTIVE_S * 1e9),
+            "headers_only": self._reading.headers_only,
+        }
