@@ -51,10 +51,23 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSource:
+    """Which events a route gets: its mapping's `source`, resolved at `apply`, when the router's table is made of it.
+
+    table: `schema.table`; tenant_any: also events without a tenant (tokens `_` and `~`).
+    """
+
+    table: str
+    operations: tuple[str, ...] = ("insert", "update")
+    tenant_any: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Which mapping goes to which connection. deadline_s: None: as `streams.deliveries.deadline` says."""
 
     name: str
+    source: RouteSource
     mapping: str
     connection: str
     params: Mapping[str, Any] = field(default_factory=dict)
