@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -19,6 +19,9 @@ CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 5.0
 # A server that went away without a word (power, network) is noticed after three of these.
 PING_INTERVAL_S = 5
+
+
+T = TypeVar("T")
 
 
 class Reply(NamedTuple):
@@ -43,7 +46,7 @@ class Connection:
         self._servers = servers
         self._inbox = f"_INBOX.{secrets.token_hex(11)}.".encode()
         self._expected: dict[bytes, OnReply] = {}
-        self._asked: set[asyncio.Future[Reply]] = set()
+        self._awaited: set[asyncio.Future[Any]] = set()
         self._counter = 0
 
     @property
@@ -70,17 +73,25 @@ class Connection:
                 answer.set_result(found)
 
         reply = self.expect(answered)
-        self._asked.add(answer)
         try:
             lines = wire.hpub(subject.encode(), reply, headers, payload)
             await self.send(lines if headers else wire.pub(subject.encode(), reply, payload))
             async with asyncio.timeout(within):
-                return await answer
+                return await self.unless_lost(answer)
         except TimeoutError:
             raise NoAnswer(self._silence(subject, within)) from None
         finally:
-            self._asked.discard(answer)
             self.forget(reply)
+
+    async def unless_lost(self, answer: asyncio.Future[T]) -> T:
+        """Awaits an answer. Raises ConnectionLost as soon as none can come."""
+        if self.lost.is_set():
+            raise self.loss()
+        self._awaited.add(answer)
+        try:
+            return await answer
+        finally:
+            self._awaited.discard(answer)
 
     def expect(self, on_reply: OnReply) -> bytes:
         """A fresh reply subject; what arrives there goes to `on_reply` until `forget`."""
@@ -141,7 +152,7 @@ class Connection:
     def set_lost(self) -> None:
         """The connection is gone for good: whoever waits for an answer is told."""
         self.lost.set()
-        for answer in self._asked:
+        for answer in self._awaited:
             if not answer.done():
                 answer.set_exception(self.loss())
 

@@ -63,3 +63,8 @@ def ack_subject_for(reply: bytes, seq: int, consumer_seq: int) -> bytes:
     first = 4 if len(tokens) == 9 else 6
     tokens[first : first + 3] = (b"1", b"%d" % seq, b"%d" % consumer_seq)
     return b".".join(tokens)
+
+
+def ack_subject(stream: str, consumer: str) -> bytes:
+    """A `reply` for `ack_subject_for` where no message has come yet; without a JetStream domain."""
+    return f"$JS.ACK.{stream}.{consumer}.1.0.0.0.0".encode()

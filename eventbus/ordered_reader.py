@@ -14,7 +14,7 @@ from typing import Any, Self
 from eventbus.errors import EventBusError, JetStreamError, NoAnswer
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
-from eventbus.pull_flow import ConsumerGone, PullFlow, Source
+from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
 
 INACTIVE_S = 60.0
 MAX_PAUSE_S = 2.0
@@ -39,7 +39,7 @@ class OrderedReader:
         self._jetstream = jetstream
         self._reading = reading
         self._window = window
-        self._flow: PullFlow | None = None
+        self._pulls: PullConsumer | None = None
         self._consumer = ""
         self._last: int | None = None
         self._delivered = 0
@@ -51,17 +51,17 @@ class OrderedReader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._flow is not None:
-            await self._flow.stop()
+        if self._pulls is not None:
+            await self._pulls.stop()
             with contextlib.suppress(EventBusError):
                 await self._jetstream.delete_consumer(self._reading.stream, self._consumer)
 
     async def next(self) -> list[Message]:
         """What comes next, at least one message. Raises ConnectionLost, JetStreamError."""
         while True:
-            assert self._flow is not None, "use `async with`"
+            assert self._pulls is not None, "use `async with`"
             try:
-                messages = self._without_gap(await self._flow.next())
+                messages = self._without_gap(await self._pulls.next())
             except ConsumerGone:
                 messages = []
             if messages:
@@ -80,9 +80,9 @@ class OrderedReader:
         return messages
 
     async def _begin_again(self) -> None:
-        assert self._flow is not None
-        await self._flow.stop()
-        self._flow = None
+        assert self._pulls is not None
+        await self._pulls.stop()
+        self._pulls = None
         pause = 0.05
         while True:
             try:
@@ -100,10 +100,10 @@ class OrderedReader:
         self._delivered = 0
         config = self._config()
         info = await self._jetstream.create_consumer(self._reading.stream, config)
-        self._flow = PullFlow(
+        self._pulls = PullConsumer(
             self._jetstream.connection, Source(self._reading.stream, self._consumer), self._window
         )
-        await self._flow.start()
+        await self._pulls.start()
         return int(info["num_pending"])
 
     def _config(self) -> dict[str, Any]:

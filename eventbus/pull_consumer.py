@@ -1,4 +1,4 @@
-"""Continuous pulls on one consumer: the messages and what ends the flow; who owns it is the callers' matter.
+"""Continuous pulls on one consumer: its messages, and what ends them. Who owns it is the caller's matter (R1, R3).
 
 Never more than `window` messages are asked for and not taken, nor more than 8 MiB a pull. A pull lives for a second
 and another follows, because arriving pulls are what keeps a pin (jetstream documentation, "pinned_client").
@@ -10,12 +10,16 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from eventbus import wire
 from eventbus.connection import Connection
 from eventbus.errors import ConnectionLost, EventBusError
 from eventbus.message import Message
 
+PIN_GROUP = "g"
+PIN_TIMEOUT_S = 5.0
+ACK_WAIT_S = 60.0
 EXPIRES_S = 1.0
 SILENCE_S = 5.0
 PULL_BYTES = 8 * 2**20
@@ -43,8 +47,29 @@ class Source:
     group: str | None = None
 
 
-class PullFlow:
-    """The flow from one consumer."""
+def pinned_consumer(
+    name: str, subject: str, *, max_ack_pending: int, start: int | None = None
+) -> dict[str, Any]:
+    """The configuration of a consumer of DELIVERIES (R1); `start`: the first sequence, for one of a single route."""
+    where: dict[str, Any] = {"deliver_policy": "all"}
+    if start is not None:
+        where = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
+    return where | {
+        "name": name,
+        "durable_name": name,
+        "filter_subject": subject,
+        "ack_policy": "explicit",
+        "ack_wait": int(ACK_WAIT_S * 1e9),
+        "max_deliver": -1,
+        "max_ack_pending": max_ack_pending,
+        "priority_policy": "pinned_client",
+        "priority_groups": [PIN_GROUP],
+        "priority_timeout": int(PIN_TIMEOUT_S * 1e9),
+    }
+
+
+class PullConsumer:
+    """The pulls on one consumer."""
 
     def __init__(self, connection: Connection, source: Source, window: int) -> None:
         self._connection = connection
