@@ -37,6 +37,6 @@ lint: $(INSTALLED) ## ruff, mypy and the direction of imports
 
 bench: $(INSTALLED) ## capture side by side with its peers; make bench ARGS="--changes 300000"
 	$(BIN)/python -m pip install --quiet --group bench
-	$(BIN)/python bench/capture.py $(ARGS)
+	$(BIN)/python -m bench.capture $(ARGS)
 
 .PHONY: help install demo test test-slow lint bench
