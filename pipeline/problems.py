@@ -68,3 +68,8 @@ def one_of(node: Node, choices: Collection[str], later: Collection[str] = ()) ->
     if text not in choices:
         raise node.error(f"{node.mark.path}: unknown value {text!r}{nearest(text, choices)}")
     return text
+
+
+def or_default(node: Node | None, read: Callable[[Node], T], default: Otherwise) -> T | Otherwise:
+    """What `read` makes of the node; `default` where nothing is written."""
+    return default if node is None else read(node)

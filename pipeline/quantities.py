@@ -49,6 +49,16 @@ def rate(node: Node) -> float:
     return float(_quantity(node, _RATE, _PER, "a rate such as 10/s, 600/m or 1000/h", lambda n, per: n / per))
 
 
+def whole(node: Node) -> int:
+    """A whole number from 1 on."""
+    return node.as_int(1)
+
+
+def number(node: Node) -> float:
+    """Any number."""
+    return float(node.as_number())
+
+
 def _quantity(
     node: Node,
     pattern: re.Pattern[str],
