@@ -1,0 +1,189 @@
+"""A compiled mapping: a pure function from an event to a request, and from an answer to its meaning."""
+
+from collections.abc import Mapping as Members
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import NAMESPACE_URL, uuid5
+
+from connectors.protocol import Outcome
+from pipeline.mapping.errors import EvaluationError, Finding, RenderError
+from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.filters import ZONE
+from pipeline.mapping.leaves import BUDGET
+from pipeline.mapping.response import Rules
+from pipeline.mapping.values import OMIT, Frame, Measure, Value
+from pipeline.yaml_tree import Mark, nearest
+
+MAX_LOOP_TURNS = 100_000
+MAX_REQUEST = 8_000_000
+
+Repeat = Literal["upsert", "idempotency_key", "unsafe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which events a mapping is for. `tenant_any`: also those of no tenant, or of none that can be told."""
+
+    table: str
+    operations: frozenset[str]
+    tenant_any: bool = False
+
+    def takes(self, event: Members[str, Value]) -> bool:
+        """Whether the event is of this table and one of these operations."""
+        source = event.get("source") or {}
+        if event.get("op") not in self.operations:
+            return False
+        if event.get("tenant", "") is None and not self.tenant_any:
+            return False
+        return f"{source.get('schema')}.{source.get('table')}" == self.table
+
+
+@dataclass(frozen=True, slots=True)
+class ParamSpec:
+    """What a route may set. A param that is not required and has no default is null."""
+
+    required: bool = False
+    default: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderInput:
+    """All that a rendering depends on. `timezone` is an IANA name; `delivery_id` the Idempotency-Key."""
+
+    event: dict[str, Value]
+    tenant: str
+    route: str
+    params: dict[str, Value]
+    delivery_id: str
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The request as the mapping's connector takes it; numbers are int or Decimal."""
+
+    request: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The event is not for this route: nothing is sent, nothing is wrong."""
+
+    by: Literal["source", "when", "skip_if"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A mapping's expressions, in the order in which they are evaluated."""
+
+    when: Evaluator | None
+    vars: tuple[tuple[str, Evaluator], ...]
+    skip_if: Evaluator | None
+    require: tuple[Evaluator, Mark, str] | None
+    request: Evaluator
+    response: Rules
+    needs_uuid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One mapping, ready to use. `version` changes with its text and with the lookups it uses."""
+
+    name: str
+    file: str
+    source: Source
+    connector: str
+    params_spec: Members[str, ParamSpec]
+    repeat: Repeat
+    version: str
+    program: Program = field(repr=False)
+    warnings: tuple[Finding, ...] = ()
+
+    def check_params(self, params: Members[str, Value]) -> list[str]:
+        """What is wrong with a route's params, in words; empty when nothing is."""
+        problems = [
+            f"unknown param {name!r} of mapping {self.name}{nearest(name, self.params_spec)}"
+            for name in params
+            if name not in self.params_spec
+        ]
+        problems += [
+            f"mapping {self.name} requires the param {name!r}"
+            for name, spec in self.params_spec.items()
+            if spec.required and params.get(name) is None
+        ]
+        return problems
+
+    def render(self, given: RenderInput) -> Rendered | Skipped:
+        """The request for an event, or why there is none.
+
+        Raises:
+            RenderError: the event cannot be rendered; class `rejected` where `require` is false.
+        """
+        program = self.program
+        if not self.source.takes(given.event):
+            return Skipped("source")
+        frame = self._frame(given)
+        if program.when is not None and not program.when(frame):
+            return Skipped("when")
+        self._compute_vars(frame)
+        if program.skip_if is not None and program.skip_if(frame):
+            return Skipped("skip_if")
+        if program.require is not None and not program.require[0](frame):
+            _, mark, written = program.require
+            raise RenderError(
+                "rejected", "the mapping's `require` does not hold for this event", mark, written
+            )
+        return Rendered(self._measured(program.request(frame)))
+
+    def classify(self, outcome: Outcome, given: RenderInput) -> Outcome:
+        """What an answer means, where the mapping's `response` says something else than the connector."""
+        rules = self.program.response
+        if not rules.any:
+            return outcome
+        frame = self._frame(given)
+        if rules.needs_vars:
+            try:
+                self._compute_vars(frame)
+            except RenderError:
+                return outcome
+        return rules.classify(outcome, frame)
+
+    def _frame(self, given: RenderInput) -> Frame:
+        event = given.event
+        delivery = {"id": given.delivery_id}
+        if self.program.needs_uuid:
+            delivery["uuid"] = delivery_uuid(given.delivery_id)
+        defaults = {name: spec.default for name, spec in self.params_spec.items() if not spec.required}
+        return {
+            "event": event,
+            "after": event.get("after"),
+            "before": event.get("before"),
+            "key": event.get("key"),
+            "op": event.get("op"),
+            "source": event.get("source"),
+            "tenant": given.tenant,
+            "route": given.route,
+            "params": {**defaults, **given.params},
+            "vars": {},
+            "delivery": delivery,
+            ZONE: given.timezone,
+            BUDGET: [MAX_LOOP_TURNS],
+        }
+
+    def _compute_vars(self, frame: Frame) -> None:
+        computed = frame["vars"]
+        for name, evaluate in self.program.vars:
+            value = evaluate(frame)
+            computed[name] = None if value is OMIT else value
+
+    def _measured(self, request: dict[str, Value]) -> dict[str, Value]:
+        try:
+            Measure(MAX_REQUEST).take(request)
+        except EvaluationError as error:
+            raise RenderError(error.class_, error.message, Mark(self.file, 1, 1)) from None
+        return request
+
+
+def delivery_uuid(delivery_id: str) -> str:
+    """The delivery's UUIDv5 (RFC 9562), for ERPs that want a UUID as the idempotency key."""
+    return str(uuid5(NAMESPACE_URL, f"fracttal-bridge:{delivery_id}"))

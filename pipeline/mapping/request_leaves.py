@@ -1,0 +1,118 @@
+"""The request's keys, each rendered as the connector sends it: a path, a query, a header, a JSON tree."""
+
+from urllib.parse import quote, unquote
+
+from connectors.protocol import Leaf, RequestShape
+from pipeline.mapping.errors import EvaluationError, RenderError
+from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.leaves import Reader
+from pipeline.mapping.structure import compile_tree
+from pipeline.mapping.values import OMIT, Frame, Value, kind_of, text_of
+from pipeline.yaml_tree import Entry, MappingNode, Mark, ScalarNode
+
+_LATER = dict.fromkeys(("form", "xml", "text"), "raw bodies are not built yet; write body")
+_LINE_BREAKS = ("\r", "\n", "\0")
+
+
+def compile_request(node: MappingNode, shape: RequestShape, reader: Reader) -> Evaluator:
+    """The closure that gives the request as the connector takes it."""
+    later = {key: text for key, text in _LATER.items() if key not in shape.keys}
+    for error in node.unknown_keys(shape.keys, later):
+        reader.refuse(error.mark, error.message)
+    for key, spec in shape.keys.items():
+        if spec.required and node.get(key) is None:
+            reader.refuse(node.mark, f"the request needs {key!r}")
+    parts = [
+        (entry.key, _part(entry, shape.keys[entry.key].leaf, reader))
+        for entry in node
+        if entry.key in shape.keys
+    ]
+    return lambda frame: {key: value for key, inner in parts if (value := inner(frame)) is not OMIT}
+
+
+def _part(entry: Entry, leaf: Leaf, reader: Reader) -> Evaluator:
+    node = entry.value
+    match leaf:
+        case Leaf.TREE:
+            return compile_tree(node, reader)
+        case Leaf.QUERY | Leaf.HEADER:
+            return _section(entry, reader, header=leaf is Leaf.HEADER)
+        case Leaf.PATH | Leaf.TEXT:
+            if not isinstance(node, ScalarNode) or node.is_null:
+                reader.refuse(entry.mark, f"{entry.key} takes a text, not {node.describe()}")
+                return lambda _frame: None
+            return _path(node, reader) if leaf is Leaf.PATH else reader.text(node)
+
+
+def _path(node: ScalarNode, reader: Reader) -> Evaluator:
+    evaluate = reader.text(node, path_value)
+
+    def checked(frame: Frame) -> str:
+        path: str = evaluate(frame)
+        for segment in path.split("/"):
+            if segment[:1] in (".", "%") and unquote(segment) in (".", ".."):
+                raise RenderError(
+                    "path", f"the path {path!r} has the segment {segment!r}", node.mark, node.text
+                )
+        return path
+
+    return checked
+
+
+def path_value(value: Value) -> str:
+    """A value inside a path: every byte that could mean something there encoded, `/` included.
+
+    Raises:
+        EvaluationError: null, or an empty text, which would address another resource.
+    """
+    if value is None or value == "":
+        what = "null" if value is None else "an empty text"
+        raise EvaluationError(
+            "path", f"{what} in a path would address something else; skip such events with skip_if"
+        )
+    return quote(text_of(value), safe="")
+
+
+def _section(entry: Entry, reader: Reader, *, header: bool) -> Evaluator:
+    """Names and values: null is left out, numbers and booleans are written out."""
+    evaluate = compile_tree(entry.value, reader)
+
+    def section(frame: Frame) -> Value:
+        members = evaluate(frame)
+        if members is None or members is OMIT:
+            return OMIT
+        if not isinstance(members, dict):
+            raise RenderError("value", f"{entry.key} takes an object, not {kind_of(members)}", entry.mark)
+        return {
+            name: _written(name, value, entry, header=header)
+            for name, value in members.items()
+            if value is not None
+        }
+
+    return section
+
+
+def _written(name: str, value: Value, entry: Entry, *, header: bool) -> Value:
+    mark = _mark_of(name, entry)
+    try:
+        if header:
+            return _header(name, text_of(value))
+        if isinstance(value, list):
+            return [text_of(element) for element in value if element is not None]
+        return text_of(value)
+    except EvaluationError as error:
+        raise RenderError(error.class_, f"{entry.key} {name!r}: {error.message}", mark) from None
+
+
+def _header(name: str, text: str) -> str:
+    if any(character in text or character in name for character in _LINE_BREAKS):
+        raise EvaluationError(
+            "header", r"a line break cannot stand in a header; write … | regex_replace('\\s+', ' ')"
+        )
+    return text
+
+
+def _mark_of(name: str, entry: Entry) -> Mark:
+    if isinstance(entry.value, MappingNode) and (member := entry.value.entry(name)) is not None:
+        return member.value.mark
+    return entry.mark

@@ -1,0 +1,82 @@
+"""Which names an expression may use, and which it did use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pipeline.mapping.syntax import SyntaxInvalid
+from pipeline.yaml_tree import nearest
+
+EVENT_MEMBERS = ("v", "id", "op", "tenant", "source", "key", "before", "after", "unchanged", "identity")
+SOURCE_MEMBERS = ("name", "db", "schema", "table", "lsn", "commit_lsn", "ordinal", "xid", "commit_ts")
+LOOP_MEMBERS = ("index", "index0", "first", "last", "length")
+NAMES = (
+    "event",
+    "after",
+    "before",
+    "key",
+    "op",
+    "tenant",
+    "route",
+    "source",
+    "params",
+    "vars",
+    "delivery",
+    "omit",
+)
+ANSWER_NAMES = ("status", "headers", "body")
+FUNCTIONS = ("changed", "became", "range")
+LATER = ("saved", "wait_for", "steps")
+
+
+@dataclass(slots=True)
+class Scope:
+    """The names known while a mapping compiles. `members` holds those whose members are known then too."""
+
+    names: set[str] = field(default_factory=lambda: set(NAMES))
+    members: dict[str, set[str]] = field(
+        default_factory=lambda: {
+            "event": set(EVENT_MEMBERS),
+            "source": set(SOURCE_MEMBERS),
+            "delivery": {"id", "uuid"},
+            "loop": set(LOOP_MEMBERS),
+            "params": set(),
+            "vars": set(),
+        }
+    )
+    used: set[str] = field(default_factory=set)
+    assigned: set[str] = field(default_factory=set)
+
+    def use(self, name: str) -> None:
+        """Note that a name is used. Raises SyntaxInvalid where there is none such."""
+        if name in LATER:
+            raise SyntaxInvalid(f"{name!r} is not built yet")
+        if name in FUNCTIONS:
+            raise SyntaxInvalid(f"{name} is a function: write {name}(…)")
+        if name not in self.names:
+            raise SyntaxInvalid(f"unknown name {name!r}{self._hint(name)}")
+        self.used.add(name)
+
+    def use_member(self, name: str, member: str) -> None:
+        """Note that `name.member` is used. Raises SyntaxInvalid where it is known not to exist."""
+        known = self.members.get(name)
+        if known is not None and name in self.names and member not in known:
+            where = {"params": "declared under params", "vars": "in the vars above"}.get(name, f"in {name}")
+            raise SyntaxInvalid(f"no {member!r} {where}{nearest(member, known)}")
+        self.used.add(f"{name}.{member}")
+
+    @contextmanager
+    def inside(self, *names: str) -> Iterator[None]:
+        """More names, while the body of a loop compiles. Raises SyntaxInvalid for a name that is taken."""
+        for name in names:
+            if name in self.names and name != "loop":
+                raise SyntaxInvalid(f"{name!r} already means something here; choose another name")
+        before = set(self.names)
+        self.names.update(names)
+        try:
+            yield
+        finally:
+            self.names = before
+
+    def _hint(self, name: str) -> str:
+        return nearest(name, self.names) or "; a column is written after.column, a text 'in quotes'"

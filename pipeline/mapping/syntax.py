@@ -1,0 +1,92 @@
+"""Jinja's grammar, and nothing of its machinery.
+
+Jinja parses; the tree it gives is evaluated by `expressions`. So there is no Python object to escape to, no
+constant folding to set a bomb off at compile time, and a literal such as 1.10 keeps the digits written.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import TypeVar
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.lexer import TOKEN_FLOAT, Lexer, Token
+from jinja2.parser import Parser
+
+MAX_SOURCE = 20_000
+
+
+class SyntaxInvalid(Exception):
+    """The text is no Jinja; the message says why."""
+
+
+class _ExactLexer(Lexer):
+    def wrap(
+        self, stream: Iterable[tuple[int, str, str]], name: str | None = None, filename: str | None = None
+    ) -> Iterator[Token]:
+        """Jinja's tokens, the decimal ones made from their digits."""
+        written: deque[str] = deque()
+
+        def noting() -> Iterator[tuple[int, str, str]]:
+            for item in stream:
+                if item[1] == TOKEN_FLOAT:
+                    written.append(item[2])
+                yield item
+
+        for token in super().wrap(noting(), name, filename):
+            if token.type == TOKEN_FLOAT:
+                exact = Decimal(written.popleft().replace("_", ""))
+                yield Token(token.lineno, TOKEN_FLOAT, exact)  # type: ignore[arg-type]  # the parser takes any value
+            else:
+                yield token
+
+
+class _Grammar(Environment):
+    @cached_property
+    def lexer(self) -> Lexer:
+        return _ExactLexer(self)
+
+
+_GRAMMAR = _Grammar(autoescape=False, optimized=False)
+
+
+def is_template(text: str) -> bool:
+    """Whether a leaf holds anything for Jinja."""
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def parse_template(text: str) -> list[nodes.Node]:
+    """A leaf's parts: Output, If, For, … Raises SyntaxInvalid."""
+    return _parsed(text, lambda: _GRAMMAR.parse(text).body)
+
+
+def parse_expression(text: str) -> nodes.Expr:
+    """A bare expression. Raises SyntaxInvalid."""
+    if "{{" in text or "{%" in text:
+        raise SyntaxInvalid("write the expression bare, without {{ }} or {% %}")
+
+    def parse() -> nodes.Expr:
+        parser = Parser(_GRAMMAR, text, state="variable")
+        expression = parser.parse_expression()
+        if not parser.stream.eos:
+            raise SyntaxInvalid(f"unexpected {parser.stream.current.value!r} after the expression")
+        return expression
+
+    return _parsed(text, parse)
+
+
+_T = TypeVar("_T")
+
+
+def _parsed(text: str, parse: Callable[[], _T]) -> _T:
+    if len(text) > MAX_SOURCE:
+        raise SyntaxInvalid(f"longer than {MAX_SOURCE} characters")
+    try:
+        return parse()
+    except TemplateSyntaxError as error:
+        raise SyntaxInvalid(f"not valid Jinja: {error.message}") from None
+    except RecursionError:
+        raise SyntaxInvalid("nested too deeply; compute parts of it in vars") from None
+    except (ValueError, ArithmeticError):
+        raise SyntaxInvalid("holds a number that is too long") from None
