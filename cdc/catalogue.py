@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Self, cast
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 
+from cdc.catalogue_facts import KEY_COLUMNS_SQL, TYPES_SQL, Facts, FactsWanted
 from cdc.source_dsn import ordinary
 from cdc.source_errors import SourceLost, first_line, source_errors
 from eventbus.lsn import parse_lsn
@@ -72,6 +73,19 @@ class Catalogue:
         """A query of ours (never a user's text). Raises SourceLost."""
         with source_errors("reading the catalogue"):
             cursor = await self._connection.execute(query.encode(), parameters)
+            return await cursor.fetchall()
+
+    async def facts(self, wanted: FactsWanted) -> Facts:
+        """What the decoder asks for when it meets a relation. Raises SourceLost."""
+        key, types = await self._tuples(KEY_COLUMNS_SQL, wanted.relation), []
+        if wanted.types:
+            types = await self._tuples(TYPES_SQL, list(wanted.types))
+        return Facts.of_rows(key, types)
+
+    async def _tuples(self, query: str, parameter: object) -> list[Any]:
+        with source_errors("reading the catalogue"):
+            cursor = self._connection.cursor(row_factory=tuple_row)
+            await cursor.execute(query.encode(), [parameter])
             return await cursor.fetchall()
 
     async def slot(self, slot: str, publication: str) -> SlotState:

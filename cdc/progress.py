@@ -30,11 +30,12 @@ class ProgressSettings:
 
 
 class Progress:
-    """The confirmations of one stream of one slot. `recorded`: the flush of the position that was claimed."""
+    """The confirmations of one stream of one slot: only signs of life until `begin`."""
 
-    def __init__(self, settings: ProgressSettings, recorded: int, now: float) -> None:
+    def __init__(self, settings: ProgressSettings, now: float) -> None:
         self._settings = settings
-        self._recorded = recorded
+        self._recorded = 0
+        self._floor = 0
         self._wal_end = 0
         self._held: deque[tuple[float, float, int]] = deque()  # first and last acknowledgement, flush
         self._confirmable = 0
@@ -60,12 +61,23 @@ class Progress:
         """The walsender is shutting down and waits for what we may not confirm yet: leave, so that it can."""
         return self._asked_in_a_row >= _ASKED_TO_LEAVE
 
+    def begin(self, flush: int, confirmed_flush: int, now: float) -> None:
+        """A position with this flush was claimed; the slot is confirmed up to `confirmed_flush`.
+
+        Less is never confirmed again: before version 18 PostgreSQL would take the slot back.
+        """
+        self._floor = confirmed_flush
+        self.put(flush)
+        self.acknowledged(flush, now)
+
     def put(self, flush: int) -> None:
         """A position with this flush is on its way."""
         self._recorded = max(self._recorded, flush)
 
     def acknowledged(self, flush: int, now: float) -> None:
         """A position with this flush is stored."""
+        if flush <= self._floor:
+            return
         if self._held and now - self._held[-1][0] < _BUCKET:
             first, _, held = self._held.pop()
             self._held.append((first, now, max(held, flush)))

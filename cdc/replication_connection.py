@@ -4,13 +4,14 @@ No reconnecting: a lost connection is `SourceLost`, and whoever holds it begins 
 """
 
 import asyncio
+from time import time
 from typing import NamedTuple, Self
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import ExecStatus
 
-from cdc.replication_frames import standby_status
+from cdc.replication_frames import status_update
 from cdc.source_dsn import replication
 from cdc.source_errors import SourceLost, first_line, source_errors, stream_error
 from eventbus.lsn import parse_lsn
@@ -133,7 +134,7 @@ class ReplicationConnection:
         if self._over:
             return
         with source_errors("confirming"):
-            self._pgconn.put_copy_data(standby_status(lsn))
+            self._pgconn.put_copy_data(status_update(lsn, time()))
             self._pgconn.flush()
 
     async def leave(self) -> None:

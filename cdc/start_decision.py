@@ -1,6 +1,7 @@
 """May capture go on from what is stored? Rules C3, C4, C6 and the table list of C11, without I/O.
 
-Whatever could skip a committed change, or give two changes one id, stops capture with a reason and the ways on;
+In two steps: `decide_start` before the position is claimed, `decide_gap` after it, when nothing older can be written
+any more. Whatever could skip a committed change, or give two changes one id, stops capture with a reason and the ways on;
 the operator's word (`Consent`) is asked for by the one option that the reason names.
 """
 
@@ -81,13 +82,19 @@ def decide_start(
     stop = _other_database(held, slot)
     if stop is not None:
         return _new_epoch(held.epoch, slot, tables_hash) if consent.new_epoch else stop
-    stop = _gap(held, slot)
-    if stop is not None and not consent.accept_gap:
-        return stop
-    stop = _other_tables(held, tables_hash)
-    if stop is not None:
-        return stop
-    return Resume(_resumed(held, slot))
+    if held.tables_hash != tables_hash and held.mark.within_transaction:
+        return tables_changed(held.lsn)
+    return Resume(msgspec.structs.replace(held, timeline=slot.identity.timeline))
+
+
+def decide_gap(mark: Mark, held: Position, slot: SlotFacts, consent: Consent) -> Mark | Stop:
+    """Where to go on, once `held` is claimed and a torn batch may have moved its mark on to `mark` (rule C6)."""
+    if slot.confirmed_flush <= mark.flush:
+        return mark
+    if not consent.accept_gap:
+        return _gap(held, slot)
+    lsn, ordinal = max(mark.key, (slot.confirmed_flush, 0))
+    return Mark(lsn, ordinal, slot.confirmed_flush)
 
 
 def _without_position(
@@ -189,9 +196,7 @@ def _identity_stop(code: str, message: str, slot: SlotFacts) -> Stop:
     return Stop(code, message, ("check `dsn`, `slot` and `publication` of the source", way))
 
 
-def _gap(held: Position, slot: SlotFacts) -> Stop | None:
-    if slot.confirmed_flush <= held.mark.flush:
-        return None
+def _gap(held: Position, slot: SlotFacts) -> Stop:
     since = f", which was written at {held.written}" if held.written else ""
     return Stop(
         "gap",
@@ -202,31 +207,13 @@ def _gap(held: Position, slot: SlotFacts) -> Stop | None:
     )
 
 
-def _other_tables(held: Position, tables_hash: str) -> Stop | None:
-    if held.tables_hash == tables_hash or not held.mark.within_transaction:
-        return None
-    return other_tables_within(held.lsn)
-
-
-def other_tables_within(lsn: str) -> Stop:
+def tables_changed(lsn: str) -> Stop:
     """The table list was changed while a transaction stands half published."""
     return Stop(
         "tables_changed",
         f"the transaction at {lsn} is published in part, and the tables of the source have been changed since: the "
         "rest of it would get other ids",
         ("start once with the tables as they were, stop, and start with the new ones",),
-    )
-
-
-def _resumed(held: Position, slot: SlotFacts) -> Position:
-    """The stored position on today's timeline, and past a gap that was accepted."""
-    mark = held.mark
-    if slot.confirmed_flush > mark.flush:
-        lsn, ordinal = max(mark.key, (slot.confirmed_flush, 0))
-        mark = Mark(lsn, ordinal, slot.confirmed_flush)
-    moved = msgspec.structs.replace(held, timeline=slot.identity.timeline)
-    return msgspec.structs.replace(
-        moved, lsn=format_lsn(mark.lsn), ordinal=mark.ordinal, flush=format_lsn(mark.flush)
     )
 
 

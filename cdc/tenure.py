@@ -1,0 +1,253 @@
+"""One time of owning a slot, from the lock to the claimed position (rules C2 to C6).
+
+Losing a connection ends it; the next one begins with the lock again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from cdc.catalogue import Catalogue, SlotState
+from cdc.event_id import parse_event_id
+from cdc.position import Identity, Mark, Position, decode_position
+from cdc.progress import Progress, ProgressSettings
+from cdc.replication_connection import ReplicationConnection, ServerIdentity, timeline_switches
+from cdc.settings import SourceSettings, tables_hash
+from cdc.source_errors import CaptureStopped, SlotBusy, SourceLost
+from cdc.start_decision import Begin, Consent, SlotFacts, Stop, decide_gap, decide_start, tables_changed
+from eventbus.connection import Connection, connect
+from eventbus.event import HEADER_EVENT_ID
+from eventbus.fence import FenceMark, Stored, Torn
+from eventbus.fenced_writer import FencedWriter
+from eventbus.group_commit import Committed, Group, OrderKey
+from eventbus.jetstream import JetStream
+from eventbus.lsn import format_lsn
+from eventbus.position import Place, PositionLost
+from eventbus.settings import NatsSettings
+from eventbus.subjects import Subjects
+
+STANDBY_RETRY = 1.0
+_FEEDBACK_AT_MOST = 10.0
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What a tenure holds; none of them reconnects by itself."""
+
+    nats: Connection
+    catalogue: Catalogue
+    replication: ReplicationConnection
+
+
+@asynccontextmanager
+async def connections(source: SourceSettings, nats: NatsSettings) -> AsyncIterator[Connections]:
+    """Raises NatsUnreachable, NatsRefused, SourceLost (`refused`)."""
+    async with AsyncExitStack() as stack:
+        connection = await connect(nats, name=f"bridge capture {source.name}", reconnect=False)
+        stack.push_async_callback(connection.close)
+        catalogue = await Catalogue.open(source.dsn)
+        stack.push_async_callback(catalogue.close)
+        replication = await ReplicationConnection.open(source.dsn)
+        # first to be closed: whoever stands by may go on while we still tidy up
+        stack.push_async_callback(replication.close)
+        yield Connections(connection, catalogue, replication)
+
+
+class Tenure:
+    """Lock, position and writer of one owner: `lock`, then `claim`, then the members below are ready."""
+
+    def __init__(self, source: SourceSettings, nats: NatsSettings, held: Connections) -> None:
+        subjects = Subjects(nats.namespace)
+        self.source = source
+        self.connections = held
+        self.mark = Mark(0, 0, 0)
+        """Where to go on: what stands at or before its key is published."""
+        self.changed = asyncio.Event()
+        """Set when `progress` has learned something."""
+        self.progress = Progress(ProgressSettings(hold_back=nats.hold_back), _now())
+        self._hold_back = nats.hold_back
+        self._server: ServerIdentity | None = None
+        self._position: Position | None = None
+        place = Place(
+            stream=subjects.stream("EVENTS"),
+            position=subjects.position(source.name),
+            look=subjects.events_of(source.name),
+            prefix="c-",
+        )
+        self.writer: FencedWriter[Mark] = FencedWriter(
+            held.nats, place, encode=self._encode, key_of=self._key_of, committed=self._committed
+        )
+
+    @property
+    def position(self) -> Position:
+        """The claimed position: identity and epoch."""
+        assert self._position is not None, "claim first"
+        return self._position
+
+    async def lock(self, stop: asyncio.Event) -> bool:
+        """Takes the slot; while somebody else reads it, tries again each second. False: stopped meanwhile.
+
+        Raises SourceLost, CaptureStopped, ConnectionLost.
+        """
+        replication, source = self.connections.replication, self.source
+        self._server = await replication.identify()
+        timeout = await replication.wal_sender_timeout()
+        feedback_every = min(_FEEDBACK_AT_MOST, timeout / 3 or _FEEDBACK_AT_MOST)
+        waits = False
+        while not stop.is_set():
+            if self.connections.nats.lost.is_set():
+                raise self.connections.nats.loss()
+            try:
+                await replication.start(source.slot, source.publication)
+            except SlotBusy as busy:
+                if not waits:
+                    log.info("standing by", source=source.name, slot=source.slot, because=str(busy))
+                waits = True
+                await _until_set(stop, STANDBY_RETRY)
+            else:
+                settings = ProgressSettings(hold_back=self._hold_back, feedback_every=feedback_every)
+                self.progress = Progress(settings, _now())
+                return True
+        return False
+
+    async def claim(self, consent: Consent) -> None:
+        """Reads, decides, claims, looks and checks for a gap. Raises CaptureStopped, and as the connections do."""
+        switches = await self._timeline_switches()
+        while True:
+            stored = await self.writer.position.read()
+            slot = await self._slot_facts(switches)
+            position = await self._decide(stored, slot, consent)
+            self._position = position
+            try:
+                claimed = await self.writer.claim(stored, position.mark)
+            except PositionLost as lost:
+                # what our predecessor had under way came in between: its words count
+                log.info("position moved while it was claimed", source=self.source.name, because=str(lost))
+                continue
+            break
+        mark = self._after_torn(position, claimed.torn)
+        decided = decide_gap(mark, position, slot, consent)
+        if isinstance(decided, Stop):
+            raise CaptureStopped(decided)
+        self.mark = decided
+        self._position = msgspec.structs.replace(position, tables_hash=tables_hash(self.source.tables))
+        self.progress.begin(position.mark.flush, slot.confirmed_flush, _now())
+        if decided.flush > position.mark.flush:
+            # a gap that was accepted is remembered, whether or not anything follows
+            self.writer.put(Group.of((), decided))
+            self.progress.put(decided.flush)
+        self.changed.set()
+        self._log_claimed(position, claimed.torn)
+
+    async def _decide(self, stored: Stored, slot: SlotFacts, consent: Consent) -> Position:
+        try:
+            held = decode_position(stored.payload) if stored.seq else None
+        except ValueError as error:
+            way = f"look at message {stored.seq} of {self.writer.position.place.stream}"
+            raise CaptureStopped(Stop("position_unreadable", str(error), (way,))) from None
+        last_event = None if held else await self._last_event_id()
+        decision = decide_start(held, last_event, slot, tables_hash(self.source.tables), consent)
+        if isinstance(decision, Stop):
+            raise CaptureStopped(decision)
+        if isinstance(decision, Begin):
+            log.info("beginning an epoch", source=self.source.name, epoch=decision.position.epoch)
+        return decision.position
+
+    def _after_torn(self, position: Position, torn: Torn | None) -> Mark:
+        """Where the messages of a torn batch end; what they say of another epoch means nothing here."""
+        mark = position.mark
+        if torn is None:
+            return mark
+        lsn, ordinal = (int(part) for part in self._key_of(torn.headers))
+        if (lsn, ordinal) <= mark.key:
+            return mark
+        if position.tables_hash != tables_hash(self.source.tables):
+            raise CaptureStopped(tables_changed(format_lsn(lsn)))
+        return Mark(lsn, ordinal, mark.flush)
+
+    async def _slot_facts(self, switches: Mapping[int, int]) -> SlotFacts:
+        source, server = self.source, self._server
+        state = await self.connections.catalogue.slot(source.slot, source.publication)
+        self._check_ours(state)
+        if server is None or state.confirmed_flush is None or state.wal_end is None:
+            raise SourceLost(f"PostgreSQL: slot {source.slot} is gone, or the server became a standby")
+        if state.publication_oid is None:
+            raise CaptureStopped(
+                Stop(
+                    "publication_missing",
+                    f"there is no publication {source.publication}",
+                    ("`bridge cdc setup`",),
+                )
+            )
+        return SlotFacts(
+            Identity(server.system_id, server.timeline, server.database, state.publication_oid, source.slot),
+            state.confirmed_flush,
+            state.created_at(source.slot),
+            state.wal_end,
+            switches,
+        )
+
+    def _check_ours(self, state: SlotState) -> None:
+        if state.active_pid != self.connections.replication.backend_pid:
+            raise SourceLost("PostgreSQL: the two connections of capture reached different servers")
+        if state.two_phase:
+            message = f"slot {self.source.slot} was made with two_phase: it sends a prepared transaction's rows before the commit"
+            way = "`bridge cdc drop` and `bridge cdc setup`: a slot without it"
+            raise CaptureStopped(Stop("slot_two_phase", message, (way,)))
+
+    async def _timeline_switches(self) -> dict[int, int]:
+        """On a connection of its own: ours streams already."""
+        assert self._server is not None, "lock first"
+        if self._server.timeline == 1:
+            return {}
+        other = await ReplicationConnection.open(self.source.dsn)
+        try:
+            return timeline_switches(await other.timeline_history(self._server.timeline))
+        finally:
+            await other.close()
+
+    async def _last_event_id(self) -> str | None:
+        place = self.writer.position.place
+        found = await JetStream(self.connections.nats).last_message(place.stream, place.look)
+        return None if found is None else found.headers.get(HEADER_EVENT_ID, "")
+
+    def _encode(self, mark: Mark, fence: FenceMark) -> bytes:
+        return self.position.encode(mark, fence, datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def _key_of(self, headers: Mapping[str, str]) -> OrderKey:
+        """An event's key; (0, 0), which is behind all, where it is of another epoch."""
+        place = parse_event_id(headers[HEADER_EVENT_ID])
+        return (place.lsn, place.ordinal) if place.epoch == self.position.epoch else (0, 0)
+
+    def _committed(self, committed: Committed[Mark]) -> None:
+        self.progress.acknowledged(committed.mark.flush, _now())
+        self.changed.set()
+
+    def _log_claimed(self, position: Position, torn: Torn | None) -> None:
+        log.info(
+            "capturing",
+            source=self.source.name,
+            slot=self.source.slot,
+            epoch=position.epoch,
+            after=f"{format_lsn(self.mark.lsn)}:{self.mark.ordinal}",
+            flush=format_lsn(self.mark.flush),
+            torn_batch_ended_at=torn and torn.headers.get(HEADER_EVENT_ID),
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _until_set(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
