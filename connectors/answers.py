@@ -1,0 +1,75 @@
+"""An answer's bytes as an Answer: JSON without a float in between, or text; never a session's secrets. Pure."""
+
+import json
+import zlib
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import msgspec
+
+from connectors.protocol import Answer
+
+_SECRET_HEADERS = frozenset({"set-cookie", "x-csrf-token"})
+_INT_DIGITS = 4_300
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def read_answer(
+    status: int, headers: Iterable[tuple[str, str]], content: bytes, *, truncated: bool
+) -> Answer:
+    """headers: names in lower case; a repeated one's values are joined by commas."""
+    shown: dict[str, str] = {}
+    for name, value in headers:
+        if name not in _SECRET_HEADERS:
+            shown[name] = f"{shown[name]}, {value}" if name in shown else value
+    body = _text(content, shown) if truncated else _value(content, shown)
+    return Answer(status, shown, body, truncated)
+
+
+def decompressed(content: bytes, encoding: str, largest: int) -> tuple[bytes, bool]:
+    """What a server compressed although we ask for `identity`, and whether that is all of it.
+
+    At most `largest` bytes are unpacked, however small the content. An encoding we cannot read stays as it is.
+    """
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return content, True
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        plain = unpacker.decompress(content, largest)
+    except zlib.error:
+        return content, True
+    return plain, unpacker.eof
+
+
+def _value(content: bytes, headers: dict[str, str]) -> Any:
+    if not content.strip():
+        return None
+    try:
+        return _decoder.decode(content)
+    except (ValueError, RecursionError):
+        return _unusual_json(content, headers)
+
+
+def _unusual_json(content: bytes, headers: dict[str, str]) -> Any:
+    # numbers longer than msgspec and int() read (4,300 digits), and what is no JSON at all
+    try:
+        return json.loads(content, parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return _text(content, headers)
+
+
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) < _INT_DIGITS else Decimal(digits)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _text(content: bytes, headers: dict[str, str]) -> str:
+    _, _, charset = headers.get("content-type", "").lower().partition("charset=")
+    try:
+        return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", errors="replace")
+    except (LookupError, ValueError):
+        return content.decode("utf-8", errors="replace")

@@ -1,0 +1,86 @@
+"""What an HTTP answer means for a delivery: status and body together, never the status alone. Pure.
+
+The reasons for the disputable ones: docs/decisions/0005-what-an-answer-means.md.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from connectors.error_text import ErrorText, error_text
+from connectors.protocol import (
+    Answer,
+    Delivered,
+    Outcome,
+    Rejected,
+    RetryLater,
+    Unavailable,
+    Uncertain,
+)
+
+LONGEST_WAIT_S = 86_400.0
+_LATER = frozenset({408, 423, 425, 429})
+_PERMANENT_5XX = frozenset({501, 505})
+_GATEWAY = frozenset({502, 504, 520, 524})
+_REFUSED_BY_GATEWAY = frozenset({503, 521, 522, 523})
+_CREDENTIALS = frozenset({401, 407})
+_PASSING = frozenset({
+    "56/393",  # SAP: the document is blocked by a user
+    "TimestampMismatchError",  # Frappe, as 417
+    "DocumentLockedError",
+    "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
+    "Internal_TenantUnavailable",  # Business Central
+})  # fmt: skip
+_ALREADY_DONE = frozenset({
+    "/IWBEP/CM_COS/005",  # SAP: this RequestID was processed
+    "IDEMPOTENCY_ERROR",  # NetSuite: this idempotency key was processed
+})  # fmt: skip
+
+
+def classify(answer: Answer, now: datetime) -> Outcome:
+    """The outcome of a whole answer. now: aware, for a Retry-After that is a date."""
+    status = answer.status
+    if 200 <= status < 300:
+        return Delivered(answer)
+    error = error_text(answer.body)
+    message = f"HTTP {status}: {error.text}" if error.text else f"HTTP {status}"
+    after = retry_after(answer.headers, now)
+    if status in _CREDENTIALS:
+        advice = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
+        return Unavailable(f"{message} ({advice})", answer, after, "authentication")
+    if status in _REFUSED_BY_GATEWAY:
+        return Unavailable(message, answer, after)
+    if status in _GATEWAY:
+        return Uncertain(f"{message} (from a gateway: the ERP may have processed the request)", answer)
+    if not _ALREADY_DONE.isdisjoint(error.codes):
+        return Delivered(answer, message)
+    if status < 400:
+        return Rejected(
+            f"{message} (redirects are not followed; correct base_url or path)", answer, str(status)
+        )
+    if _may_pass(status, error):
+        return RetryLater(message, answer, after, _code(status, error))
+    return Rejected(message, answer, _code(status, error))
+
+
+def _may_pass(status: int, error: ErrorText) -> bool:
+    if status in _LATER or not _PASSING.isdisjoint(error.codes):
+        return True
+    return status >= 500 and status not in _PERMANENT_5XX
+
+
+def _code(status: int, error: ErrorText) -> str:
+    return error.codes[0] if error.codes else str(status)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds from now (RFC 9110, 10.2.3), between 0 and LONGEST_WAIT_S; None where there is none to read."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_WAIT_S)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(max((aware - now).total_seconds(), 0.0), LONGEST_WAIT_S)

@@ -1,0 +1,76 @@
+"""The CSRF token that OData servers want with whatever changes data, and the session cookies it is valid with.
+
+SAP Gateway: GET with `x-csrf-token: Fetch`; then the token and *all* cookies with each request. A token that ended is
+answered 403 with `x-csrf-token: Required`, before anything was processed.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from connectors.classification import retry_after
+from connectors.http_client import HttpClient, NoAnswer, Received
+from connectors.protocol import Unavailable
+
+_HEADER = "x-csrf-token"
+
+
+@dataclass(frozen=True, slots=True)
+class CsrfSession:
+    """headers: what every request of the session carries; a secret."""
+
+    headers: Mapping[str, str]
+
+
+class CsrfTokens:
+    """The session of one connection: fetched once, by one at a time, and again when the server forgot it."""
+
+    def __init__(self, client: HttpClient, headers: Mapping[str, str], path: str | None) -> None:
+        """headers: of the fetch, authorization included. path: where to fetch; None: the request's parent folder."""
+        self._client = client
+        self._headers = {**headers, _HEADER: "Fetch"}
+        self._path = path
+        self._session: CsrfSession | None = None
+        self._fetching = asyncio.Lock()
+
+    async def session(self, target: str, ended: CsrfSession | None = None) -> CsrfSession:
+        """The session in force, but not `ended`. Raises NoAnswer (Unavailable: the event itself was not sent)."""
+        if self._session is ended or self._session is None:
+            async with self._fetching:
+                if self._session is ended or self._session is None:
+                    self._session = await self._fetch(target)
+        return self._session
+
+    async def _fetch(self, target: str) -> CsrfSession:
+        path = self._path or _parent(target)
+        try:
+            received = await self._client.exchange("GET", path, self._headers, b"")
+        except NoAnswer as error:
+            raise NoAnswer(no_token(error.outcome.message)) from None
+        token = received.headers.get(_HEADER, "")
+        if received.status == 401:
+            raise NoAnswer(no_token("HTTP 401: the ERP does not accept the credentials", "authentication"))
+        if not 200 <= received.status < 300 or token.lower() in {"", "required"}:
+            after = retry_after(received.headers, datetime.now(UTC))
+            raise NoAnswer(no_token(f"HTTP {received.status} and no token from {path}", after=after))
+        return CsrfSession({_HEADER: token, **_cookies(received)})
+
+
+def wants_token(received: Received) -> bool:
+    """Whether the request was refused, unprocessed, for its token alone."""
+    return received.status == 403 and received.headers.get(_HEADER, "").lower() == "required"
+
+
+def no_token(message: str, code: str = "csrf", after: float | None = None) -> Unavailable:
+    return Unavailable(f"no CSRF token: {message}; nothing was processed", after=after, code=code)
+
+
+def _parent(target: str) -> str:
+    path = target.partition("?")[0]
+    return path.rpartition("/")[0] + "/"
+
+
+def _cookies(received: Received) -> dict[str, str]:
+    pairs = [line.partition(";")[0].strip() for line in received.headers.get_list("set-cookie")]
+    return {"cookie": "; ".join(pairs)} if pairs else {}

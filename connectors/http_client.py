@@ -1,0 +1,203 @@
+"""One connection's HTTP/1.1: a bounded exchange that says whether the request may have left this machine.
+
+httpx speaks through the aiohttp transport of httpx-aiohttp (httpx's own manages 500 requests a second at 64
+connections). The transport is used without httpx.AsyncClient, which would follow, keep and log what we must not:
+redirects, cookies, URLs. No proxy is read from the environment.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
+from yarl import URL
+
+from connectors.egress import EgressPolicy, EgressRefused
+from connectors.egress_guard import GuardedResolver, GuardedSockets
+from connectors.error_text import one_line
+from connectors.protocol import ConnectionSettings, Outcome, Unavailable, Uncertain
+
+LARGEST_ANSWER = 1_048_576
+"""Bytes of an answer that are read; an ERP's answer to one document is a few kilobytes."""
+_CONNECT_S = 10.0
+_IDLE_S = 1.0
+"""How long an idle connection is used again: less than servers keep theirs (the shortest common default is 2 s), so
+that a request does not meet a connection that its server is just closing, and ends uncertain for nothing."""
+
+
+class NoAnswer(Exception):
+    """There is no whole answer. outcome: what that means, Unavailable where surely nothing was sent."""
+
+    def __init__(self, outcome: Unavailable | Uncertain) -> None:
+        super().__init__(outcome.message)
+        self.outcome: Outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An answer as it came, names of headers in lower case. complete: False where it was cut at LARGEST_ANSWER."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    complete: bool
+
+
+@dataclass(slots=True)
+class _Progress:
+    """connected: a connection was given to the request, so from here on it may have been sent."""
+
+    connected: bool = False
+    status: int | None = None
+
+
+class HttpClient:
+    """Requests to one origin. Opens no connection before the first exchange."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        base = URL(settings.base_url)
+        self._origin = str(base.origin())
+        self._prefix = base.raw_path.rstrip("/")
+        self._url = httpx.URL(self._origin)
+        self._timeout_s = settings.timeout_s
+        self._transport = _ExactTransport(settings.egress, settings.concurrency, self._origin)
+
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], content: bytes
+    ) -> Received:
+        """target: path and query as sent, below base_url's own path. Raises NoAnswer."""
+        progress = _Progress()
+        request = httpx.Request(
+            method,
+            self._url,
+            headers=headers,
+            content=content or None,
+            extensions={"target": self._prefix + target, "progress": progress},
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._receive(request, progress)
+        except (aiohttp.ClientError, httpx.HTTPError, OSError) as error:  # TimeoutError is an OSError
+            raise NoAnswer(self._meaning(error, progress)) from None
+
+    async def _receive(self, request: httpx.Request, progress: _Progress) -> Received:
+        response = await self._transport.handle_async_request(request)
+        progress.status = response.status_code
+        try:
+            content, complete = await _read(response)
+        finally:
+            await response.aclose()
+        return Received(response.status_code, response.headers, content, complete)
+
+    def _meaning(self, error: Exception, progress: _Progress) -> Unavailable | Uncertain:
+        what = _words(error, self._timeout_s)
+        if not progress.connected:
+            code = _unsent_code(error)
+            return Unavailable(f"{self._origin} cannot be reached: {what}; nothing was sent", code=code)
+        if progress.status is not None:
+            return Uncertain(f"{self._origin} answered {progress.status}, but its answer was cut: {what}")
+        return Uncertain(f"{self._origin} gave no answer after the request was sent: {what}")
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class _ExactTransport(AiohttpTransport):
+    """Sends the target byte for byte, where the base class would have yarl tidy it, and reports progress."""
+
+    def __init__(self, egress: EgressPolicy, concurrency: int, origin: str) -> None:
+        super().__init__(verify=_tls(), trust_env=False, client=self._open)
+        self._egress = egress
+        self._concurrency = concurrency
+        self._origin = origin
+
+    def _open(self) -> aiohttp.ClientSession:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_end.append(_mark_connected)
+        tracing.on_connection_reuseconn.append(_mark_connected)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=self.ssl_context,
+                limit=self._concurrency,
+                keepalive_timeout=_IDLE_S,
+                resolver=GuardedResolver(self._egress, aiohttp.ThreadedResolver()),
+                socket_factory=GuardedSockets(self._egress),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            trace_configs=[tracing],
+            trust_env=False,
+        )
+        # aiohttp would send a PUT again by itself when its connection is lost, and it has no public switch for that;
+        # whether a request may be repeated is the mapping's word (`repeat`).
+        session._retry_connection = False  # noqa: SLF001
+        return session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """request.extensions: target (path and query as sent) and progress. Raises aiohttp's own errors."""
+        session = self.client if isinstance(self.client, aiohttp.ClientSession) else self.get_client()
+        self.client = session
+        answer = await session.request(
+            request.method,
+            URL(self._origin + request.extensions["target"], encoded=True),
+            headers=request.headers.multi_items(),
+            data=request.content or None,
+            allow_redirects=False,
+            auto_decompress=False,
+            trace_request_ctx=request.extensions["progress"],
+        )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=AiohttpResponseStream(answer))
+
+
+async def _mark_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+    context.trace_request_ctx.connected = True
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all connections: certifi's authorities, and those this machine trusts besides."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
+
+
+async def _read(response: httpx.Response) -> tuple[bytes, bool]:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            return b"".join(parts)[:LARGEST_ANSWER], False
+    return b"".join(parts), True
+
+
+def _unsent_code(error: Exception) -> str:
+    cause = getattr(error, "os_error", error)
+    match error:
+        case aiohttp.InvalidURL():
+            return "egress"
+        case _ if isinstance(cause, EgressRefused):
+            return "egress"
+        case aiohttp.ClientConnectorDNSError():
+            return "dns"
+        case aiohttp.ClientSSLError():
+            return "tls"
+        case TimeoutError():
+            return "timeout"
+        case _:
+            return "refused"
+
+
+def _words(error: Exception, timeout_s: float) -> str:
+    cause = getattr(error, "os_error", error)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    return one_line(str(cause) or type(cause).__name__)
