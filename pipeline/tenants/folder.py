@@ -1,0 +1,143 @@
+"""A tenants folder as tenants: each one complete and checked, with everything that is wrong with it at once.
+
+Layout: `<folder>/<tenant>/tenant.yaml`, `mappings/*.yaml`, `lookups/*.csv`. Reference: docs/configuration.md.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.mapping import Lookup
+from pipeline.mapping import Mapping as CompiledMapping
+from pipeline.problems import ConfigurationInvalid, Problems
+from pipeline.quantities import check_name
+from pipeline.tenants.mapping_files import MappingFiles, parse_lookups
+from pipeline.tenants.model import Route, RouteSource, Tenant
+from pipeline.tenants.tenant_reader import WrittenRoute, WrittenTenant, read_tenant
+from pipeline.yaml_nodes import Mark, YamlError
+from pipeline.yaml_tree import load_file
+
+FILE = "tenant.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRead:
+    """What a tenants folder holds. invalid: what is wrong with a tenant, by its name; it is not among `tenants`."""
+
+    tenants: tuple[Tenant, ...]
+    invalid: dict[str, ConfigurationInvalid]
+
+    @property
+    def problems(self) -> tuple[YamlError, ...]:
+        return tuple(problem for invalid in self.invalid.values() for problem in invalid.problems)
+
+
+def load_tenants(folder: Path, shipped: Path) -> FolderRead:
+    """Reads and checks every tenant. shipped: the folder of shipped mappings.
+
+    Raises:
+        YamlError: there is no such folder.
+        ConfigurationInvalid: two tenants have one key.
+    """
+    if not folder.is_dir():
+        raise YamlError(
+            Mark(str(folder), 1, 1),
+            "there is no such folder; make it, with a folder for each tenant and its tenant.yaml in it",
+        )
+    tenants: list[Tenant] = []
+    invalid: dict[str, ConfigurationInvalid] = {}
+    keys = Problems()
+    owners: dict[str, Mark] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        try:
+            reading = _Reading(path, shipped)
+            keys.attempt(partial(_check_key_is_free, reading.written, owners), None)
+            tenants.append(reading.tenant())
+        except YamlError as problem:
+            invalid[path.name] = ConfigurationInvalid([problem])
+        except ConfigurationInvalid as problems:
+            invalid[path.name] = problems
+    keys.raise_any()
+    return FolderRead(tuple(tenants), invalid)
+
+
+def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
+    mark = written.key_node.mark
+    owner = owners.setdefault(written.key, mark)
+    if owner is not mark:
+        raise YamlError(
+            mark,
+            f"key: {written.key!r} is already the key of the tenant in {owner}; a key belongs to one tenant: "
+            "put both tenants' connections and routes into one folder, or mend one of the keys",
+        )
+
+
+class _Reading:
+    """One tenant's folder on its way to being a Tenant."""
+
+    def __init__(self, folder: Path, shipped: Path) -> None:
+        """Raises YamlError, ConfigurationInvalid, where tenant.yaml by itself is wrong."""
+        self._name = check_name(folder.name, Mark(str(folder), 1, 1), "a tenant's name (its folder)")
+        self._files = MappingFiles(folder, shipped)
+        self._compiled: dict[str, CompiledMapping | None] = {}
+        self._problems = Problems()
+        self.written = read_tenant(self._name, load_file(folder / FILE))
+
+    def tenant(self) -> Tenant:
+        """Raises YamlError, ConfigurationInvalid."""
+        files, problems, written = self._files, self._problems, self.written
+        texts = files.lookups()
+        lookups = parse_lookups(files, texts)
+        for name in files.own:
+            self._compile(name, lookups)
+        routes = {
+            name: problems.attempt(partial(self._route, route, lookups), None)
+            for name, route in written.routes.items()
+        }
+        problems.raise_any()
+        used = {*files.own, *(route.mapping for route in routes.values() if route is not None)}
+        return Tenant(
+            name=self._name,
+            key=written.key,
+            timezone=written.timezone,
+            connections=written.connections,
+            routes={name: route for name, route in routes.items() if route is not None},
+            mappings={name: files.stored(name) for name in sorted(used)},
+            lookups=texts,
+        )
+
+    def _compile(self, name: str, lookups: dict[str, Lookup]) -> CompiledMapping | None:
+        """Each mapping once, its findings once; None where it has any."""
+        if name not in self._compiled:
+            self._compiled[name] = self._problems.attempt(lambda: self._files.compile(name, lookups), None)
+        return self._compiled[name]
+
+    def _route(self, route: WrittenRoute, lookups: dict[str, Lookup]) -> Route | None:
+        node = route.node.require("mapping")
+        name = self._files.find(node)
+        mapping = self._compile(name, lookups)
+        if mapping is None:
+            return None
+        kind = self.written.connections[route.connection].connector
+        if kind != mapping.connector:
+            raise node.error(
+                f"{node.mark.path}: mapping {name!r} is for the connector {mapping.connector!r}, connection "
+                f"{route.connection!r} is {kind!r}"
+            )
+        if wrong := mapping.check_params(route.params):
+            params = route.node.get("params") or route.node
+            raise ConfigurationInvalid(
+                [params.error(f"{route.node.mark.path}.params: {each}") for each in wrong]
+            )
+        source = mapping.source
+        return Route(
+            name=route.name,
+            source=RouteSource(source.table, tuple(sorted(source.operations)), source.tenant_any),
+            mapping=name,
+            connection=route.connection,
+            params=route.params,
+            retry=route.retry,
+            deadline_s=route.deadline_s,
+        )
