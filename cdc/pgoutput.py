@@ -21,7 +21,18 @@ KEY_ROW = 0x4B  # 'K': an old row of which only the identity's columns were sent
 OLD_ROW = 0x4F  # 'O': a whole old row (REPLICA IDENTITY FULL)
 NEW_ROW = 0x4E  # 'N'
 
-LATER_VERSIONS = {
+_NAMES = {
+    "B": "Begin",
+    "C": "Commit",
+    "O": "Origin",
+    "R": "Relation",
+    "Y": "Type",
+    "I": "Insert",
+    "U": "Update",
+    "D": "Delete",
+    "T": "Truncate",
+    "M": "Message",
+    # of later protocol versions
     "S": "Stream Start",
     "E": "Stream Stop",
     "c": "Stream Commit",
@@ -32,7 +43,6 @@ LATER_VERSIONS = {
     "r": "Rollback Prepared",
     "p": "Stream Prepare",
 }
-"""Tags that protocol version 1 never sends."""
 
 _BEGIN = struct.Struct(">xQqI")
 _COMMIT = struct.Struct(">xBQQq")
@@ -98,6 +108,12 @@ class LogicalMessage(NamedTuple):
     prefix: str
 
 
+def message_name(payload: bytes) -> str:
+    """What people call a message: `Insert (tag I)`."""
+    tag = chr(payload[0]) if payload else ""
+    return f"{_NAMES.get(tag, 'an unknown message')} (tag {tag!r})"
+
+
 def parse_begin(payload: bytes) -> Begin:
     return Begin._make(_BEGIN.unpack(payload))
 
@@ -156,14 +172,22 @@ def parse_row(payload: bytes) -> Row:
 
 def parse_two_rows(payload: bytes) -> tuple[Row, Row]:
     """An update's old and new row."""
-    old, at = _walk(payload, 6)
-    if payload[at] != NEW_ROW:
-        raise MessageInvalid(f"expected the new row at byte {at}, found {payload[at]:#04x}")
-    new, _end = _walk(payload, at + 1)
+    (count,) = _COUNT.unpack_from(payload, 6)
+    if len(payload) < _WIDE and count < _SMALL:
+        # between the rows stand N and two bytes of count: three small integers more in one array
+        both = _as_msgpack(_COUNT.pack(2 * count + 3) + payload[8:])
+        marker, old, new = both[count], both[:count], both[count + 3 :]
+    else:
+        old, at = _walk(payload, 6)
+        marker = payload[at]
+        new, _end = _walk(payload, at + 1)
+    if marker != NEW_ROW:
+        raise MessageInvalid(f"expected the new row after {count} old values, found {marker!r}")
     return old, new
 
 
 _WIDE = 2**16
+_SMALL = 128
 _decode_msgpack = msgspec.msgpack.Decoder(list[str | int]).decode
 
 

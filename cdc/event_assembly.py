@@ -1,0 +1,169 @@
+"""Events: one change of one row as the message that is published (docs/events.md).
+
+A `TableEvents` knows all that is the same for every event of its table and tenant, a `Transaction` all that is the
+same for every event of the transaction; what is left per event is to join a dozen strings.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cdc.column_values import json_string
+from cdc.event_id import id_prefix
+from cdc.pgoutput import Begin, Row
+from cdc.relations import Table
+from cdc.row_encoder import ValueUnchanged
+from eventbus.event import HEADER_EVENT_ID, encode_json
+from eventbus.group_commit import Outgoing
+from eventbus.lsn import format_lsn
+from eventbus.subjects import Subjects
+from eventbus.tokens import NO_TENANT, UNKNOWN_TENANT, tenant_token
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_KEPT_TARGETS = 10_000
+"""Tenants of a table whose constant parts are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where events come from: the source's name, the database's, the epoch, and how subjects are written."""
+
+    source: str
+    database: str
+    epoch: int
+    subjects: Subjects
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction being read. ordinal: of its last change so far."""
+
+    lsn: int
+    id_prefix: str
+    commit_lsn: str
+    xid_and_time: str
+    ordinal: int = 0
+
+    @classmethod
+    def begun(cls, begin: Begin, origin: Origin) -> "Transaction":
+        lsn = format_lsn(begin.final_lsn)
+        time = _EPOCH + timedelta(microseconds=begin.commit_ts)
+        return cls(
+            begin.final_lsn,
+            f"{id_prefix(origin.source, origin.epoch)}{lsn}:",
+            f'","commit_lsn":"{lsn}","ordinal":',
+            f',"xid":{begin.xid},"commit_ts":"{time.isoformat(timespec="microseconds")[:26]}Z"}},"key":',
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is the same for all events of a table, tenant and op: the subject, and the JSON from id to LSN."""
+
+    subject: bytes
+    head: str
+
+
+class _Targets(dict[str | int | None, Target]):
+    """Targets of one table and op by the tenant column's value; rows of no known tenant are counted, not kept."""
+
+    def __init__(self, table: Table, op: str, origin: Origin, unknown_tenants: Counter[str]) -> None:
+        self._table, self._op, self._origin, self._unknown = table, op, origin, unknown_tenants
+
+    def __missing__(self, tenant: str | int | None) -> Target:
+        if not isinstance(tenant, str) and self._table.has_tenants:
+            self._unknown[self._table.full_name] += 1
+            return _target(self._table, self._op, self._origin, (UNKNOWN_TENANT, "null"))
+        if len(self) >= _KEPT_TARGETS:
+            self.clear()
+        known = (tenant_token(tenant), json_string(tenant)) if isinstance(tenant, str) else _NO_TENANT
+        target = self[tenant] = _target(self._table, self._op, self._origin, known)
+        return target
+
+
+_NO_TENANT = NO_TENANT, "null"
+
+
+def _target(table: Table, op: str, origin: Origin, tenant: tuple[str, str]) -> Target:
+    """`tenant`: its token and its JSON."""
+    token, tenant_json = tenant
+    subject = origin.subjects.event(origin.source, token, table.schema, table.name, op)
+    place = (
+        f'"name":{json_string(origin.source)},"db":{json_string(origin.database)},'
+        f'"schema":{json_string(table.schema)},"table":{json_string(table.name)},"lsn":"'
+    )
+    return Target(subject.encode(), f'","op":"{op}","tenant":{tenant_json},"source":{{{place}')
+
+
+class TableEvents:
+    """The events of one table. Each takes the transaction's next ordinal; `lsn` is the row's own."""
+
+    def __init__(self, table: Table, origin: Origin, unknown_tenants: Counter[str]) -> None:
+        self._table = table
+        self._encode = table.encoder.encode
+        self._inserts, self._updates, self._deletes = (
+            _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete")
+        )
+        self._truncates = _target(table, "truncate", origin, _NO_TENANT)
+        just_the_key = set(table.identity) == set(table.shape.key)
+        names = table.names(table.identity)
+        self._identity = "" if just_the_key else f',"identity":{encode_json(names).decode()}'
+        self._no_before = f',"before":null{self._identity},"after":'
+
+    def insert(self, within: Transaction, lsn: int, new: Row) -> Outgoing:
+        tenant, key, after = self._encoded(new, None)
+        return _event(within, lsn, self._inserts[tenant], f"{key}{self._no_before}{after}")
+
+    def update(self, within: Transaction, lsn: int, new: Row) -> Outgoing:
+        tenant, key, after = self._encoded(new, None)
+        return _event(within, lsn, self._updates[tenant], f"{key}{self._no_before}{after}")
+
+    def update_from(self, within: Transaction, lsn: int, new: Row, old: Row) -> list[Outgoing]:
+        """One event; a row that moves from one tenant to another is deleted there and inserted here."""
+        tenant, key, after = self._encoded(new, old)
+        if self._table.moves(old, tenant):
+            gone = self.delete(within, lsn, old)
+            return [gone, _event(within, lsn, self._inserts[tenant], f"{key}{self._no_before}{after}")]
+        return [_event(within, lsn, self._updates[tenant], f'{key}{self._before(old)},"after":{after}')]
+
+    @property
+    def name(self) -> str:
+        return self._table.full_name
+
+    def delete(self, within: Transaction, lsn: int, old: Row) -> Outgoing:
+        target = self._deletes[self._table.old_tenant(old) if self._table.has_tenants else None]
+        return _event(within, lsn, target, f'{self._table.old_key(old)}{self._before(old)},"after":null')
+
+    def truncate(self, within: Transaction, lsn: int) -> Outgoing:
+        return _event(within, lsn, self._truncates, 'null,"before":null,"after":null')
+
+    def _encoded(self, new: Row, old: Row | None) -> tuple[str | int | None, str, str]:
+        """Tenant, key and row; after the row the member `unchanged`, where there is one."""
+        try:
+            return self._encode(new)
+        except ValueUnchanged:
+            return self._filled(new if old is None else self._table.filled(new, old))
+
+    def _filled(self, row: Row) -> tuple[str | int | None, str, str]:
+        try:
+            return self._encode(row)
+        except ValueUnchanged:
+            encoder = self._table.encoder
+            tenant, key, after = encoder.partial(row)
+            names = encoder.unchanged(row)
+            return tenant, key, f'{after},"unchanged":{encode_json(names).decode()}' if names else after
+
+    def _before(self, old: Row) -> str:
+        return f',"before":{self._table.encoder.columns(old, self._table.identity)}{self._identity}'
+
+
+def _event(within: Transaction, lsn: int, target: Target, rest: str) -> Outgoing:
+    """`rest`: the JSON from the key on, without the closing brace."""
+    within.ordinal = ordinal = within.ordinal + 1
+    event_id = f"{within.id_prefix}{ordinal}"
+    payload = (
+        f'{{"v":1,"id":"{event_id}{target.head}{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}'
+        f"{within.commit_lsn}{ordinal}{within.xid_and_time}{rest}}}"
+    )
+    headers = f"{HEADER_EVENT_ID}: {event_id}\r\n"
+    return Outgoing(target.subject, headers.encode(), payload.encode(), (within.lsn, ordinal))
