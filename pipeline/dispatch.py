@@ -1,0 +1,102 @@
+"""Which deliveries of a lane may be sent now: within each connection's concurrency and breaker (rule R8). Pure.
+
+Of each connection the least sequence goes first. Connections do not wait for each other. Time is passed in, in
+seconds of a clock that never goes back.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from pipeline.breaker import Breaker
+from pipeline.tenants.model import BreakerPolicy
+
+GateKey = tuple[str, str]
+"""Names of tenant and connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    concurrency: int
+    breaker: BreakerPolicy
+
+
+@dataclass(slots=True)
+class Gate:
+    """One connection, as one lane's owner sees it."""
+
+    settings: GateSettings
+    breaker: Breaker
+    under_way: int = 0
+    ready: list[int] = field(default_factory=list)
+
+    def next(self, now: float) -> int | None:
+        if not self.ready or self.under_way >= self.settings.concurrency or not self.breaker.admits(now):
+            return None
+        self.under_way += 1
+        self.breaker.started()
+        return heappop(self.ready)
+
+
+class Dispatch:
+    """Offer what is ready; take what may go. A sequence is offered again after each of its attempts."""
+
+    def __init__(self) -> None:
+        self._gates: dict[GateKey, Gate] = {}
+        self._open: set[GateKey] = set()
+        self._gate_of: dict[int, GateKey] = {}
+        self._delayed: list[tuple[float, int]] = []
+        self._probes: list[tuple[float, GateKey]] = []
+
+    @property
+    def wake(self) -> float | None:
+        """When to call `due` and `admitted` again although nothing happened."""
+        times = [queue[0][0] for queue in (self._delayed, self._probes) if queue]
+        return min(times, default=None)
+
+    def offer(self, seq: int, key: GateKey, settings: GateSettings) -> None:
+        """It is ready to be sent to this connection."""
+        if seq in self._gate_of:
+            return
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = Gate(settings, Breaker(settings.breaker))
+        gate.settings, gate.breaker.policy = settings, settings.breaker
+        self._gate_of[seq] = key
+        heappush(gate.ready, seq)
+        self._open.add(key)
+
+    def delay(self, seq: int, until: float) -> None:
+        """Not before `until`: then it comes out of `due`."""
+        heappush(self._delayed, (until, seq))
+
+    def due(self, now: float) -> Iterator[int]:
+        """What was delayed until now: to be offered again, perhaps to another connection."""
+        while self._delayed and self._delayed[0][0] <= now:
+            yield heappop(self._delayed)[1]
+
+    def admitted(self, now: float) -> Iterator[int]:
+        """What may be sent now; `ended` is owed for each."""
+        while self._probes and self._probes[0][0] <= now:
+            self._open.add(heappop(self._probes)[1])
+        while self._open:
+            gate = self._gates[self._open.pop()]
+            while (seq := gate.next(now)) is not None:
+                yield seq
+
+    def breaker_of(self, seq: int) -> Breaker:
+        """Of the connection that `seq` was admitted to: tell it what the endpoint did."""
+        return self._gates[self._gate_of[seq]].breaker
+
+    def sent(self, seq: int) -> None:
+        """What was admitted needs the connection no more."""
+        key = self._gate_of.pop(seq)
+        gate = self._gates[key]
+        gate.under_way -= 1
+        self._open.add(key)
+        if (probe := gate.breaker.next_probe) is not None:
+            heappush(self._probes, (probe, key))
+
+    def waiting(self) -> list[int]:
+        """What is offered and not yet admitted."""
+        return [seq for gate in self._gates.values() for seq in gate.ready]

@@ -1,0 +1,160 @@
+"""What a lane's owner holds in memory, and in which order it may go (rules R4 and R5). Pure.
+
+A delivery stands in one line for each of its ordering keys (`pipeline.ordering`). It may be sent when it is the
+first in all of them and nothing of them is under way. It leaves its lines when the server has *confirmed* that it
+is settled: sent earlier, the key's next event could overtake a redelivery of this one.
+"""
+
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from pipeline.ordering import Line
+from pipeline.settled_memory import SettledMemory
+
+T = TypeVar("T")
+
+
+class Taken(Enum):
+    """What an arriving message is."""
+
+    HELD = auto()  # new to us: now held
+    KNOWN = auto()  # a second copy of what is held: ignore it
+    SETTLED = auto()  # settled before: only acknowledge it again
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    item: T
+    lines: Sequence[Line]
+    size: int
+
+
+@dataclass(slots=True)
+class Barrier:
+    """Nothing is sent before all that the last owner left has come back (rules R3.6, R4).
+
+    upto: the last sequence delivered to anybody before us; pending: how many of those were not settled.
+    """
+
+    upto: int
+    pending: int
+    _back: set[int] = field(default_factory=set)
+    _quiet: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return self._quiet or len(self._back) >= self.pending
+
+    def saw(self, seq: int) -> None:
+        """Redeliveries come before anything new, so what is new ends them."""
+        if seq > self.upto:
+            self._quiet = True
+        elif not self.passed:
+            self._back.add(seq)
+
+    def nothing_left(self) -> None:
+        """The consumer has nothing to deliver: what was settled late by the last owner never comes."""
+        self._quiet = True
+
+
+class LaneState(Generic[T]):
+    """One lane, from one takeover to the next; `memory` outlives it: what is settled stays settled."""
+
+    def __init__(self, barrier: Barrier, memory: SettledMemory) -> None:
+        self.barrier = barrier
+        self.memory = memory
+        self.highest = 0
+        """The highest sequence seen."""
+        self.bytes = 0
+        """What the payloads held take."""
+        self._held: dict[int, _Held[T]] = {}
+        self._lines: dict[Line, list[int]] = {}
+        self._under_way: dict[int, Sequence[Line]] = {}
+        self._busy: set[Line] = set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._held
+
+    def __getitem__(self, seq: int) -> T:
+        return self._held[seq].item
+
+    def held(self) -> Iterator[tuple[int, T]]:
+        for seq, held in self._held.items():
+            yield seq, held.item
+
+    @property
+    def under_way(self) -> int:
+        """How many are being sent or settled."""
+        return len(self._under_way)
+
+    def seen(self, seq: int) -> Taken:
+        """What the arriving message `seq` is; HELD means: call `hold`."""
+        self.barrier.saw(seq)
+        self.highest = max(self.highest, seq)
+        if seq in self._held:
+            return Taken.KNOWN
+        return Taken.SETTLED if seq in self.memory else Taken.HELD
+
+    def hold(self, seq: int, item: T, lines: Sequence[Line], size: int = 0) -> None:
+        self._held[seq] = _Held(item, lines, size)
+        self.bytes += size
+        for line in lines:
+            waiting = self._lines.setdefault(line, [])
+            if waiting and waiting[-1] > seq:
+                insort(waiting, seq)
+            else:
+                waiting.append(seq)
+
+    def may_start(self, seq: int) -> bool:
+        """Whether it is held, the first in all its lines, and nothing of them is under way."""
+        held = self._held.get(seq)
+        if held is None or not self.barrier.passed:
+            return False
+        return all(self._lines[line][0] == seq and line not in self._busy for line in held.lines)
+
+    def start(self, seq: int) -> None:
+        """It is under way now, until `pause` or `settle`."""
+        assert self.may_start(seq)
+        lines = self._held[seq].lines
+        self._under_way[seq] = lines
+        self._busy.update(lines)
+
+    def pause(self, seq: int) -> list[int]:
+        """It was not settled and stays first. Returns what may start now: itself, or an older one that came late."""
+        lines = self._end(seq)
+        return self._heads(lines)
+
+    def settle(self, seq: int, now: float) -> list[int]:
+        """The server has confirmed it. Returns what may start now."""
+        self.memory.add(seq, now)
+        self._end(seq)
+        held = self._held.pop(seq)
+        self.bytes -= held.size
+        for line in held.lines:
+            waiting = self._lines[line]
+            waiting.remove(seq)
+            if not waiting:
+                del self._lines[line]
+        return self._heads(held.lines)
+
+    def heads(self) -> list[int]:
+        """Everything that may start now, in order: asked once, when the barrier is passed."""
+        return sorted({waiting[0] for waiting in self._lines.values() if self.may_start(waiting[0])})
+
+    def forget_old(self, now: float) -> None:
+        self.memory.forget(min(self._held, default=self.highest + 1), now)
+
+    def _end(self, seq: int) -> Sequence[Line]:
+        lines = self._under_way.pop(seq, ())
+        self._busy.difference_update(lines)
+        return lines
+
+    def _heads(self, lines: Sequence[Line]) -> list[int]:
+        first = {self._lines[line][0] for line in lines if line in self._lines}
+        return sorted(seq for seq in first if self.may_start(seq))

@@ -1,0 +1,32 @@
+"""What must stay in order with what: the ordering keys of an event (rule R5). Pure.
+
+Two events of a route that share a line are never under way together, and go in the order of their sequences.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventbus.event import encode_json
+
+Line = tuple[str, str, bytes | None]
+"""A route (`tenant/route`), a table (`schema.table`) and a key as JSON; None: the table has no key, all is one order."""
+
+
+def lines_of(event: Mapping[str, Any], route: str) -> tuple[Line, ...]:
+    """The lines an event stands in: one, or two where its key changed, the old one's first."""
+    source = event.get("source") or {}
+    table = f"{source.get('schema')}.{source.get('table')}"
+    key = event.get("key")
+    if not isinstance(key, Mapping):
+        return ((route, table, None),)
+    line = (route, table, encode_json(dict(key)))
+    old = _old_key(key, event.get("before"))
+    return (line,) if old is None else ((route, table, encode_json(old)), line)
+
+
+def _old_key(key: Mapping[str, Any], before: Any) -> dict[str, Any] | None:
+    """None where the key did not change, or the old row does not tell."""
+    if not isinstance(before, Mapping) or any(column not in before for column in key):
+        return None
+    old = {column: before[column] for column in key}
+    return None if old == key else old

@@ -1,0 +1,46 @@
+"""Which deliveries are settled, for when the server has forgotten it (rule R5). Pure: time is passed in, in seconds.
+
+After a crash of the server even confirmed acks come back, some as if delivered for the first time. A lane settles a
+thousand deliveries a second, so they are kept as sorted arrays of numbers, eight bytes each.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+
+KEEP_S = 600.0
+_BUCKET_S = 10.0
+
+
+class SettledMemory:
+    def __init__(self, keep: float = KEEP_S) -> None:
+        self._keep = keep
+        self._newest: set[int] = set()
+        self._newest_since = 0.0
+        self._older: deque[tuple[float, array[int]]] = deque()
+
+    def add(self, seq: int, now: float) -> None:
+        if not self._newest:
+            self._newest_since = now
+        elif now - self._newest_since > _BUCKET_S:
+            self._older.append((now, array("Q", sorted(self._newest))))
+            self._newest, self._newest_since = set(), now
+        self._newest.add(seq)
+
+    def __contains__(self, seq: int) -> bool:
+        if seq in self._newest:
+            return True
+        for _, seqs in self._older:
+            place = bisect_left(seqs, seq)
+            if place < len(seqs) and seqs[place] == seq:
+                return True
+        return False
+
+    def forget(self, floor: int, now: float) -> None:
+        """Drops what is both old and below `floor`, the least sequence that is not settled."""
+        kept: deque[tuple[float, array[int]]] = deque()
+        for until, seqs in self._older:
+            rest = seqs[bisect_left(seqs, floor) :] if now - until > self._keep else seqs
+            if rest:
+                kept.append((until, rest))
+        self._older = kept
