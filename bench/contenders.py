@@ -170,7 +170,7 @@ class FracttalBridge(IntoJetStream):
 
 def _run_to_the_end(command: Sequence[str]) -> Measured:
     started = time.time()
-    _, status, usage = os.wait4(os.posix_spawn(command[0], command, os.environ), 0)
+    _, status, usage = os.wait4(os.posix_spawn(command[0], list(command), os.environ), 0)
     if status != 0:
         raise RuntimeError(f"ended with status {status}")
     return Measured(time.time() - started, usage.ru_utime + usage.ru_stime)
