@@ -3,7 +3,6 @@
 The reasons for the disputable ones: docs/decisions/0005-what-an-answer-means.md.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -44,7 +43,7 @@ def classify(answer: Answer, now: datetime) -> Outcome:
         return Delivered(answer)
     error = error_text(answer.body)
     message = f"HTTP {status}: {error.text}" if error.text else f"HTTP {status}"
-    after = retry_after(answer.headers, now)
+    after = retry_after(answer.headers.get("retry-after", ""), now)
     if status in _CREDENTIALS:
         advice = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
         return Unavailable(f"{message} ({advice})", answer, after, "authentication")
@@ -73,9 +72,9 @@ def _code(status: int, error: ErrorText) -> str:
     return error.codes[0] if error.codes else str(status)
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+def retry_after(text: str, now: datetime) -> float | None:
     """Seconds from now (RFC 9110, 10.2.3), between 0 and LONGEST_WAIT_S; None where there is none to read."""
-    text = headers.get("retry-after", "").strip()
+    text = text.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_WAIT_S)
     try:

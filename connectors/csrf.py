@@ -48,18 +48,18 @@ class CsrfTokens:
             received = await self._client.exchange("GET", path, self._headers, b"")
         except NoAnswer as error:
             raise NoAnswer(no_token(error.outcome.message)) from None
-        token = received.headers.get(_HEADER, "")
+        token = received.header(_HEADER)
         if received.status == 401:
             raise NoAnswer(no_token("HTTP 401: the ERP does not accept the credentials", "authentication"))
         if not 200 <= received.status < 300 or token.lower() in {"", "required"}:
-            after = retry_after(received.headers, datetime.now(UTC))
+            after = retry_after(received.header("retry-after"), datetime.now(UTC))
             raise NoAnswer(no_token(f"HTTP {received.status} and no token from {path}", after=after))
         return CsrfSession({_HEADER: token, **_cookies(received)})
 
 
 def wants_token(received: Received) -> bool:
     """Whether the request was refused, unprocessed, for its token alone."""
-    return received.status == 403 and received.headers.get(_HEADER, "").lower() == "required"
+    return received.status == 403 and received.header(_HEADER).lower() == "required"
 
 
 def no_token(message: str, code: str = "csrf", after: float | None = None) -> Unavailable:
@@ -72,5 +72,5 @@ def _parent(target: str) -> str:
 
 
 def _cookies(received: Received) -> dict[str, str]:
-    pairs = [line.partition(";")[0].strip() for line in received.headers.get_list("set-cookie")]
+    pairs = [line.partition(";")[0].strip() for name, line in received.headers if name == "set-cookie"]
     return {"cookie": "; ".join(pairs)} if pairs else {}

@@ -7,7 +7,7 @@ redirects, cookies, URLs. No proxy is read from the environment.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -45,9 +45,13 @@ class Received:
     """An answer as it came, names of headers in lower case. complete: False where it was cut at LARGEST_ANSWER."""
 
     status: int
-    headers: httpx.Headers
+    headers: Sequence[tuple[str, str]]
     content: bytes
     complete: bool
+
+    def header(self, name: str) -> str:
+        """The first value, "" where there is none. name: in lower case."""
+        return next((value for found, value in self.headers if found == name), "")
 
 
 @dataclass(slots=True)
@@ -94,7 +98,11 @@ class HttpClient:
             content, complete = await _read(response)
         finally:
             await response.aclose()
-        return Received(response.status_code, response.headers, content, complete)
+        # httpx.Headers guesses an encoding at every look; header values are bytes, and latin-1 reads them all
+        headers = [
+            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw
+        ]
+        return Received(response.status_code, headers, content, complete)
 
     def _meaning(self, error: Exception, progress: _Progress) -> Unavailable | Uncertain:
         what = _words(error, self._timeout_s)
@@ -147,7 +155,7 @@ class _ExactTransport(AiohttpTransport):
         answer = await session.request(
             request.method,
             URL(self._origin + request.extensions["target"], encoded=True),
-            headers=request.headers.multi_items(),
+            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
             data=request.content or None,
             allow_redirects=False,
             auto_decompress=False,

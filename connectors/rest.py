@@ -161,11 +161,9 @@ class RestConnector:
         return received
 
     def _answer(self, received: Received) -> Answer:
-        encoding = received.headers.get("content-encoding", "identity")
-        content, whole = decompressed(received.content, encoding, LARGEST_ANSWER)
-        headers = [(name.lower(), value) for name, value in received.headers.multi_items()]
+        content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
         truncated = not (received.complete and whole)
-        return read_answer(received.status, headers, self._redact(content), truncated=truncated)
+        return read_answer(received.status, received.headers, self._redact(content), truncated=truncated)
 
     async def aclose(self) -> None:
         await self._client.aclose()
