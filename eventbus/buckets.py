@@ -17,6 +17,7 @@ from eventbus.ordered_reader import OrderedReader, Reading
 _KEY = re.compile(r"[-/_=.a-zA-Z0-9]+")
 _OPERATION = "KV-Operation"
 _DELETED = ("DEL", "PURGE")
+LOOK_AGAIN_S = 1.0
 
 
 class RevisionConflict(EventBusError):
@@ -131,11 +132,7 @@ class Watch:
     async def __aenter__(self) -> Self:
         await self._reader.__aenter__()
         try:
-            caught_up = not self._reader.waiting
-            while not caught_up:
-                messages = await self._reader.next()
-                self.initial += map(self._entry, messages)
-                caught_up = not messages[-1].pending
+            await self._read_initial()
         except BaseException:
             await asyncio.shield(self._reader.__aexit__())
             raise
@@ -147,6 +144,18 @@ class Watch:
     async def next(self) -> list[Entry]:
         """The changes that have come since, at least one. Raises ConnectionLost, JetStreamError."""
         return list(map(self._entry, await self._reader.next()))
+
+    async def _read_initial(self) -> None:
+        caught_up = not self._reader.waiting
+        while not caught_up:
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    messages = await self._reader.next()
+            except TimeoutError:  # the last ones may have expired meanwhile
+                caught_up = await self._reader.empty()
+            else:
+                self.initial += map(self._entry, messages)
+                caught_up = not messages[-1].pending
 
     def _entry(self, message: Message) -> Entry:
         headers = message.headers

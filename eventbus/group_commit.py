@@ -53,8 +53,11 @@ class Group(Generic[Mark]):
 
 @dataclass(frozen=True, slots=True)
 class CommitLimits:
-    """messages, size: of one batch (the server takes 1,000 messages, the position among them); buffer: in bytes,
-    of all that is put and not committed; patience: how often a refusal that waiting does not mend may repeat."""
+    """How much goes into one batch, and how much may wait.
+
+    messages, size: of one batch (the server takes 1,000 messages, the position among them); buffer: in bytes,
+    of all that is put and not committed; patience: how often a refusal that waiting does not mend may repeat.
+    """
 
     messages: int = 999
     size: int = 4 * 2**20
@@ -227,8 +230,10 @@ class GroupCommit(Generic[Mark]):
     def answered(self, batch: str, seq: int | None, code: int | None, now: float) -> Committed[Mark] | None:
         """The server's answer for a batch: its `seq`, or a refusal's `code`; neither: none came in time.
 
-        A late answer to a batch that was given up says nothing and is ignored.
+        A late answer says nothing and is ignored: of a batch that was given up, or after the position was asked for.
         """
+        if self._phase is not _Phase.RUN:
+            return None
         if self._committing is not None and self._committing.id == batch:
             if seq is not None:
                 return self._committed(seq)
@@ -248,10 +253,7 @@ class GroupCommit(Generic[Mark]):
 
     def _refused(self, code: int | None, now: float) -> None:
         match classify_refusal(code):
-            case Refusal.UNKNOWN:
-                self._give_up(filling_only=True)
-                self._ask(_Phase.RESOLVE, Resolve())
-            case Refusal.FULL_MAYBE_TORN | Refusal.FOREIGN:
+            case Refusal.UNKNOWN | Refusal.FULL_MAYBE_TORN | Refusal.FOREIGN:
                 self._give_up(filling_only=True)
                 self._ask(_Phase.RESOLVE, Resolve())
                 self._pause(code, now)

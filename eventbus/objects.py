@@ -18,6 +18,7 @@ from eventbus.ordered_reader import OrderedReader, Reading
 
 CHUNK = 128 * 2**10
 AT_ONCE = 16
+READ_TIMEOUT_S = 10.0
 
 
 class ObjectMissing(EventBusError):
@@ -103,8 +104,12 @@ class ObjectStore:
         async with OrderedReader(self._jetstream, reading) as reader:
             if reader.waiting < meta.chunks:
                 return b""
-            while len(parts) < meta.chunks:
-                parts += [message.payload for message in await reader.next()]
+            try:
+                while len(parts) < meta.chunks:
+                    async with asyncio.timeout(READ_TIMEOUT_S):
+                        parts += [message.payload for message in await reader.next()]
+            except TimeoutError:
+                pass  # somebody deletes it: the digest will not match
         return b"".join(parts)
 
     def _meta_subject(self, name: str) -> str:

@@ -47,7 +47,7 @@ class OrderedReader:
         """How many messages matched when the reading began."""
 
     async def __aenter__(self) -> Self:
-        self.waiting = await self._begin()
+        _, self.waiting = await self._begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,14 +59,19 @@ class OrderedReader:
     async def next(self) -> list[Message]:
         """What comes next, at least one message. Raises ConnectionLost, JetStreamError."""
         while True:
-            assert self._pulls is not None, "use `async with`"
+            pulls = self._pulls or await self._begin_patiently()
             try:
-                messages = self._without_gap(await self._pulls.next())
+                messages = self._without_gap(await pulls.next())
             except ConsumerGone:
                 messages = []
             if messages:
                 return messages
-            await self._begin_again()
+            self._pulls = None
+            await pulls.stop()
+
+    async def empty(self) -> bool:
+        """Whether there is nothing more to read right now."""
+        return self._pulls is not None and await self._pulls.empty()
 
     def _without_gap(self, messages: list[Message]) -> list[Message]:
         """The messages up to the first that does not follow: what follows a gap is read again."""
@@ -79,23 +84,18 @@ class OrderedReader:
             self._last = messages[-1].seq
         return messages
 
-    async def _begin_again(self) -> None:
-        assert self._pulls is not None
-        await self._pulls.stop()
-        self._pulls = None
+    async def _begin_patiently(self) -> PullConsumer:
         pause = 0.05
         while True:
             try:
-                await self._begin()
+                return (await self._begin())[0]
             except (NoAnswer, JetStreamError) as error:
                 if isinstance(error, JetStreamError) and error.err_code not in _TRANSIENT:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE_S)
-            else:
-                return
 
-    async def _begin(self) -> int:
+    async def _begin(self) -> tuple[PullConsumer, int]:
         self._consumer = f"read-{secrets.token_hex(8)}"
         self._delivered = 0
         config = self._config()
@@ -104,7 +104,7 @@ class OrderedReader:
             self._jetstream.connection, Source(self._reading.stream, self._consumer), self._window
         )
         await self._pulls.start()
-        return int(info["num_pending"])
+        return self._pulls, int(info["num_pending"])
 
     def _config(self) -> dict[str, Any]:
         start = self._reading.start if self._last is None else self._last + 1

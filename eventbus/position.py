@@ -13,10 +13,12 @@ from eventbus.connection import Connection
 from eventbus.errors import EventBusError, JetStreamError, NoAnswer
 from eventbus.fence import Claimed, ClaimLost, FenceMark, Look, Read, Refusal, Stored, Torn, Write, Written
 from eventbus.jetstream import JetStream
+from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
 
 PATIENCE = 5
 MAX_PAUSE_S = 30.0
+LOOK_TIMEOUT_S = 10.0
 _BATCH_ID = "Nats-Batch-Id"
 
 T = TypeVar("T")
@@ -143,12 +145,19 @@ class Position:
         torn = None
         async with OrderedReader(self._jetstream, reading) as reader:
             while True:
-                for message in await reader.next():
+                for message in await self._some(reader):
                     if message.seq >= before:
                         return torn
                     mine = message.headers.get(_BATCH_ID, "").startswith(place.prefix)
                     if mine and message.subject != place.position:
                         torn = Torn(message.seq, message.headers)
+
+    async def _some(self, reader: OrderedReader) -> list[Message]:
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                return await reader.next()
+        except TimeoutError:
+            raise NoAnswer(f"stream {self.place.stream} does not show its messages") from None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         pause = 0.1
