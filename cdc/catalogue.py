@@ -62,6 +62,8 @@ class Catalogue:
         """Raises SourceLost (`refused`), DsnInvalid."""
         try:
             connection = await AsyncConnection.connect(ordinary(dsn), autocommit=True, row_factory=dict_row)
+            # it idles for days between two relations
+            await connection.execute("SET idle_session_timeout = 0")
         except psycopg.OperationalError as error:
             raise SourceLost(f"PostgreSQL: {first_line(str(error))}", refused=True) from None
         return cls(connection)

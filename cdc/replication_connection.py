@@ -97,8 +97,10 @@ class ReplicationConnection:
                 await self._readable()
                 self._pgconn.consume_input()
             result = self._pgconn.get_result()
-        if result is None or result.status != ExecStatus.COPY_BOTH:
-            raise self._error(result)
+            if result is None or result.status != ExecStatus.COPY_BOTH:
+                while self._pgconn.get_result() is not None:
+                    pass  # so that another command may follow
+                raise self._error(result)
 
     async def read(self) -> list[bytes]:
         """The next CopyData messages, at least one, at most about SLICE bytes. Raises SourceLost, CaptureStopped."""

@@ -12,7 +12,7 @@ from eventbus.lsn import format_lsn
 from eventbus.subjects import Subjects
 
 _READER = """
-SELECT application_name::text AS name, client_addr::text AS address, backend_start
+SELECT application_name::text AS name, host(client_addr) AS address, backend_start
   FROM pg_catalog.pg_stat_replication WHERE pid = %(pid)s
 """
 

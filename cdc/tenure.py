@@ -109,7 +109,7 @@ class Tenure:
                 if not waits:
                     log.info("standing by", source=source.name, slot=source.slot, because=str(busy))
                 waits = True
-                await _until_set(stop, STANDBY_RETRY)
+                await until_set(stop, STANDBY_RETRY)
             else:
                 settings = ProgressSettings(hold_back=self._hold_back, feedback_every=feedback_every)
                 self.progress = Progress(settings, _now())
@@ -144,6 +144,12 @@ class Tenure:
             self.progress.put(decided.flush)
         self.changed.set()
         self._log_claimed(position, claimed.torn)
+
+    async def part(self) -> None:
+        """Confirms what may be confirmed, and lets the slot go."""
+        self.connections.replication.confirm(self.progress.final(_now()))
+        await self.connections.replication.leave()
+        log.info("stopped", source=self.source.name, confirmed=format_lsn(self.progress.confirmed))
 
     async def _decide(self, stored: Stored, slot: SlotFacts, consent: Consent) -> Position:
         try:
@@ -245,7 +251,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _until_set(event: asyncio.Event, seconds: float) -> None:
+async def until_set(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

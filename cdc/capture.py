@@ -1,0 +1,109 @@
+"""`bridge cdc start`: own the slot, publish, begin again when anything is lost (rules C2 and C11)."""
+
+import asyncio
+
+import structlog
+
+from cdc.big_events import BigEvents
+from cdc.capture_stream import CaptureStream, Pulse
+from cdc.decoder import Decoder
+from cdc.event_assembly import Origin
+from cdc.settings import SourceSettings
+from cdc.source_errors import SourceLost
+from cdc.start_decision import Consent
+from cdc.tenure import Tenure, connections, until_set
+from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
+from eventbus.fence import Refusal, classify_refusal
+from eventbus.jetstream import JetStream
+from eventbus.objects import ObjectStore
+from eventbus.position import PositionLost
+from eventbus.settings import NatsSettings, StreamSettings
+from eventbus.subjects import Subjects
+from eventbus.topology import desired_streams, ensure_topology
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_LOST = (SourceLost, ConnectionLost, PositionLost, NoAnswer, NatsUnreachable, NatsRefused)
+"""What a later moment may mend. Everything else ends capture with its reason."""
+log = structlog.get_logger()
+
+
+class Capture:
+    """One source's capture. `run` is a service: it works until its event is set, then drains."""
+
+    def __init__(
+        self, source: SourceSettings, nats: NatsSettings, streams: StreamSettings, consent: Consent
+    ) -> None:
+        """`consent` holds for the first position that is claimed."""
+        self._source = source
+        self._nats = nats
+        self._streams = streams
+        self._consent = consent
+        self._reached = False
+        self._pause = _FIRST_PAUSE
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises CaptureStopped, WriteFailed, TopologyDiffers, DecodingFailed.
+
+        And, until both servers were reached once, SourceLost, NatsUnreachable, NatsRefused, NoAnswer.
+        """
+        while not stop.is_set():
+            try:
+                await self._tenure(stop)
+            except Exception as error:
+                if not (self._reached and _may_pass(error)):
+                    raise
+                log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
+                await until_set(stop, self._pause)
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    async def _tenure(self, stop: asyncio.Event) -> None:
+        source, nats = self._source, self._nats
+        async with connections(source, nats) as held:
+            await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
+            self._reached = True
+            tenure = Tenure(source, nats, held)
+            if not await tenure.lock(stop):
+                return
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._own(tenure, tasks, stop)
+            except ExceptionGroup as errors:
+                raise _gravest(errors) from None
+            await tenure.part()
+
+    async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        pulse = Pulse(tenure)
+        pulsing = tasks.create_task(pulse.run())
+        await tenure.claim(self._consent)
+        self._consent, self._pause = Consent(), _FIRST_PAUSE
+        pulse.stream = stream = self._stream(tenure)
+        writing = tasks.create_task(tenure.writer.run())
+        pumping = tasks.create_task(stream.pump())
+        await stop.wait()
+        pumping.cancel()
+        await asyncio.wait((pumping,))
+        await tenure.writer.drain()
+        writing.cancel()
+        pulsing.cancel()
+
+    def _stream(self, tenure: Tenure) -> CaptureStream:
+        subjects, position, nats = Subjects(self._nats.namespace), tenure.position, tenure.connections.nats
+        origin = Origin(self._source.name, position.database, position.epoch, subjects)
+        objects = ObjectStore(JetStream(nats), subjects.bucket("BIG_EVENTS"))
+        return CaptureStream(
+            tenure,
+            Decoder(origin, self._source.tables, tenure.mark),
+            BigEvents(objects, nats.max_payload),
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, JetStreamError):
+        return classify_refusal(error.err_code) is not Refusal.FOREIGN
+    return isinstance(error, _LOST)
+
+
+def _gravest(errors: ExceptionGroup[Exception]) -> Exception:
+    """Of what ended the tasks together, that which a later moment does not mend, if there is such."""
+    flat = (_gravest(error) if isinstance(error, ExceptionGroup) else error for error in errors.exceptions)
+    return min(flat, key=_may_pass)

@@ -1,0 +1,105 @@
+"""From the claimed position on: read, decode, publish, confirm (rules C7, C8).
+
+Memory is bounded: nothing is read while the writer holds its 16 MiB; a read takes about 1 MiB, and beside that there is
+one row with its JSON.
+"""
+
+import asyncio
+
+from cdc.big_events import BigEvents
+from cdc.decoder import Decoder
+from cdc.position import Mark
+from cdc.replication_frames import Keepalive, XLogData, parse_frame
+from cdc.source_errors import SourceLost
+from cdc.tenure import Tenure
+from eventbus.group_commit import Group
+
+
+class CaptureStream:
+    """The stream of one tenure. `pump` and `pulse` are tasks of their own, and end with an error only."""
+
+    def __init__(self, tenure: Tenure, decoder: Decoder, big_events: BigEvents) -> None:
+        self._tenure = tenure
+        self._decoder = decoder
+        self._big_events = big_events
+        self._mark = tenure.mark
+
+    async def pump(self) -> None:
+        """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
+        replication, writer = self._tenure.connections.replication, self._tenure.writer
+        while True:
+            await writer.wait_room()
+            for frame in await replication.read():
+                found = parse_frame(frame)
+                if isinstance(found, XLogData):
+                    await self._decode(found)
+                else:
+                    await self._keepalive(found)
+            await self._put_ready()
+
+    async def _decode(self, data: XLogData) -> None:
+        wanted = self._decoder.feed(data.wal_start, data.payload)
+        if wanted is not None:
+            self._decoder.learn(await self._tenure.connections.catalogue.facts(wanted))
+
+    async def _keepalive(self, keepalive: Keepalive) -> None:
+        # everything before it is put before its LSN can be; within a transaction it says nothing that may be let go
+        await self._put_ready()
+        wal_end = keepalive.wal_end if self._decoder.between_transactions else 0
+        self._tenure.progress.keepalive(wal_end, _now(), asks=keepalive.reply)
+        self._tenure.changed.set()
+
+    async def _put_ready(self) -> None:
+        for group in self._decoder.take():
+            self._put(await self._big_events.put(group))
+
+    def _put(self, group: Group[Mark]) -> None:
+        self._mark = group.mark
+        self._tenure.progress.put(group.mark.flush)
+        self._tenure.writer.put(group)
+
+    def put_lone(self) -> None:
+        """A position without events, where a keepalive tells that PostgreSQL may let go of more."""
+        if self._decoder.between_transactions and self._tenure.writer.room:
+            flush = self._tenure.progress.lone(_now())
+            if flush is not None:
+                self._put(Group.of((), self._mark._replace(flush=flush)))
+
+    @property
+    def between_transactions(self) -> bool:
+        return self._decoder.between_transactions
+
+
+class Pulse:
+    """Feedback in time, whatever else stands still; from the lock on."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        self._tenure = tenure
+        self.stream: CaptureStream | None = None
+
+    async def run(self) -> None:
+        """Ends with SourceLost only."""
+        tenure = self._tenure
+        while True:
+            tenure.changed.clear()
+            if self.stream is not None:
+                self.stream.put_lone()
+            confirmed = tenure.progress.feedback(_now())
+            if confirmed is not None:
+                tenure.connections.replication.confirm(confirmed)
+            if tenure.progress.server_wants_to_end:
+                raise SourceLost("PostgreSQL shuts down, and waits for what may not be confirmed yet")
+            await self._wait()
+
+    async def _wait(self) -> None:
+        tenure, stream = self._tenure, self.stream
+        lone = stream is not None and stream.between_transactions and tenure.writer.room
+        try:
+            async with asyncio.timeout_at(tenure.progress.wake(between_transactions=lone)):
+                await tenure.changed.wait()
+        except TimeoutError:
+            pass
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
