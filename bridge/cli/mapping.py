@@ -1,0 +1,91 @@
+"""`bridge mapping`: check mappings and show what they would send. Nothing is sent, no server is needed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.context import config_option, json_option
+from bridge.cli.errors import CommandError, Findings, Usage
+from bridge.cli.mapping_check import Report, check_files, mapping_files
+from bridge.cli.mapping_preview import PreviewFailed, Subject, of_mapping, of_route, previewed, shown
+from eventbus.event import EventInvalid, decode_event, encode_json
+
+
+@click.group()
+def mapping() -> None:
+    """Check mappings and preview what they would send."""
+
+
+@mapping.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@json_option
+def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Lint mappings and run their cases: files, folders, or a tenant's folder.
+
+    Exit 0 when every mapping compiles and every case holds (warnings are shown), 1 otherwise, 2 when there is no
+    such path or no mapping below it.
+    """
+    files = mapping_files(paths)
+    report = Report()
+    check_files(files, report)
+    for line in report.lines:
+        click.echo(encode_json(line.to_json()).decode() if as_json else str(line))
+    if not as_json:
+        click.echo(report.summary(len(files)))
+    if report.errors:
+        raise Findings(
+            f"{report.errors} {'error' if report.errors == 1 else 'errors'} in {len(files)} mappings"
+        )
+
+
+@mapping.command()
+@click.argument("mapping_name", required=False, metavar="[MAPPING]")
+@click.option(
+    "--route", metavar="TENANT/ROUTE", help="The mapping, params and time zone of a tenant's route."
+)
+@click.option(
+    "--event",
+    "event_file",
+    required=True,
+    metavar="FILE",
+    help="The event as JSON; - reads standard input.",
+)
+@config_option
+@json_option
+def preview(
+    mapping_name: str | None, route: str | None, *, event_file: str, config: Path, as_json: bool
+) -> None:
+    """Show the exact request that an event would become, and send nothing.
+
+    MAPPING is a file or a shipped mapping's name. Exit 1 where the event cannot be rendered, 2 where the mapping
+    itself is invalid.
+    """
+    if (mapping_name is None) is (route is None):
+        raise Usage("name a mapping, or a route with --route TENANT/ROUTE")
+    event = _event(event_file)
+    try:
+        subject: Subject = of_route(route, config) if route is not None else of_mapping(str(mapping_name))
+        result = previewed(subject, event)
+    except PreviewFailed as failed:
+        if as_json:
+            click.echo(encode_json({"error": failed.to_json()}).decode())
+            raise click.exceptions.Exit(failed.exit_code) from None
+        error: type[CommandError] = Usage if failed.exit_code == Usage.exit_code else Findings
+        raise error(str(failed)) from None
+    click.echo(encode_json(result).decode() if as_json else shown(result))
+
+
+def _event(file: str) -> dict[str, Any]:
+    try:
+        payload = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        event = decode_event(payload.removeprefix(b"\xef\xbb\xbf"))
+    except OSError as error:
+        raise Usage(f"{file}: cannot be read: {error.strerror}") from None
+    except EventInvalid as error:
+        raise Usage(f"{file}: {error}") from None
+    source = event.get("source")
+    if not isinstance(event.get("op"), str) or not isinstance(source, dict):
+        raise Usage(f"{file}: is no event: it needs op, source.schema, source.table, key, before and after")
+    return event

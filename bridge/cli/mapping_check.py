@@ -1,0 +1,150 @@
+"""Which mappings `bridge mapping check` looks at, and what it finds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.cli.errors import Usage
+from pipeline.mapping import Finding, Lookup, MappingInvalid, compile_mapping, parse_lookup
+from pipeline.mapping.cases import CaseResult, read_cases, run_cases
+from pipeline.yaml_tree import Mark, YamlError
+
+CASES = ".cases.yaml"
+_NO_MAPPINGS = ("tenant.yaml", "bridge.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing to say. level: `error`, `warning` or `ok`."""
+
+    level: str
+    mapping: str
+    message: str
+    mark: Mark | None = None
+    case: str = ""
+    expression: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        where = (
+            {"file": self.mark.file, "line": self.mark.line, "column": self.mark.column} if self.mark else {}
+        )
+        more = {"case": self.case} if self.case else {}
+        more |= {"expression": self.expression} if self.expression else {}
+        return {"level": self.level, "mapping": self.mapping, **where, **more, "message": self.message}
+
+    def __str__(self) -> str:
+        where = f"{self.mark}: " if self.mark else f"{self.mapping}: "
+        case = f"case {self.case!r}: " if self.case else ""
+        written = f" — in `{self.expression}`" if self.expression else ""
+        return f"{self.level:8}{where}{case}{self.message}{written}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found so far."""
+
+    lines: list[Line] = field(default_factory=list)
+    cases: int = 0
+
+    @property
+    def errors(self) -> int:
+        return sum(line.level == "error" for line in self.lines)
+
+    def finding(self, level: str, mapping: str, finding: Finding) -> None:
+        self.lines.append(
+            Line(
+                level, mapping, finding.message, finding.mark, expression=" ".join(finding.expression.split())
+            )
+        )
+
+    def case(self, mapping: str, result: CaseResult) -> None:
+        self.cases += 1
+        level, message = ("error", result.problem) if result.problem else ("ok", "holds")
+        self.lines.append(Line(level, mapping, message, result.case.mark, result.case.name))
+
+    def summary(self, mappings: int) -> str:
+        warnings = sum(line.level == "warning" for line in self.lines)
+        return f"{mappings} mappings, {self.cases} cases: {self.errors} errors, {warnings} warnings"
+
+
+def mapping_files(paths: Iterable[Path]) -> list[Path]:
+    """The mappings below the paths; a cases file stands for its mapping. Raises Usage."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        for file in _below(path):
+            found[file] = None
+    return list(found)
+
+
+def _below(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*.yaml")) if _is_mapping(file)]
+        if not files:
+            raise Usage(f"{path}: there is no mapping (*.yaml) below this folder")
+        return files
+    if path.name.endswith(CASES):
+        path = path.with_name(path.name.removesuffix(CASES) + ".yaml")
+    if not path.is_file():
+        raise Usage(f"{path}: there is no such file or folder")
+    return [path]
+
+
+def _is_mapping(file: Path) -> bool:
+    return not file.name.endswith(CASES) and file.name not in _NO_MAPPINGS
+
+
+def check_files(files: Iterable[Path], report: Report) -> None:
+    """Compile each mapping and run its cases; everything goes into the report."""
+    for file in files:
+        try:
+            _check(file, report)
+        except MappingInvalid as invalid:
+            for finding in invalid.findings:
+                report.finding("error", str(file), finding)
+        except YamlError as error:
+            report.finding("error", str(file), Finding.of(error))
+
+
+def _check(file: Path, report: Report) -> None:
+    text, lookups = read_text(file), tenant_lookups(file)
+    cases_file = file.with_name(file.stem + CASES)
+    if not cases_file.is_file():
+        _compile(file, text, lookups, report)
+        report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
+        return
+    cases = read_cases(read_text(cases_file), str(cases_file))
+    _compile(file, text, None if any(case.lookups for case in cases) else lookups, report)
+    for result in run_cases(text, str(file), cases, lookups or {}):
+        report.case(str(file), result)
+
+
+def _compile(file: Path, text: str, lookups: dict[str, Lookup] | None, report: Report) -> None:
+    mapping = compile_mapping(text, file=str(file), name=file.stem, lookups=lookups)
+    for warning in mapping.warnings:
+        report.finding("warning", str(file), warning)
+
+
+def tenant_lookups(file: Path) -> dict[str, Lookup] | None:
+    """The lookups of the tenant whose mapping this is; None for a mapping outside a tenant's folder.
+
+    Raises:
+        YamlError: one of its CSV files is not valid.
+    """
+    for folder in file.absolute().parents:
+        if folder.name == "mappings" and (folder.parent / "tenant.yaml").is_file():
+            tables = sorted((folder.parent / "lookups").glob("*.csv"))
+            return {table.stem: parse_lookup(read_text(table), str(table), table.stem) for table in tables}
+    return None
+
+
+def read_text(file: Path) -> str:
+    """Raises YamlError: unreadable or not UTF-8."""
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise YamlError(Mark(str(file), 1, 1), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise YamlError(
+            Mark(str(file), 1, 1), f"is not UTF-8 at byte {error.start}; save it as UTF-8"
+        ) from None

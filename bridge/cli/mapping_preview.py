@@ -1,0 +1,178 @@
+"""What `bridge mapping preview` shows: the exact request, as the connector would send it."""
+
+from collections.abc import Mapping as Members
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from bridge.cli.errors import Usage
+from bridge.cli.mapping_check import read_text, tenant_lookups
+from bridge.settings import load_settings
+from bridge.shipped_files import shipped
+from connectors.protocol import RequestInvalid
+from connectors.registry import prepare
+from eventbus.event import encode_json
+from pipeline.mapping import (
+    Mapping,
+    MappingInvalid,
+    RenderError,
+    RenderInput,
+    Skipped,
+    compile_mapping,
+    parse_lookup,
+)
+from pipeline.tenants.folder import load_tenants
+from pipeline.tenants.model import Tenant
+from pipeline.yaml_tree import Mark, nearest
+
+
+class PreviewFailed(Exception):
+    """There is no request to show. exit_code: 1, or 2 where the mapping itself is invalid."""
+
+    def __init__(self, class_: str, message: str, mark: Mark, expression: str, exit_code: int) -> None:
+        super().__init__(message if str(mark) in message else f"{mark}: {message}")
+        self.class_, self.message, self.mark = class_, message, mark
+        self.expression, self.exit_code = expression, exit_code
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "class": self.class_,
+            "message": self.message,
+            "file": self.mark.file,
+            "line": self.mark.line,
+            "column": self.mark.column,
+            "expression": self.expression,
+        }
+
+    @classmethod
+    def of_render(cls, error: RenderError) -> "PreviewFailed":
+        failed = cls(error.class_, error.message, error.mark, error.expression, exit_code=1)
+        failed.args = (str(error),)
+        return failed
+
+    @classmethod
+    def of_mapping(cls, invalid: MappingInvalid) -> "PreviewFailed":
+        first = invalid.findings[0]
+        failed = cls("invalid", first.message, first.mark, first.expression, exit_code=2)
+        failed.args = (str(invalid),)
+        return failed
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A mapping with what a route gives it."""
+
+    mapping: Mapping
+    tenant: str = "preview"
+    route: str = "preview"
+    params: Members[str, Any] = field(default_factory=dict)
+    timezone: str = "UTC"
+
+
+def of_mapping(name: str) -> Subject:
+    """A mapping's file, or a shipped mapping's name; its params are their defaults.
+
+    Raises:
+        PreviewFailed: the mapping is invalid.
+        Usage: there is none.
+    """
+    file = Path(name)
+    if not file.is_file():
+        file = shipped("templates") / f"{name}.yaml"
+    if not file.is_file():
+        folder = shipped("templates")
+        names = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+        known = {one for one in names if not one.endswith(".cases")}
+        raise Usage(f"there is no mapping {name!r}, neither a file nor a shipped one{nearest(name, known)}")
+    try:
+        return Subject(
+            compile_mapping(read_text(file), file=str(file), name=file.stem, lookups=tenant_lookups(file))
+        )
+    except MappingInvalid as invalid:
+        raise PreviewFailed.of_mapping(invalid) from None
+
+
+def of_route(route: str, config: Path) -> Subject:
+    """A route of the tenants folder, as `TENANT/ROUTE`.
+
+    Raises:
+        Usage, YamlError, ConfigurationInvalid: there is none, or its files are not valid.
+    """
+    tenant_name, slash, route_name = route.partition("/")
+    if not slash:
+        raise Usage(f"--route {route!r}: write TENANT/ROUTE")
+    tenant = _tenant(tenant_name, config)
+    if route_name not in tenant.routes:
+        raise Usage(f"tenant {tenant_name} has no route {route_name!r}{nearest(route_name, tenant.routes)}")
+    chosen = tenant.routes[route_name]
+    stored = tenant.mappings[chosen.mapping]
+    lookups = {name: parse_lookup(text, f"lookups/{name}.csv", name) for name, text in tenant.lookups.items()}
+    mapping = compile_mapping(stored.text, file=stored.file, name=chosen.mapping, lookups=lookups)
+    return Subject(mapping, tenant_name, route_name, chosen.params, tenant.timezone)
+
+
+def _tenant(name: str, config: Path) -> Tenant:
+    folder = load_settings(config).tenants
+    read = load_tenants(folder, shipped("templates"))
+    if name in read.invalid:
+        raise read.invalid[name]
+    for tenant in read.tenants:
+        if tenant.name == name:
+            return tenant
+    known = [tenant.name for tenant in read.tenants]
+    raise Usage(f"{folder} has no tenant {name!r}{nearest(name, known)}")
+
+
+def previewed(subject: Subject, event: dict[str, Any]) -> dict[str, Any]:
+    """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`.
+
+    Raises:
+        PreviewFailed: the event cannot be rendered, or the connector cannot send what comes out.
+    """
+    delivery_id = f"{event.get('id')}/{subject.tenant}/{subject.route}"
+    given = RenderInput(
+        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone
+    )
+    try:
+        result = subject.mapping.render(given)
+    except RenderError as error:
+        raise PreviewFailed.of_render(error) from None
+    if isinstance(result, Skipped):
+        return {"skipped": result.by}
+    try:
+        return prepare(subject.mapping.connector, result.request, delivery_id).to_json()
+    except RequestInvalid as error:
+        raise PreviewFailed(
+            "request", str(error), Mark(subject.mapping.file, 1, 1), "", exit_code=1
+        ) from None
+
+
+def shown(result: Members[str, Any]) -> str:
+    """The request as people read it: request line, headers, body."""
+    if "skipped" in result:
+        return f"skipped by {result['skipped']}: nothing would be sent"
+    if "path" not in result:
+        return _indented(result)
+    lines = [f"{result.get('method', '')} {result['path']}{_query(result.get('query') or {})}"]
+    lines += [f"{name}: {value}" for name, value in (result.get("headers") or {}).items()]
+    body = result.get("body")
+    if body is not None:
+        lines += ["", body if isinstance(body, str) else _indented(body)]
+    return "\n".join(lines)
+
+
+def _query(query: Members[str, Any]) -> str:
+    pairs = [
+        f"{quote(name, safe='$')}={quote(str(value), safe='')}"
+        for name, values in query.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _indented(value: object) -> str:
+    """JSON over several lines, each number in its own digits."""
+    return msgspec.json.format(encode_json(value), indent=2).decode()
