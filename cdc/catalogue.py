@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import psycopg
 from psycopg import AsyncConnection
@@ -11,6 +11,7 @@ from psycopg.rows import DictRow, dict_row, tuple_row
 from cdc.catalogue_facts import KEY_COLUMNS_SQL, TYPES_SQL, Facts, FactsWanted
 from cdc.source_dsn import ordinary
 from cdc.source_errors import SourceLost, first_line, source_errors
+from cdc.source_facts import SlotState
 from eventbus.lsn import parse_lsn
 
 _SLOT = """
@@ -24,31 +25,6 @@ SELECT to_jsonb(s) AS slot,
        pg_catalog.current_database()::text AS database
   FROM (SELECT) AS nothing LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = %(slot)s
 """
-
-
-class SlotState(NamedTuple):
-    """A slot and its publication now. Members are None where there is nothing to say.
-
-    recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends.
-    """
-
-    exists: bool
-    plugin: str | None
-    database: str | None
-    two_phase: bool
-    active_pid: int | None
-    confirmed_flush: int | None
-    wal_status: str | None
-    invalidation: str | None
-    publication_oid: int | None
-    recorded: Mapping[str, str]
-    wal_end: int | None
-    connected_to: str
-
-    def created_at(self, slot: str) -> int | None:
-        """The slot's first LSN, where setup recorded it."""
-        lsn = self.recorded.get("slot_lsn")
-        return parse_lsn(lsn) if lsn and self.recorded.get("slot") == slot else None
 
 
 class Catalogue:

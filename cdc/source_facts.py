@@ -1,50 +1,37 @@
-"""What the preflight needs to know of a source, read from its catalogue in three queries."""
+"""What the preflight knows of a source: server, slot, publication, tables. Pure; `source_reading` fills it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from cdc.catalogue import Catalogue, SlotState
 from cdc.finding import identifier
-from cdc.settings import SourceSettings, split_table
+from cdc.settings import split_table
+from eventbus.lsn import parse_lsn
 
-_SERVER = """
-SELECT current_setting('server_version_num')::int AS version,
-       current_setting('wal_level') AS wal_level,
-       pg_catalog.pg_is_in_recovery() AS standby,
-       (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size') AS wal_keep_mb,
-       extract(epoch FROM current_setting('idle_replication_slot_timeout', true)::interval)::bigint
-         AS idle_slot_timeout_s,
-       current_setting('max_replication_slots')::int
-         - (SELECT count(*)::int FROM pg_catalog.pg_replication_slots) AS free_slots,
-       current_setting('max_wal_senders')::int
-         - (SELECT count(*)::int FROM pg_catalog.pg_stat_replication) AS free_senders,
-       r.rolname::text AS role, r.rolsuper OR r.rolreplication AS may_replicate
-  FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
-"""
 
-_TABLES = """
-SELECT n.nspname || '.' || c.relname AS name, c.relkind::text AS kind, c.relpersistence::text AS persistence,
-       c.relreplident::text AS identity,
-       r.prrelid IS NOT NULL AS published,
-       r.prqual IS NOT NULL AS filtered,
-       (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs::int2[])) AS published_columns,
-       (SELECT jsonb_object_agg(a.attname, a.attnotnull) FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-       (SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
-          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-            ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
-         WHERE i.indrelid = c.oid AND i.indisprimary) AS primary_key,
-       (SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
-          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
-            ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
-         WHERE i.indrelid = c.oid AND i.indisreplident) AS identity_index
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_catalog.pg_publication p ON p.pubname = %(publication)s
-  LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = c.oid AND r.prpubid = p.oid
- WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_(toast|temp)' AND n.nspname <> 'pg_catalog'
-   AND n.nspname <> 'information_schema'
-"""
+class SlotState(NamedTuple):
+    """A slot and its publication now. Members are None where there is nothing to say.
+
+    recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends.
+    """
+
+    exists: bool
+    plugin: str | None
+    database: str | None
+    two_phase: bool
+    active_pid: int | None
+    confirmed_flush: int | None
+    wal_status: str | None
+    invalidation: str | None
+    publication_oid: int | None
+    recorded: Mapping[str, str]
+    wal_end: int | None
+    connected_to: str
+
+    def created_at(self, slot: str) -> int | None:
+        """The slot's first LSN, where setup recorded it."""
+        lsn = self.recorded.get("slot_lsn")
+        return parse_lsn(lsn) if lsn and self.recorded.get("slot") == slot else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +91,3 @@ class SourceFacts:
     slot: SlotState
     tables: Mapping[str, TableFacts]
     known: Sequence[str]
-
-
-async def read_facts(catalogue: Catalogue, settings: SourceSettings) -> SourceFacts:
-    """Raises SourceLost."""
-    (server,) = await catalogue.rows(_SERVER)
-    rows = await catalogue.rows(_TABLES, {"publication": settings.publication})
-    wanted = {".".join(split_table(name)) for name in settings.tables}
-    tables = {
-        row["name"]: TableFacts(**{**row, "columns": row["columns"] or {}})
-        for row in rows
-        if row["name"] in wanted or row["published"]
-    }
-    slot = await catalogue.slot(settings.slot, settings.publication)
-    return SourceFacts(ServerFacts(**server), slot, tables, sorted(row["name"] for row in rows))

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cdc.catalogue import Catalogue, SlotState
+from cdc.catalogue import Catalogue
 from cdc.position import Position, decode_position
 from cdc.settings import SourceSettings
+from cdc.source_facts import SlotState
 from eventbus.connection import Connection
 from eventbus.jetstream import JetStream
 from eventbus.lsn import format_lsn

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from cdc.catalogue import Catalogue, SlotState
+from cdc.catalogue import Catalogue
 from cdc.event_id import parse_event_id
 from cdc.position import Identity, Mark, Position, decode_position
 from cdc.progress import Progress, ProgressSettings
 from cdc.replication_connection import ReplicationConnection, ServerIdentity, timeline_switches
 from cdc.settings import SourceSettings, tables_hash
 from cdc.source_errors import CaptureStopped, SlotBusy, SourceLost
+from cdc.source_facts import SlotState
 from cdc.start_decision import Begin, Consent, SlotFacts, Stop, decide_gap, decide_start, tables_changed
 from eventbus.connection import Connection, connect
 from eventbus.event import HEADER_EVENT_ID

@@ -24,7 +24,7 @@ from cdc.preflight import check as all_findings
 from cdc.settings import SourceSettings
 from cdc.setup import SetupRefused, printed, scripts, set_up
 from cdc.source_errors import CaptureStopped, DsnInvalid, SourceLost
-from cdc.source_facts import read_facts
+from cdc.source_reading import read_facts
 from cdc.start_decision import Consent
 from cdc.status import CaptureStatus, read_status
 from eventbus.connection import Connection, connect
