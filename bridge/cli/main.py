@@ -54,17 +54,18 @@ def as_command_error(error: Exception) -> CommandError:
     """The message and exit code for an error that no command turned into its own words."""
     # imported when something went wrong: `bridge --help` pays for none of it
     from bridge.demo.server_process import ServerFailed  # noqa: PLC0415
-    from eventbus.errors import EventBusError, JetStreamError  # noqa: PLC0415
+    from eventbus.errors import ConnectionLost, EventBusError, NatsRefused, NatsUnreachable, NoAnswer  # noqa: PLC0415
+    from eventbus.topology import NoRoom, TopologyDiffers  # noqa: PLC0415
     from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415
     from pipeline.yaml_nodes import YamlError  # noqa: PLC0415
 
     match error:
-        case YamlError() | ConfigurationInvalid():
+        case YamlError() | ConfigurationInvalid() | TopologyDiffers() | NoRoom():
             return Usage(str(error))
-        case JetStreamError():
-            return Findings(f"NATS refused: {error}")
-        case EventBusError() | ServerFailed():
+        case NatsUnreachable() | NatsRefused() | ConnectionLost() | NoAnswer() | ServerFailed():
             return Unreachable(str(error))
+        case EventBusError():
+            return Findings(str(error))
     return _defect(error)
 
 

@@ -91,10 +91,10 @@ def next_routes(before: TenantRoutes | None, tenant: Tenant, passed: int) -> byt
     ended there are forgotten.
     """
     wanted = wanted_filters(tenant)
-    if before is not None and before.in_force == wanted:
+    held = before.in_force if before else frozenset()
+    if held == wanted:
         return None
     spans = list(_carried_on(before.spans, wanted, passed)) if before else []
-    held = before.in_force if before else frozenset()
     spans += [_span(new, since=None) for new in sorted(wanted - held, key=lambda new: new.route)]
     return msgspec.json.encode(_Message(1, tenant.name, tenant.revision, tuple(spans)))
 
