@@ -34,10 +34,15 @@ class Settings:
     secrets_key: bytes | None = field(default=None, repr=False)
 
 
-def load_settings(file: Path, variables: Mapping[str, str] | None = None) -> Settings:
-    """Reads bridge.yaml. `variables`: what `${NAME}` reads; default: the process's environment.
+def load_settings(
+    file: Path, variables: Mapping[str, str] | None = None, *, with_sources: bool = True
+) -> Settings:
+    """Reads bridge.yaml. Relative paths start at its folder.
 
-    Relative paths start at the file's folder.
+    Args:
+        file: bridge.yaml.
+        variables: what `${NAME}` reads; default: the process's environment.
+        with_sources: False for commands that open no source, which then need no password of one.
 
     Raises:
         YamlError: the file cannot be read or is no YAML.
@@ -51,7 +56,9 @@ def load_settings(file: Path, variables: Mapping[str, str] | None = None) -> Set
     nats, embedded = attempt(lambda: nats_section(root.get("nats"), environment), (NatsSettings(), None))
     settings = Settings(
         file=file,
-        sources=attempt(lambda: sources_section(root.require("sources"), environment), {}),
+        sources=attempt(lambda: sources_section(root.require("sources"), environment), {})
+        if with_sources
+        else {},
         nats=nats,
         embedded=embedded,
         streams=attempt(

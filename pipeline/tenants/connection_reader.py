@@ -9,13 +9,12 @@ from connectors.protocol import ConnectionSettings, SettingsInvalid
 from connectors.registry import check_settings, kinds
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, rate, whole
-from pipeline.tenants.model import BreakerPolicy, Connection
+from pipeline.tenants.model import SECRET_REFERENCE, BreakerPolicy, Connection
 from pipeline.yaml_nodes import Entry, MappingNode, Node, ScalarNode, YamlError, nearest
 
 _KEYS = ("connector", "base_url", "auth", "timeout", "concurrency", "rate_limit", "breaker")
 _OPEN_AUTH_KEYS = ("type", "username")
 """What stands in `auth` and is no secret. Everything else there is, whatever kinds may come."""
-_SECRET = re.compile(r"\$\{secret:([^{}]*)\}")
 _REFERENCE = re.compile(r"\$\{[^{}]*\}")
 
 
@@ -77,7 +76,7 @@ def _auth(tenant: str, node: Node) -> dict[str, Any]:
 
 def _check_is_reference(tenant: str, entry: Entry) -> None:
     written = entry.value.text if isinstance(entry.value, ScalarNode) else ""
-    if (reference := _SECRET.fullmatch(written)) is None:
+    if (reference := SECRET_REFERENCE.fullmatch(written)) is None:
         raise YamlError(
             entry.mark,
             f"{entry.mark.path}: a {entry.key} is not written here; run `bridge secret set {tenant} NAME` and write "

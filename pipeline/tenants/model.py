@@ -4,12 +4,16 @@ Frozen and complete: a version in the bucket `TENANTS` is exactly this, so that 
 itself. Durations are in seconds, sizes in bytes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+SECRET_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
+"""How a connection's `auth` names a secret: a whole value is `${secret:NAME}`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""`bridge secret`: credentials that tenant.yaml names as `${secret:NAME}`; kept encrypted, never printed."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from bridge.cli.context import config_option, json_option
+from bridge.cli.errors import Usage
+from bridge.cli.event_bus import event_bus
+from bridge.cli.running import run
+from bridge.cli.tenant_name import tenant_name
+from bridge.secret_key import secret_key
+from bridge.settings import Settings, load_settings
+from bridge.settings_reader import NEW_KEY
+from eventbus.subjects import Subjects
+from pipeline.quantities import MAX_NAME, NAME
+from pipeline.secrets import SecretName, SecretStore
+
+MAX_CHARACTERS = 64 * 1024
+
+
+@click.group()
+def secret() -> None:
+    """Keep the tenants' credentials, encrypted."""
+
+
+@secret.command("set")
+@click.argument("tenant")
+@click.argument("name")
+@config_option
+def set_secret(tenant: str, name: str, config: Path) -> None:
+    """Read a credential from stdin (or ask for it) and keep it as NAME of TENANT.
+
+    tenant.yaml names it as "${secret:NAME}". It is in force at once.
+    """
+    settings = load_settings(config, with_sources=False)
+    _check_name(name)
+    key = secret_key(settings)
+    if key is None:
+        raise Usage(
+            f"{settings.file} has no `secrets: {{key: …}}`, which encrypts what is kept. Make a key with\n"
+            f"    (umask 077; {NEW_KEY} > bridge.key)\n"
+            'and write\n    secrets: {key: "${file:bridge.key}"}'
+        )
+    run(_set(settings, key, (tenant, name), _read_value(tenant, name)))
+    click.echo(
+        f'secret {name} of tenant {tenant} is set; tenant.yaml names it as "${{secret:{name}}}"', err=True
+    )
+
+
+def _check_name(text: str) -> None:
+    if len(text) > MAX_NAME or not NAME.fullmatch(text):
+        raise Usage(
+            f"{text!r} cannot be a name: write lower-case letters, digits, and single - or _ between them"
+        )
+
+
+def _read_value(tenant: str, name: str) -> str:
+    if sys.stdin.isatty():
+        value: str = click.prompt(f"{name} of {tenant}", hide_input=True, err=True)
+    else:
+        value = sys.stdin.read(MAX_CHARACTERS + 1).removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise Usage("stdin is empty: pipe the credential in, or run this on a terminal to be asked for it")
+    if len(value) > MAX_CHARACTERS:
+        raise Usage(f"a credential has at most {MAX_CHARACTERS} characters")
+    return value
+
+
+async def _set(settings: Settings, key: bytes, place: tuple[str, str], value: str) -> None:
+    async with event_bus(settings, "bridge secret set") as jetstream:
+        subjects = Subjects(settings.nats.namespace)
+        tenant, name = await tenant_name(place[0], jetstream, subjects), place[1]
+        await SecretStore(jetstream, subjects, key).set(tenant, name, value)
+
+
+@secret.command("list")
+@click.argument("tenant", required=False)
+@config_option
+@json_option
+def list_secrets(tenant: str | None, config: Path, *, as_json: bool) -> None:
+    """Which credentials there are, and since when; never their values."""
+    for found in run(_list(load_settings(config, with_sources=False), tenant)):
+        click.echo(_json(found) if as_json else f"{found.tenant}  {found.name}  set {_date(found)}")
+
+
+async def _list(settings: Settings, tenant: str | None) -> list[SecretName]:
+    async with event_bus(settings, "bridge secret list") as jetstream:
+        subjects = Subjects(settings.nats.namespace)
+        name = await tenant_name(tenant, jetstream, subjects) if tenant else None
+        return await SecretStore(jetstream, subjects, key=None).list(name)
+
+
+def _json(found: SecretName) -> str:
+    return json.dumps({"tenant": found.tenant, "name": found.name, "set_at": _date(found)})
+
+
+def _date(found: SecretName) -> str:
+    return found.set_at.strftime("%Y-%m-%dT%H:%M:%SZ")

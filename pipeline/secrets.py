@@ -1,0 +1,98 @@
+"""The tenants' credentials: the bucket SECRETS, one sealed record for each `<tenant>.<name>`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from eventbus.buckets import Bucket, Entry, Watch
+from eventbus.errors import EventBusError
+from eventbus.jetstream import JetStream
+from eventbus.subjects import Subjects
+from pipeline.sealing import SealBroken, Sealed, open_sealed, seal
+from pipeline.tenants.model import SECRET_REFERENCE
+
+_decoder = msgspec.json.Decoder(Sealed)
+
+
+class SecretUnusable(EventBusError):
+    """A secret is missing, does not open, or there is no key. The message says what to run, and never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """What may be shown of a secret."""
+
+    tenant: str
+    name: str
+    set_at: datetime
+
+
+class SecretStore:
+    """The bucket, with the key that seals (`secrets.key`, 32 bytes; None: only `list` works).
+
+    Methods raise as JetStream's do, and SecretUnusable.
+    """
+
+    def __init__(self, jetstream: JetStream, subjects: Subjects, key: bytes | None) -> None:
+        self._bucket = Bucket(jetstream, subjects.bucket("SECRETS"))
+        self._key = key
+
+    async def set(self, tenant: str, name: str, value: str) -> None:
+        """Seals and writes, over what was there."""
+        record = seal(self._needed_key(tenant, name), tenant, name, value, datetime.now(UTC))
+        await self._bucket.put(f"{tenant}.{name}", msgspec.json.encode(record))
+
+    async def get(self, tenant: str, name: str) -> str:
+        """The secret in the clear."""
+        entry = await self._bucket.get(f"{tenant}.{name}")
+        if entry is None or entry.value is None:
+            raise SecretUnusable(
+                f"tenant {tenant} has no secret {name!r}; run `bridge secret set {tenant} {name}`"
+            )
+        try:
+            return open_sealed(self._needed_key(tenant, name), tenant, name, _record(entry))
+        except SealBroken as error:
+            raise SecretUnusable(str(error)) from None
+
+    async def resolve(self, tenant: str, auth: Mapping[str, Any]) -> dict[str, Any]:
+        """A connection's `auth` with its secrets in place."""
+        resolved = dict(auth)
+        for field, value in auth.items():
+            if isinstance(value, str) and (reference := SECRET_REFERENCE.fullmatch(value)):
+                resolved[field] = await self.get(tenant, reference[1])
+        return resolved
+
+    async def list(self, tenant: str | None = None) -> list[SecretName]:
+        """Names and dates, of one tenant or of all."""
+        entries = await self._bucket.entries(f"{tenant}.>" if tenant else ">")
+        names = (_shown(entry) for entry in entries)
+        return sorted(names, key=lambda shown: (shown.tenant, shown.name))
+
+    def watch(self) -> Watch:
+        """The bucket's changes; keys are `<tenant>.<name>`. A connection whose secret changed is opened anew."""
+        return self._bucket.watch()
+
+    def _needed_key(self, tenant: str, name: str) -> bytes:
+        if self._key is None:
+            raise SecretUnusable(
+                f"secret {name} of tenant {tenant} needs `secrets: {{key: …}}` in bridge.yaml, which is not there"
+            )
+        return self._key
+
+
+def _record(entry: Entry) -> Sealed:
+    try:
+        return _decoder.decode(entry.value or b"")
+    except msgspec.DecodeError:
+        tenant, _, name = entry.key.partition(".")
+        raise SecretUnusable(
+            f"secret {name} of tenant {tenant} cannot be read; set it again: `bridge secret set {tenant} {name}`"
+        ) from None
+
+
+def _shown(entry: Entry) -> SecretName:
+    tenant, _, name = entry.key.partition(".")
+    return SecretName(tenant, name, _record(entry).set_at)
