@@ -126,7 +126,7 @@ class ErpServer(ABC):
         if self._listener is None or self._server is None:
             return
         self._listener.close()
-        await self._server.shutdown(0)
+        await self._server.shutdown(0.001)  # 0 would mean: wait for all
         self._listener = self._server = None
 
     def unavailable(self) -> None:

@@ -1,0 +1,76 @@
+"""What the demo shows while it runs, and what it judges by at the end: read from the outside, as anybody could."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from bridge.demo.erp_server import Effect as ErpEffect
+from bridge.demo.judge import Change, Effect, number_in
+from bridge.demo.workload import NETSUITE_TENANT, PLAIN_TENANT, SAP_TENANT
+from eventbus.event import decode_event
+from eventbus.jetstream import JetStream
+from eventbus.subjects import Subjects
+
+_TENANT_KEYS = {"acme": SAP_TENANT, "globex": NETSUITE_TENANT, "initech": PLAIN_TENANT}
+_HISTORY = "SELECT table_name AS table, op, old, new FROM demo.history ORDER BY seq"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Messages in each stream."""
+
+    captured: int = 0
+    routed: int = 0
+    attempts: int = 0
+    dead_lettered: int = 0
+
+
+async def read_counts(jetstream: JetStream, subjects: Subjects) -> Counts:
+    """How many messages the streams hold."""
+
+    async def count(stream: str, subject: str) -> int:
+        info = await jetstream.stream_info(subjects.stream(stream), {"subjects_filter": subject})
+        return sum(((info or {}).get("state", {}).get("subjects") or {}).values())
+
+    return Counts(
+        captured=await count("EVENTS", subjects.all_events),
+        routed=await count("DELIVERIES", subjects.all_deliveries),
+        attempts=await count("ATTEMPTS", f"{subjects.prefix}attempts.>"),
+        dead_lettered=await count("DLQ", f"{subjects.prefix}dlq.>"),
+    )
+
+
+async def read_history(dsn: str) -> Sequence[Change]:
+    """Every committed change, in the order of its row."""
+    async with (
+        await psycopg.AsyncConnection.connect(dsn) as connection,
+        connection.cursor(row_factory=class_row(Change)) as cursor,
+    ):
+        return await (await cursor.execute(_HISTORY)).fetchall()
+
+
+async def read_dead_letters(jetstream: JetStream, subjects: Subjects) -> list[Effect]:
+    """Which changes ended in the DLQ, and why."""
+    found: list[Effect] = []
+    stream, start = subjects.stream("DLQ"), 1
+    while message := await jetstream.next_message(stream, f"{subjects.prefix}dlq.>", start):
+        start = message.seq + 1
+        letter = decode_event(message.payload)
+        row = letter["event"]["after"]
+        number = number_in(row.get("description") or row["name"])
+        found.append(Effect(_TENANT_KEYS[letter["tenant"]], number, letter["reason"]))
+    return found
+
+
+def effects_of(tenant_key: str, effects: Sequence[ErpEffect]) -> list[Effect]:
+    """An ERP's log in the judge's terms."""
+    return [Effect(tenant_key, number_in(_text(tenant_key, effect.body))) for effect in effects]
+
+
+def _text(tenant_key: str, body: Any) -> str:
+    if tenant_key == SAP_TENANT:
+        return str(body["to_PurchaseReqnItem"][0]["PurchaseRequisitionItemText"])
+    return str(body["companyName" if tenant_key == NETSUITE_TENANT else "text"])
