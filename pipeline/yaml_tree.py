@@ -47,6 +47,7 @@ __all__ = [
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_NUMBER_LENGTH = 400
+MAX_RESPELLINGS = 100
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -91,9 +92,7 @@ def load(text: str, file: str) -> Node:
         raise YamlError(Mark(file, 1, 1), f"is larger than {MAX_BYTES} bytes")
     text = _json_as_yaml(text.removeprefix("\ufeff"))
     try:
-        return _Builder(file, yaml.parse(text, Loader=yaml.CLoader)).document()
-    except yaml.YAMLError as error:
-        raise _syntax_error(error, text, file) from None
+        return _parsed(text, file)
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
         raise YamlError(Mark(file, line, 1), "holds half of a surrogate pair; write the character") from None
@@ -108,6 +107,19 @@ def _json_as_yaml(text: str) -> str:
     except (ValueError, RecursionError):
         return text
     return _SURROGATE_PAIR.sub(_join_pair, text.replace("\t", " "))
+
+
+def _parsed(text: str, file: str, respellings: int = MAX_RESPELLINGS) -> Node:
+    try:
+        return _Builder(file, yaml.parse(text, Loader=yaml.CLoader)).document()
+    except yaml.YAMLError as error:
+        # libyaml stops where a double-quoted text has JSON's spelling of a character beyond U+FFFF
+        mark = getattr(error, "problem_mark", None)
+        start = mark.index - len("\\u") if mark is not None and "escape code" in str(error) else -1
+        if respellings and start >= 0 and (match := _SURROGATE_PAIR.match(text, start)):
+            respelt = text[:start] + _join_pair(match) + text[match.end() :]
+            return _parsed(respelt, file, respellings - 1)
+        raise _syntax_error(error, text, file) from None
 
 
 def _join_pair(match: re.Match[str]) -> str:

@@ -181,13 +181,6 @@ def _completed(event: dict[str, Value], table: str) -> dict[str, Value]:
         "after": None,
         **event,
     }
-    source = {
-        "name": "case",
-        "db": "case",
-        "schema": schema,
-        "table": name,
-        "lsn": "0/1",
-        "commit_lsn": "0/1",
-    }
-    source |= {"ordinal": 1, "xid": 1, "commit_ts": "2026-01-02T03:04:05Z"}
+    source: dict[str, Value] = {"name": "case", "db": "case", "schema": schema, "table": name}
+    source |= {"lsn": "0/1", "commit_lsn": "0/1", "ordinal": 1, "xid": 1, "commit_ts": "2026-01-02T03:04:05Z"}
     return {**completed, "source": {**source, **(event.get("source") or {})}}

@@ -13,7 +13,7 @@ from jinja2 import nodes
 from pipeline.mapping import arithmetic
 from pipeline.mapping.access import absent, member, part, whole_row
 from pipeline.mapping.changes import became, changed
-from pipeline.mapping.errors import Missing, invalid_value
+from pipeline.mapping.errors import Missing, invalid_value, limit_passed
 from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.predicates import predicate
 from pipeline.mapping.scope import FUNCTIONS, Scope
@@ -125,6 +125,8 @@ class Compiler:
         self.scope.use(name)
         if name == "omit":
             return _constant(OMIT)
+        if name in self.scope.assigned:
+            return lambda frame: _assigned(frame, name)
         return lambda frame: frame[name]
 
     def _access(self, node: nodes.Getattr | nodes.Getitem) -> Evaluator:
@@ -287,6 +289,12 @@ def spell(node: nodes.Node) -> str:
     return "this"
 
 
+def _assigned(frame: Frame, name: str) -> Value:
+    if name not in frame:
+        raise Missing(f"{name!r} was not set: its {{% set %}} stands in a branch that was not taken")
+    return frame[name]
+
+
 def _constant(value: Value) -> Evaluator:
     return lambda _frame: value
 
@@ -327,5 +335,5 @@ def _range(*bounds: Value) -> Value:
         raise invalid_value("range takes whole numbers")
     numbers = range(*bounds)
     if len(numbers) > MAX_RANGE:
-        raise invalid_value(f"range gives more than {MAX_RANGE} numbers")
+        raise limit_passed(f"range gives more than {MAX_RANGE} numbers")
     return bounded_list(list(numbers))

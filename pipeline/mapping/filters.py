@@ -10,7 +10,7 @@ from pipeline.mapping.list_filters import LIST_FILTERS, attribute_of, elements
 from pipeline.mapping.lookups import Lookup
 from pipeline.mapping.predicates import predicate
 from pipeline.mapping.syntax import SyntaxInvalid
-from pipeline.mapping.text_filters import TEXT_FILTERS
+from pipeline.mapping.text_filters import TEXT_FILTERS, pattern
 from pipeline.mapping.values import Frame, Value
 from pipeline.yaml_tree import nearest
 
@@ -115,13 +115,18 @@ def _check_arguments(name: str, arguments: list[Evaluator], named: dict[str, Eva
 
 
 def _literal(evaluate: Evaluator, otherwise: str) -> str:
-    try:
-        value = evaluate({})
-    except (KeyError, EvaluationError):
-        value = None
+    value = _constant([evaluate])
     if not isinstance(value, str):
         raise SyntaxInvalid(otherwise)
     return value
+
+
+def _constant(arguments: list[Evaluator]) -> Value:
+    """What an argument is whatever the event; None where that depends."""
+    try:
+        return arguments[0]({}) if arguments else None
+    except (KeyError, EvaluationError):
+        return None
 
 
 def _unknown_table(table: str) -> Value:
@@ -132,6 +137,8 @@ def _unknown_table(table: str) -> Value:
 
 def _plain(name: str, arguments: list[Evaluator], named: dict[str, Evaluator]) -> Apply:
     function = _PLAIN[name]
+    if name == "regex_replace" and isinstance(written := _constant(arguments[:1]), str):
+        pattern(written)
     if name in NULL_STAYS:
         return lambda value, frame: (
             None if value is None else _applied(function, value, frame, arguments, named)

@@ -193,7 +193,10 @@ class _TextCompiler:
         def write(frame: Frame, written: list[str]) -> None:
             values = elements_of(iterate(frame), frame)
             for index, value in enumerate(values):
-                body({**frame, name: value, "loop": loop(index, len(values))}, written)
+                turn: list[str] = []
+                body({**frame, name: value, "loop": loop(index, len(values))}, turn)
+                frame[MEASURE].take(text := "".join(turn))
+                written.append(text)
 
         return write
 
@@ -214,6 +217,8 @@ class _TextCompiler:
 
 BUDGET = "\0iterations"
 """The frame's name for how many loop turns are left to this event."""
+MEASURE = "\0measure"
+"""The frame's name for how much the loops of this event may still give."""
 
 
 def elements_of(value: Value, frame: Frame) -> list[Value]:

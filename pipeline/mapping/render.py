@@ -9,7 +9,7 @@ from connectors.protocol import Outcome
 from pipeline.mapping.errors import EvaluationError, Finding, RenderError
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.filters import ZONE
-from pipeline.mapping.leaves import BUDGET
+from pipeline.mapping.leaves import BUDGET, MEASURE
 from pipeline.mapping.response import Rules
 from pipeline.mapping.values import OMIT, Frame, Measure, Value
 from pipeline.yaml_tree import Mark, nearest
@@ -168,6 +168,7 @@ class Mapping:
             "delivery": delivery,
             ZONE: given.timezone,
             BUDGET: [MAX_LOOP_TURNS],
+            MEASURE: Measure(2 * MAX_REQUEST),
         }
 
     def _compute_vars(self, frame: Frame) -> None:

@@ -62,7 +62,8 @@ class Scope:
         known = self.members.get(name)
         if known is not None and name in self.names and member not in known:
             where = {"params": "declared under params", "vars": "in the vars above"}.get(name, f"in {name}")
-            raise SyntaxInvalid(f"no {member!r} {where}{nearest(member, known)}")
+            hint = f"; add {member} to params" if name == "params" and not known else ""
+            raise SyntaxInvalid(f"no {member!r} {where}{hint or nearest(member, known)}")
         self.used.add(f"{name}.{member}")
 
     @contextmanager

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
-from pipeline.mapping.leaves import Reader, elements_of, loop
+from pipeline.mapping.leaves import MEASURE, Reader, elements_of, loop
 from pipeline.mapping.syntax import SyntaxInvalid, is_template
 from pipeline.mapping.values import OMIT, Frame, Value, kind_of, text_of
 from pipeline.yaml_tree import Entry, MappingNode, Mark, Node, ScalarNode, SequenceNode
@@ -167,6 +167,12 @@ class _Loop:
         except EvaluationError as error:
             raise RenderError(error.class_, f"$key: {error.message}", self.mark, self.written) from None
 
+    def _take(self, frame: Frame, result: Value) -> None:
+        try:
+            frame[MEASURE].take(result)
+        except EvaluationError as error:
+            raise RenderError(error.class_, error.message, self.mark, self.written) from None
+
     def _turns(self, frame: Frame) -> list[tuple[Value, Frame]]:
         try:
             values = elements_of(self.values(frame), frame)
@@ -178,6 +184,7 @@ class _Loop:
             if self.numbered:
                 turn["loop"] = loop(index, len(values))
             if (result := self.element(turn)) is not OMIT:
+                self._take(frame, result)
                 turns.append((result, turn))
         return turns
 

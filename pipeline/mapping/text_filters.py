@@ -205,9 +205,31 @@ def trim(value: Value, chars: Value = None) -> str:
     return text_of(value).strip(None if chars is None else text_of(chars))
 
 
+def center(value: Value, width: Value = 80) -> str:
+    return text_of(value).center(_width(width, "center"))
+
+
+def indent(value: Value, width: Value = 4, first: Value = False) -> str:  # noqa: FBT002 — Jinja's signature
+    text = text_of(value)
+    if text.count("\n") * _width(width, "indent") > MAX_TEXT:
+        raise limit_passed(f"a text of more than {MAX_TEXT} characters")
+    return jinja2.filters.do_indent(text, width, first is True)
+
+
+def wordwrap(value: Value, width: Value = 79) -> str:
+    return jinja2.filters.do_wordwrap(_JINJA, text_of(value), _width(width, "wordwrap") or 1)
+
+
+def _width(width: Value, name: str) -> int:
+    if whole(width, name) > 1_000:
+        raise limit_passed(f"{name} takes a width of at most 1000")
+    return whole(width, name)
+
+
 TEXT_FILTERS: dict[str, Any] = {
     "abs": absolute,
     "capitalize": lambda value: text_of(value).capitalize(),
+    "center": center,
     "cut": cut,
     "decimal": decimal,
     "digits": digits,
@@ -215,6 +237,7 @@ TEXT_FILTERS: dict[str, Any] = {
     "escape": lambda value: str(escape_markup(text_of(value))),
     "float": to_decimal,
     "format": format_text,
+    "indent": indent,
     "int": to_int,
     "lower": lambda value: text_of(value).lower(),
     "odata": odata,
@@ -230,4 +253,5 @@ TEXT_FILTERS: dict[str, Any] = {
     "upper": lambda value: text_of(value).upper(),
     "urlencode": lambda value: quote(text_of(value), safe=""),
     "wordcount": lambda value: len(text_of(value).split()),
+    "wordwrap": wordwrap,
 }
