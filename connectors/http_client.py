@@ -6,15 +6,19 @@ redirects, cookies, URLs. No proxy is read from the environment.
 """
 
 import asyncio
+import select
 import ssl
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 from yarl import URL
@@ -60,6 +64,9 @@ class _Progress:
 
     connected: bool = False
     status: int | None = None
+
+
+_progress: ContextVar[_Progress] = ContextVar("_progress")
 
 
 class HttpClient:
@@ -127,11 +134,8 @@ class _ExactTransport(AiohttpTransport):
         self._origin = origin
 
     def _open(self) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_create_end.append(_mark_connected)
-        tracing.on_connection_reuseconn.append(_mark_connected)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_LivePool(
                 ssl=self.ssl_context,
                 limit=self._concurrency,
                 keepalive_timeout=_IDLE_S,
@@ -140,7 +144,6 @@ class _ExactTransport(AiohttpTransport):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            trace_configs=[tracing],
             trust_env=False,
         )
         # aiohttp would send a PUT again by itself when its connection is lost, and it has no public switch for that;
@@ -152,6 +155,7 @@ class _ExactTransport(AiohttpTransport):
         """request.extensions: target (path and query as sent) and progress. Raises aiohttp's own errors."""
         session = self.client if isinstance(self.client, aiohttp.ClientSession) else self.get_client()
         self.client = session
+        _progress.set(request.extensions["progress"])
         answer = await session.request(
             request.method,
             URL(self._origin + request.extensions["target"], encoded=True),
@@ -159,13 +163,42 @@ class _ExactTransport(AiohttpTransport):
             data=request.content or None,
             allow_redirects=False,
             auto_decompress=False,
-            trace_request_ctx=request.extensions["progress"],
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=AiohttpResponseStream(answer))
 
 
-async def _mark_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-    context.trace_request_ctx.connected = True
+class _LivePool(aiohttp.TCPConnector):
+    """Gives no connection out again whose end has already arrived, and marks when it gives one out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used: WeakSet[asyncio.BaseProtocol] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._used or not _has_ended(connection.transport):
+                break
+            connection.close()
+        if protocol is not None:
+            self._used.add(protocol)
+        _progress.get().connected = True
+        return connection
+
+
+def _has_ended(transport: asyncio.Transport | None) -> bool:
+    """Before a request, an HTTP/1.1 server has nothing to say: what can be read is its farewell."""
+    if transport is None or transport.is_closing():
+        return True
+    looking = select.poll()
+    looking.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(looking.poll(0))
 
 
 @cache
