@@ -1,0 +1,218 @@
+"""JetStream in memory, as far as the protocols of this project use it: one stream, its batches, its consumers.
+
+It does what a server does at the moment it is called: what is late, lost or interleaved is the simulation's doing.
+`tests/eventbus/test_model.py` compares it with a real server.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+GAP = 10176
+WRONG_LAST_SEQUENCE = 10071
+FULL = 10077
+NO_RESOURCES = 10023
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMessage:
+    """A stored message; `headers` without those that only command the server."""
+
+    seq: int
+    subject: str
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message to be stored. expected: the last sequence its subject must have; rollup: it replaces the others."""
+
+    subject: str
+    payload: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expected: int | None = None
+    rollup: bool = False
+
+
+class StreamModel:
+    """One stream. Writing methods return the sequence, or minus the error code."""
+
+    def __init__(self, capacity: int = 10**9) -> None:
+        self.messages: dict[int, ModelMessage] = {}
+        self.last_seq = 0
+        self.capacity = capacity
+        self.on_stored: Callable[[ModelMessage], None] = lambda _: None
+        self.checks_expected = True
+        self._open: dict[str, list[Draft]] = {}
+
+    def publish(self, draft: Draft) -> int:
+        """A plain message."""
+        if not self._expectation_holds(draft):
+            return -WRONG_LAST_SEQUENCE
+        if len(self.messages) >= self.capacity:
+            return -FULL
+        return self._store(draft)
+
+    def add(self, batch: str, number: int, draft: Draft) -> int:
+        """A message of an atomic batch, but its last: 0 where it is taken."""
+        drafts = self._open.setdefault(batch, []) if number == 1 else self._open.get(batch)
+        if drafts is None or number != len(drafts) + 1:
+            self._open.pop(batch, None)
+            return -GAP
+        drafts.append(draft)
+        return 0
+
+    def commit(self, batch: str, number: int, draft: Draft, torn_after: int | None = None) -> int:
+        """The last message of a batch. `torn_after`: only so many are stored, and the server has no resources."""
+        drafts = self._open.pop(batch, []) if number > 1 else []
+        if number != len(drafts) + 1:
+            return -GAP
+        drafts.append(draft)
+        if not all(map(self._expectation_holds, drafts)):
+            return -WRONG_LAST_SEQUENCE
+        if len(self.messages) + len(drafts) > self.capacity:
+            return -FULL
+        if torn_after is not None and torn_after < len(drafts):
+            for one in drafts[:torn_after]:
+                self._store(one)
+            return -NO_RESOURCES
+        return [self._store(one) for one in drafts][-1]
+
+    def restart(self) -> None:
+        """The server starts anew: open batches are gone."""
+        self._open.clear()
+
+    def last(self, subject: str) -> ModelMessage | None:
+        """The last message of a subject or wildcard."""
+        return next((m for m in reversed(self.messages.values()) if matches(subject, m.subject)), None)
+
+    def between(self, subject: str, after: int, before: int) -> list[ModelMessage]:
+        """What matches, in order, above `after` and below `before`."""
+        return [m for m in self.messages.values() if after < m.seq < before and matches(subject, m.subject)]
+
+    def purge(self, subject: str, below: int) -> None:
+        """Deletes what matches below a sequence."""
+        self.messages = {
+            seq: m for seq, m in self.messages.items() if seq >= below or not matches(subject, m.subject)
+        }
+
+    def _expectation_holds(self, draft: Draft) -> bool:
+        if draft.expected is None or not self.checks_expected:
+            return True
+        last = self.last(draft.subject)
+        return draft.expected == (last.seq if last else 0)
+
+    def _store(self, draft: Draft) -> int:
+        if draft.rollup:
+            self.purge(draft.subject, self.last_seq + 1)
+        self.last_seq += 1
+        message = ModelMessage(self.last_seq, draft.subject, draft.headers, draft.payload)
+        self.messages[self.last_seq] = message
+        self.on_stored(message)
+        return self.last_seq
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as a consumer delivers it."""
+
+    message: ModelMessage
+    consumer_seq: int
+    delivered: int
+
+
+class ConsumerModel:
+    """A durable pull consumer with explicit acks and no `max_deliver`. Time does not pass: `expire` is called."""
+
+    def __init__(
+        self, stream: StreamModel, subject: str, start: int = 1, max_ack_pending: int = 10_000
+    ) -> None:
+        self._stream = stream
+        self._subject = subject
+        self._max_ack_pending = max_ack_pending
+        self._delivered_seq = start - 1
+        self._consumer_seq = 0
+        self._pending: dict[int, int] = {}
+        self._again: deque[int] = deque()
+        self._flushed = self._state()
+        self.terminated: list[tuple[int, str]] = []
+        """The advisories: sequence and reason."""
+
+    @property
+    def pending(self) -> list[int]:
+        """Delivered and not settled, by sequence."""
+        return sorted(self._pending)
+
+    @property
+    def ack_floor(self) -> int:
+        """Everything up to here is settled."""
+        return min(self._pending, default=self._delivered_seq + 1) - 1
+
+    @property
+    def delivered_seq(self) -> int:
+        """The highest sequence that was delivered."""
+        return self._delivered_seq
+
+    def pull(self) -> Delivery | None:
+        """The next delivery: first what is to be delivered again, in the order it came back."""
+        while self._again:
+            seq = self._again.popleft()
+            if seq in self._pending and seq in self._stream.messages:
+                return self._deliver(self._stream.messages[seq])
+        if len(self._pending) >= self._max_ack_pending:
+            return None
+        fresh = self._stream.between(self._subject, self._delivered_seq, self._stream.last_seq + 1)
+        if not fresh:
+            return None
+        self._delivered_seq = fresh[0].seq
+        return self._deliver(fresh[0])
+
+    def ack(self, seq: int) -> None:
+        """Settled. What is not pending is ignored, here as in what follows."""
+        self._pending.pop(seq, None)
+
+    def nak(self, seq: int) -> None:
+        if seq in self._pending and seq not in self._again:
+            self._again.append(seq)
+
+    def terminate(self, seq: int, reason: str) -> None:
+        if self._pending.pop(seq, None) is not None:
+            self.terminated.append((seq, reason))
+
+    def expire(self) -> None:
+        """`ack_wait` passes without any progress: all that is pending comes again."""
+        for seq in self.pending:
+            self.nak(seq)
+
+    def flush(self) -> None:
+        """The server writes the consumer's state to disk, as it does about every 100 ms."""
+        self._flushed = self._state()
+
+    def crash(self) -> None:
+        """The server is killed: what was settled since the last flush comes again, and counts from 1."""
+        self._delivered_seq, self._consumer_seq, pending = self._flushed
+        self._pending = dict(pending)
+        self._again = deque()
+        self.expire()
+
+    def _deliver(self, message: ModelMessage) -> Delivery:
+        self._consumer_seq += 1
+        self._pending[message.seq] = self._pending.get(message.seq, 0) + 1
+        return Delivery(message, self._consumer_seq, self._pending[message.seq])
+
+    def _state(self) -> tuple[int, int, dict[int, int]]:
+        return self._delivered_seq, self._consumer_seq, dict(self._pending)
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Whether a subject matches a pattern with `*` and `>`."""
+    if pattern == subject:
+        return True
+    wanted, tokens = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted = wanted[:-1]
+        if len(tokens) <= len(wanted):
+            return False
+        tokens = tokens[: len(wanted)]
+    return len(wanted) == len(tokens) and all(w in ("*", t) for w, t in zip(wanted, tokens, strict=True))

@@ -1,0 +1,87 @@
+"""Group commit and claim keep every message once and in order, whatever crashes when; and each rule is needed."""
+
+from collections.abc import Callable, Generator
+
+import pytest
+
+from eventbus.fence import (
+    Answer,
+    Claimed,
+    ClaimLost,
+    FenceMark,
+    Look,
+    Request,
+    Stored,
+    Torn,
+    Write,
+    Written,
+    claim,
+)
+from eventbus.group_commit import Committed, GroupCommit, OrderKey
+from tests.simulation.writer_world import Rules, Violated, World
+
+SEEDS = 2_000
+
+
+def run_all(rules: Rules) -> None:
+    for seed in range(SEEDS):
+        World(seed, rules).run()
+
+
+def test_every_message_is_stored_once_and_in_order() -> None:
+    run_all(Rules())
+
+
+def look_before_the_claim(
+    held: Stored, encode: Callable[[FenceMark], bytes], token: str
+) -> Generator[Request, Answer, Claimed | ClaimLost]:
+    scan_from = held.mark.scan_from if held.mark.claim else held.seq
+    torn = yield Look(scan_from, 10**9)
+    written = yield Write(encode(FenceMark(token, claim=True, scan_from=scan_from)), held.seq)
+    assert isinstance(written, Written)
+    assert isinstance(torn, Torn | None)
+    return ClaimLost(written.code) if written.seq is None else Claimed(written.seq, torn, b"")
+
+
+def forget_where_an_earlier_claim_looked(
+    held: Stored, encode: Callable[[FenceMark], bytes], token: str
+) -> Generator[Request, Answer, Claimed | ClaimLost]:
+    return claim(Stored(held.seq, held.payload, FenceMark(held.mark.token)), encode, token)
+
+
+def never_look(
+    held: Stored, encode: Callable[[FenceMark], bytes], token: str
+) -> Generator[Request, Answer, Claimed | ClaimLost]:
+    claimed = yield from claim(held, encode, token)
+    return claimed if isinstance(claimed, ClaimLost) else Claimed(claimed.fence, None, claimed.payload)
+
+
+class SendsAgainUnclaimed(GroupCommit[int]):
+    def resolved(self, stored: Stored) -> Committed[int] | None:
+        committed = super().resolved(stored)
+        if committed is None and stored.seq == self.fence:
+            self.decide(1e9)
+            self.reclaimed(self.fence, None)
+        return committed
+
+
+class SendsWhatIsStored(GroupCommit[int]):
+    def reclaimed(self, fence: int, torn: OrderKey | None) -> None:
+        super().reclaimed(fence, torn and (-1,))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(claim=look_before_the_claim),
+        Rules(claim=forget_where_an_earlier_claim_looked),
+        Rules(claim=never_look),
+        Rules(batches=SendsAgainUnclaimed),
+        Rules(batches=SendsWhatIsStored),
+        Rules(checks_expected=False),
+    ],
+    ids=["look first", "forget scan_from", "never look", "unclaimed", "not skipped", "no expected sequence"],
+)
+def test_without_a_rule_the_simulation_finds_what_breaks(rules: Rules) -> None:
+    with pytest.raises(Violated, match="stored after"):
+        run_all(rules)
