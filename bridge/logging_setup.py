@@ -12,6 +12,8 @@ from bridge.redaction import redact
 
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "authorization", "dsn", "credential", "cookie")
 _LEVEL_VARIABLE = "BRIDGE_LOG_LEVEL"
+_FORMAT_VARIABLE = "BRIDGE_LOG_FORMAT"
+_PROCESS_VARIABLE = "BRIDGE_PROCESS"
 
 Event = MutableMapping[str, Any]
 
@@ -27,23 +29,24 @@ def hide_secrets(_logger: object, _method: str, event: Event) -> Event:
 
 
 def set_up_logging() -> None:
-    """Once per process. `$BRIDGE_LOG_LEVEL`: debug, info (the default), warning or error."""
+    """Once per process. `$BRIDGE_LOG_LEVEL`: debug, info (the default), warning or error.
+
+    `$BRIDGE_LOG_FORMAT` (json, text) and `$BRIDGE_PROCESS` (a name for the lines) are what `bridge up` tells its
+    children.
+    """
     level = logging.getLevelNamesMapping().get(os.environ.get(_LEVEL_VARIABLE, "info").upper(), logging.INFO)
-    on_terminal = sys.stderr.isatty()
+    asked = os.environ.get(_FORMAT_VARIABLE)
+    on_terminal = sys.stderr.isatty() if asked is None else asked == "text"
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if on_terminal else "iso", utc=not on_terminal)
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer()
-        if on_terminal
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+    if not on_terminal and (process := os.environ.get(_PROCESS_VARIABLE)):
+        structlog.contextvars.bind_contextvars(process=process)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             stamp,
-            structlog.processors.format_exc_info,
             hide_secrets,
-            renderer,
+            *(_for_people() if on_terminal else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -53,3 +56,11 @@ def set_up_logging() -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+
+
+def _for_people() -> list[Any]:
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _for_machines() -> list[Any]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]

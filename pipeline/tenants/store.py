@@ -1,11 +1,10 @@
 """What is in force: the tenants' versions in the bucket TENANTS, and their routing messages in EVENTS."""
 
 from dataclasses import replace
-from typing import Self
 
 import msgspec
 
-from eventbus.buckets import Bucket, Entry, Watch
+from eventbus.buckets import Bucket, Entry
 from eventbus.errors import EventBusError, JetStreamError
 from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream
 from eventbus.position import position_headers
@@ -63,35 +62,6 @@ class TenantStore:
             revision = await self._bucket.create(tenant.name, payload)
         return replace(tenant, revision=revision)
 
-    def watch(self) -> "TenantWatch":
-        """`async with store.watch() as watch`: what is in force (`watch.initial`), then every change."""
-        return TenantWatch(self._bucket.watch())
-
-
-class TenantWatch:
-    """The versions in force, and then those that come into force."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self.initial: dict[str, Tenant] = {}
-        """Every version in force as the watch began, by the tenant's name."""
-
-    async def __aenter__(self) -> Self:
-        await self._watch.__aenter__()
-        changes = (_change(entry) for entry in self._watch.initial)
-        self.initial = {name: tenant for name, tenant in changes if tenant is not None}
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._watch.__aexit__()
-
-    async def next(self) -> list[tuple[str, Tenant | None]]:
-        """Names and versions that have come into force since, at least one; None: the tenant is gone.
-
-        Raises ConnectionLost, JetStreamError, VersionInvalid.
-        """
-        return [_change(entry) for entry in await self._watch.next()]
-
 
 class RoutesStore:
     """The messages `routes.<tenant>` in EVENTS, and how far the routers are. Methods raise as JetStream's do."""
@@ -124,10 +94,6 @@ class RoutesStore:
             self._subjects.stream("DELIVERIES"), self._subjects.router_position(0)
         )
         return 0 if position is None else msgspec.json.decode(position.payload, type=RouterPosition).event_seq
-
-
-def _change(entry: Entry) -> tuple[str, Tenant | None]:
-    return entry.key, _tenant(entry)
 
 
 def _tenant(entry: Entry) -> Tenant | None:

@@ -1,0 +1,162 @@
+"""`bridge up`: capture, routing and delivery of one bridge.yaml on one machine."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+
+from bridge.cli.context import config_option
+from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
+from bridge.cli.event_bus import event_bus
+from bridge.cli.running import run_service
+from bridge.cli.tenant import change_text
+from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.server_process import ServerFailed
+from bridge.process_output import ProcessOutput
+from bridge.readiness import notify_ready
+from bridge.secret_key import secret_key
+from bridge.settings import Settings, load_settings
+from bridge.shipped_files import shipped
+from bridge.supervisor import Child, Program, StartRefused, Supervisor, restart_delay
+from eventbus.subjects import Subjects
+from pipeline.problems import ConfigurationInvalid
+from pipeline.tenants.apply import Application
+from pipeline.tenants.folder import load_tenants
+
+_SELF = "up"
+_NATS = "nats-server"
+_LEAVING_S = 5.0
+"""What is left, after the children's shutdown_timeout, to stop our own nats-server."""
+
+
+@click.command()
+@config_option
+@click.option("--setup", is_flag=True, help="Run `bridge cdc setup` for every source first.")
+def up(config: Path, *, setup: bool) -> None:
+    """Run capture, router and worker as child processes, restarted when they die; also nats-server, if embedded.
+
+    At the start the tenants folder is applied, as `bridge tenant apply` does. Ctrl-C stops everything in order.
+    """
+    settings = load_settings(config)
+    bridge = _Bridge(settings, setup=setup)
+    run_service(bridge.run, settings.shutdown_timeout + _LEAVING_S)
+
+
+class _Bridge:
+    """One bridge.yaml, running."""
+
+    def __init__(self, settings: Settings, *, setup: bool) -> None:
+        self._settings = settings
+        self._setup = setup
+        stages = _stages(settings)
+        names = (_SELF, *(program.name for stage in stages for program in stage), _NATS)
+        self._output = ProcessOutput(names)
+        self._supervisor = Supervisor(stages, self._output)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises CommandError and what its steps raise, with nothing left running."""
+        async with self._nats():
+            secret_key(self._settings)  # an embedded server's is made here, before its first reader
+            await self._apply_tenants()
+            if self._setup:
+                await self._set_up_sources()
+            announcing = asyncio.ensure_future(self._announce())
+            try:
+                await self._supervisor.run(stop, self._settings.shutdown_timeout)
+            except StartRefused as refusal:
+                raise _as_command_error(refusal) from None
+            finally:
+                announcing.cancel()
+
+    def _say(self, line: str) -> None:
+        for part in line.split("\n"):
+            self._output.say(_SELF, part)
+
+    @contextlib.asynccontextmanager
+    async def _nats(self) -> AsyncIterator[None]:
+        if self._settings.embedded is None:
+            yield
+            return
+        async with EmbeddedNats(self._settings.embedded) as server:
+            self._say(f"nats-server listens at {server.url}, its data is in {self._settings.embedded}")
+            keeping = asyncio.ensure_future(self._keep(server))
+            try:
+                yield
+            finally:
+                keeping.cancel()
+                await asyncio.wait((keeping,))
+
+    async def _keep(self, server: EmbeddedNats) -> None:
+        failures = 0
+        while True:
+            status = await server.wait()
+            failures += 1
+            delay = restart_delay(-1, failures)
+            self._output.say(_NATS, f"ended ({status}); starting again in {delay:g} s")
+            await asyncio.sleep(delay)
+            try:
+                await server.start()
+            except ServerFailed as error:
+                self._output.say(_NATS, str(error))
+            else:
+                failures = 0
+
+    async def _apply_tenants(self) -> None:
+        settings = self._settings
+        if not settings.tenants.is_dir():
+            self._say(
+                f"there is no folder {settings.tenants}: nothing is delivered until `bridge tenant apply`"
+            )
+        read = load_tenants(settings.tenants, shipped("templates")) if settings.tenants.is_dir() else None
+        if read and read.problems:
+            raise ConfigurationInvalid(read.problems)
+        async with event_bus(settings, "bridge up") as jetstream:
+            application = Application(jetstream, Subjects(settings.nats.namespace))
+            for change in await application.apply(read.tenants if read else ()):
+                self._say(f"tenant {change_text(change)}")
+
+    async def _set_up_sources(self) -> None:
+        for source in self._settings.sources:
+            program = Program(f"setup {source}", _command(self._settings, "cdc", "setup", "--source", source))
+            status = await Child(program, self._output).run_once()
+            if status:
+                raise _by_status(
+                    status, f"`bridge cdc setup --source {source}` did not succeed; it says why above"
+                )
+
+    async def _announce(self) -> None:
+        standing = await self._supervisor.settled()
+        names = ", ".join(child.program.name for child in self._supervisor.children if child not in standing)
+        self._say(f"ready: {names}; Ctrl-C stops")
+        for child in standing:
+            self._say(f"but {child.program.name} stands: it needs a decision, and says which above")
+        notify_ready()
+
+
+def _stages(settings: Settings) -> list[list[Program]]:
+    """In the order in which they are stopped."""
+    captures = [
+        Program(f"capture {source}", _command(settings, "cdc", "start", "--source", source))
+        for source in settings.sources
+    ]
+    return [captures, [_role(settings, "router")], [_role(settings, "worker")]]
+
+
+def _role(settings: Settings, role: str) -> Program:
+    return Program(role, _command(settings, "run", "--role", role))
+
+
+def _command(settings: Settings, *words: str) -> tuple[str, ...]:
+    # -P: a folder named `bridge` where we were started is not what we mean
+    return (sys.executable, "-P", "-m", "bridge", *words, "--config", str(settings.file))
+
+
+def _as_command_error(refusal: StartRefused) -> CommandError:
+    return _by_status(refusal.status, str(refusal))
+
+
+def _by_status(status: int, message: str) -> CommandError:
+    return {2: Usage, 3: Unreachable}.get(status, Findings)(message)
