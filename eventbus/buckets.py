@@ -5,6 +5,7 @@ Reads go through the stream's leader: what was written is seen.
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,7 +27,7 @@ class RevisionConflict(EventBusError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key's value at a revision; `value` None: it was deleted, or has expired."""
+    """A key's value at a revision; `value` None: it was deleted. What expires leaves no entry."""
 
     key: str
     value: bytes | None
@@ -47,8 +48,7 @@ class Bucket:
         found = await self._jetstream.last_message(self._stream, self._subject(key))
         if found is None:
             return None
-        gone = found.headers.get(_OPERATION) in _DELETED or "Nats-Marker-Reason" in found.headers
-        return Entry(key, None if gone else found.payload, found.seq)
+        return _entry(key, found.headers, found.payload, found.seq)
 
     async def put(self, key: str, value: bytes, *, expires: float | None = None) -> int:
         """Writes, whatever is there; the new revision. `expires`: seconds that it lives (RETRY only)."""
@@ -86,8 +86,7 @@ class Bucket:
         entries: list[Entry] = []
         start = 1
         while found := await self._jetstream.next_message(self._stream, self._subject(key), start):
-            gone = found.headers.get(_OPERATION) in _DELETED
-            entries.append(Entry(key, None if gone else found.payload, found.seq))
+            entries.append(_entry(key, found.headers, found.payload, found.seq))
             start = found.seq + 1
         return entries
 
@@ -158,9 +157,11 @@ class Watch:
                 caught_up = not messages[-1].pending
 
     def _entry(self, message: Message) -> Entry:
-        headers = message.headers
-        gone = headers.get(_OPERATION) in _DELETED or "Nats-Marker-Reason" in headers
-        return Entry(message.subject[self._prefix :], None if gone else message.payload, message.seq)
+        return _entry(message.subject[self._prefix :], message.headers, message.payload, message.seq)
+
+
+def _entry(key: str, headers: Mapping[str, str], payload: bytes, revision: int) -> Entry:
+    return Entry(key, None if headers.get(_OPERATION) in _DELETED else payload, revision)
 
 
 def _ttl(expires: float | None) -> bytes:
