@@ -23,7 +23,7 @@ json_string: ToJson = encode_basestring
 class Form:
     """How a type's text becomes JSON.
 
-    inline: the same as an expression over {v}, for compiled encoders, where a call would cost more than the work.
+    inline: the same as an expression over `$`, for compiled encoders, where a call would cost more than the work.
     """
 
     to_json: ToJson
@@ -123,11 +123,14 @@ def array_of(element: ToJson, delimiter: str = ",") -> Form:
     return Form(to_json)
 
 
-TEXT = Form(json_string, "quote({v})")
-_AS_IS = Form(str, "{v}")
-_PLAIN = Form(plain, "'\"' + {v} + '\"'")
-_NUMBER = Form(number, "({v} if {v}[-1] <= '9' else plain({v}))")
-_BOOLEAN = Form(boolean, "('true' if {v} == 't' else 'false')")
+TEXT = Form(json_string, "quote($)")
+_AS_IS = Form(str, "$")
+_PLAIN = Form(plain, "f'\"{$}\"'")
+_NUMBER = Form(number, "$ if $[-1] <= '9' else plain($)")
+_BOOLEAN = Form(boolean, "'true' if $ == 't' else 'false'")
+_TIMESTAMPTZ = Form(
+    timestamptz, "f'\"{$[:10]}T{$[11:-3]}Z\"' if $[-3:] == '+00' and $[10] == ' ' else plain($)"
+)
 _JSON = Form(json_text)
 
 # type OID, array's OID, name in pg_catalog, form: those of src/include/catalog/pg_type.dat that are common
@@ -150,7 +153,7 @@ _BUILT_IN = (
     (1082, 1182, "date", _PLAIN),
     (1083, 1183, "time", _PLAIN),
     (1114, 1115, "timestamp", Form(timestamp)),
-    (1184, 1185, "timestamptz", Form(timestamptz)),
+    (1184, 1185, "timestamptz", _TIMESTAMPTZ),
     (1186, 1187, "interval", _PLAIN),
     (1266, 1270, "timetz", _PLAIN),
     (1700, 1231, "numeric", _NUMBER),

@@ -15,9 +15,18 @@ import msgspec
 from cdc.catalogue_facts import Facts, FactsWanted
 from cdc.event_assembly import Origin, TableEvents, Transaction
 from cdc.pgoutput import (
-    KEY_ROW,
+    BEGIN,
+    COMMIT,
+    DELETE,
+    INSERT,
+    MESSAGE,
     NEW_ROW,
-    OLD_ROW,
+    OLD_ROWS,
+    ORIGIN,
+    RELATION,
+    TRUNCATE,
+    TYPE,
+    UPDATE,
     MessageInvalid,
     Relation,
     message_name,
@@ -29,15 +38,15 @@ from cdc.pgoutput import (
     parse_truncate,
     parse_two_rows,
     parse_type,
-    relation_oid,
 )
 from cdc.position import FINISHED, Mark
 from cdc.relations import Relations
 from cdc.settings import TableSettings
 from cdc.transaction_groups import TransactionGroups
-from eventbus.group_commit import Group, Outgoing
+from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
+_OUTSIDE = "it stands outside a transaction"
 _Handler = Callable[[int, bytes], FactsWanted | None]
 
 
@@ -56,7 +65,7 @@ class Decoder:
         """`tables` by `schema.table`; changes at or before `resume_after` are counted, but not published again."""
         self._origin = origin
         self._relations = Relations(tables)
-        self._tables: dict[int, TableEvents | None] = {}
+        self._tables = _Tables()
         self._pending: Relation | None = None
         self._within: Transaction | None = None
         self._skipped = False
@@ -64,18 +73,20 @@ class Decoder:
         self._groups = TransactionGroups(resume_after)
         self.unknown_tenants: Counter[str] = Counter()
         """Events whose tenant is NULL or not told, by `schema.table`."""
-        self._handlers: dict[int, _Handler] = {
-            ord("I"): self._insert,
-            ord("U"): self._update,
-            ord("D"): self._delete,
-            ord("B"): self._begin,
-            ord("C"): self._commit,
-            ord("R"): self._relation,
-            ord("Y"): self._type,
-            ord("T"): self._truncate,
-            ord("M"): self._message,
-            ord("O"): self._replication_origin,
-        }
+        self._handlers: list[_Handler] = [self._refuse] * 256
+        for tag, handler in (
+            (INSERT, self._row),
+            (UPDATE, self._row),
+            (DELETE, self._row),
+            (BEGIN, self._begin),
+            (COMMIT, self._commit),
+            (RELATION, self._relation),
+            (TYPE, self._type),
+            (TRUNCATE, self._truncate),
+            (MESSAGE, self._message),
+            (ORIGIN, self._replication_origin),
+        ):
+            self._handlers[tag] = handler
 
     @property
     def between_transactions(self) -> bool:
@@ -84,7 +95,7 @@ class Decoder:
     def feed(self, wal_start: int, payload: bytes) -> FactsWanted | None:
         """One message, as XLogData brings it. Raises DecodingFailed."""
         try:
-            return self._handlers.get(payload[0], self._refuse)(wal_start, payload)
+            return self._handlers[payload[0]](wal_start, payload)
         except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
             raise self._failure(wal_start, payload, error) from error
 
@@ -104,11 +115,11 @@ class Decoder:
     # messages, in the order in which a transaction brings them
 
     def _begin(self, _wal_start: int, payload: bytes) -> None:
-        begin = parse_begin(payload)
         if self._within is not None:
             raise MessageInvalid("it begins within another transaction")
-        self._skipped = (begin.final_lsn, FINISHED) <= self._resume
-        self._within = Transaction.begun(begin, self._origin)
+        final_lsn, commit_ts, xid = parse_begin(payload)
+        self._skipped = (final_lsn, FINISHED) <= self._resume
+        self._within = Transaction(self._origin, final_lsn, commit_ts, xid)
 
     def _replication_origin(self, _wal_start: int, _payload: bytes) -> None:
         """Where a change came from before it was replicated here: nothing an event tells."""
@@ -124,49 +135,41 @@ class Decoder:
 
     def _describe(self, relation: Relation, facts: Facts) -> None:
         table = self._relations.table(relation, facts)
-        self._tables[relation.oid] = (
+        self._tables[relation.oid.to_bytes(4)] = (
             None if table is None else TableEvents(table, self._origin, self.unknown_tenants)
         )
 
     def _type(self, _wal_start: int, payload: bytes) -> None:
         self._relations.type_message(parse_type(payload))
 
-    def _insert(self, wal_start: int, payload: bytes) -> None:
-        table, within = self._table(relation_oid(payload)), self._transaction()
-        if table is None:
+    def _row(self, wal_start: int, payload: bytes) -> None:
+        within, table = self._within, self._tables[payload[1:5]]
+        if within is None:
+            raise MessageInvalid(_OUTSIDE)
+        tag, kind = payload[0], payload[5]
+        if table is None or self._skipped:
             within.ordinal += 1
-        else:
-            _expect(payload, NEW_ROW)
-            self._publish(table.insert(within, wal_start, parse_row(payload)))
-
-    def _update(self, wal_start: int, payload: bytes) -> None:
-        table, within = self._table(relation_oid(payload)), self._transaction()
-        if table is None:
-            within.ordinal += 1
-        elif payload[5] == NEW_ROW:
-            self._publish(table.update(within, wal_start, parse_row(payload)))
-        else:
-            _expect(payload, KEY_ROW, OLD_ROW)
+        elif kind == NEW_ROW and tag == INSERT:
+            self._groups.add(table.insert(within, wal_start, parse_row(payload)))
+        elif kind == NEW_ROW and tag == UPDATE:
+            self._groups.add(table.update(within, wal_start, parse_row(payload)))
+        elif kind in OLD_ROWS and tag == UPDATE:
             old, new = parse_two_rows(payload)
             for event in table.update_from(within, wal_start, new, old):
-                self._publish(event)
-
-    def _delete(self, wal_start: int, payload: bytes) -> None:
-        table, within = self._table(relation_oid(payload)), self._transaction()
-        if table is None:
-            within.ordinal += 1
+                self._groups.add(event)
+        elif kind in OLD_ROWS and tag == DELETE:
+            self._groups.add(table.delete(within, wal_start, parse_row(payload)))
         else:
-            _expect(payload, KEY_ROW, OLD_ROW)
-            self._publish(table.delete(within, wal_start, parse_row(payload)))
+            raise MessageInvalid(f"no row of kind {kind:#04x} belongs there")
 
     def _truncate(self, wal_start: int, payload: bytes) -> None:
         within = self._transaction()
         for oid in parse_truncate(payload):
-            table = self._table(oid)
-            if table is None:
+            table = self._tables[oid]
+            if table is None or self._skipped:
                 within.ordinal += 1
             else:
-                self._publish(table.truncate(within, wal_start))
+                self._groups.add(table.truncate(within, wal_start))
 
     def _message(self, _wal_start: int, payload: bytes) -> None:
         # one outside a transaction has a place of its own, ordinal 0 at its own LSN: it moves no ordinal
@@ -174,12 +177,12 @@ class Decoder:
             self._transaction().ordinal += 1
 
     def _commit(self, _wal_start: int, payload: bytes) -> None:
-        within, commit = self._transaction(), parse_commit(payload)
-        if commit.commit_lsn != within.lsn:
-            raise MessageInvalid(f"it ends a transaction at {format_lsn(commit.commit_lsn)}")
+        within, (commit_lsn, end_lsn) = self._transaction(), parse_commit(payload)
+        if commit_lsn != within.lsn:
+            raise MessageInvalid(f"it ends a transaction at {format_lsn(commit_lsn)}")
         self._within = None
         if not self._skipped:
-            self._groups.finish(Mark(within.lsn, FINISHED, commit.end_lsn))
+            self._groups.finish(commit_lsn, end_lsn)
 
     def _refuse(self, _wal_start: int, payload: bytes) -> FactsWanted | None:
         raise MessageInvalid(f"{message_name(payload)} is not of protocol version 1, which was asked for")
@@ -188,20 +191,8 @@ class Decoder:
 
     def _transaction(self) -> Transaction:
         if self._within is None:
-            raise MessageInvalid("it stands outside a transaction")
+            raise MessageInvalid(_OUTSIDE)
         return self._within
-
-    def _table(self, oid: int) -> TableEvents | None:
-        """None where the change is only counted: not captured, or its transaction is published already."""
-        try:
-            table = self._tables[oid]
-        except KeyError:
-            raise MessageInvalid(f"no relation message described relation {oid}") from None
-        return None if self._skipped else table
-
-    def _publish(self, event: Outgoing) -> None:
-        if event.key > self._resume:
-            self._groups.add(event)
 
     def _failure(self, wal_start: int, payload: bytes, error: Exception) -> DecodingFailed:
         where = f"WAL {format_lsn(wal_start)}"
@@ -213,13 +204,14 @@ class Decoder:
         )
 
     def _named(self, payload: bytes) -> str:
-        if payload[:1] not in (b"I", b"U", b"D") or len(payload) < 5:
+        if payload[0:1] not in (b"I", b"U", b"D") or len(payload) < 5:
             return ""
-        oid = relation_oid(payload)
-        table = self._tables.get(oid)
-        return f", relation {oid}" if table is None else f", table {table.name}"
+        table = self._tables.get(payload[1:5])
+        return f", relation {int.from_bytes(payload[1:5])}" if table is None else f", table {table.name}"
 
 
-def _expect(payload: bytes, *rows: int) -> None:
-    if payload[5] not in rows:
-        raise MessageInvalid(f"no row of kind {payload[5]:#04x} belongs there")
+class _Tables(dict[bytes, TableEvents | None]):
+    """By OID, as it is on the wire; None for a relation that is not captured."""
+
+    def __missing__(self, oid: bytes) -> None:
+        raise MessageInvalid(f"no relation message described relation {int.from_bytes(oid)}")

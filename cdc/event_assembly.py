@@ -6,25 +6,25 @@ same for every event of the transaction; what is left per event is to join a doz
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 
 from cdc.column_values import json_string
 from cdc.event_id import id_prefix
-from cdc.pgoutput import Begin, Row
+from cdc.pgoutput import Row
 from cdc.relations import Table
 from cdc.row_encoder import ValueUnchanged
 from eventbus.event import HEADER_EVENT_ID, encode_json
 from eventbus.group_commit import Outgoing
-from eventbus.lsn import format_lsn
 from eventbus.subjects import Subjects
 from eventbus.tokens import NO_TENANT, UNKNOWN_TENANT, tenant_token
 
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - UTC, and printed without an offset
 _KEPT_TARGETS = 10_000
 """Tenants of a table whose constant parts are kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Where events come from: the source's name, the database's, the epoch, and how subjects are written."""
 
@@ -33,27 +33,30 @@ class Origin:
     epoch: int
     subjects: Subjects
 
+    @cached_property
+    def id_prefix(self) -> str:
+        return id_prefix(self.source, self.epoch)
 
-@dataclass(slots=True)
+
 class Transaction:
-    """One transaction being read. ordinal: of its last change so far."""
+    """One transaction being read: its LSN, the constant parts of its events, and its last change's ordinal."""
 
-    lsn: int
-    id_prefix: str
-    commit_lsn: str
-    xid_and_time: str
-    ordinal: int = 0
+    __slots__ = ("commit_lsn", "id_prefix", "lsn", "ordinal", "xid_and_time")
 
-    @classmethod
-    def begun(cls, begin: Begin, origin: Origin) -> "Transaction":
-        lsn = format_lsn(begin.final_lsn)
-        time = _EPOCH + timedelta(microseconds=begin.commit_ts)
-        return cls(
-            begin.final_lsn,
-            f"{id_prefix(origin.source, origin.epoch)}{lsn}:",
-            f'","commit_lsn":"{lsn}","ordinal":',
-            f',"xid":{begin.xid},"commit_ts":"{time.isoformat(timespec="microseconds")[:26]}Z"}},"key":',
-        )
+    def __init__(self, origin: Origin, final_lsn: int, commit_ts: int, xid: int) -> None:
+        """`commit_ts`: microseconds since 2000 UTC."""
+        lsn = f"{final_lsn >> 32:X}/{final_lsn & 0xFFFFFFFF:X}"
+        seconds, microseconds = divmod(commit_ts, 1_000_000)
+        self.lsn = final_lsn
+        self.ordinal = 0
+        self.id_prefix = f"{origin.id_prefix}{lsn}:"
+        self.commit_lsn = f'","commit_lsn":"{lsn}","ordinal":'
+        self.xid_and_time = f',"xid":{xid},"commit_ts":"{_second(seconds)}.{microseconds:06}Z"}},"key":'
+
+
+@lru_cache(maxsize=2)
+def _second(since_2000: int) -> str:
+    return (_EPOCH + timedelta(seconds=since_2000)).isoformat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +169,7 @@ def _event(within: Transaction, lsn: int, target: Target, rest: str) -> Outgoing
         f"{within.commit_lsn}{ordinal}{within.xid_and_time}{rest}}}"
     )
     headers = f"{HEADER_EVENT_ID}: {event_id}\r\n"
-    return Outgoing(target.subject, headers.encode(), payload.encode(), (within.lsn, ordinal))
+    # Outgoing(…), without the cost of a named tuple's constructor
+    return tuple.__new__(
+        Outgoing, (target.subject, headers.encode(), payload.encode(), (within.lsn, ordinal))
+    )

@@ -17,9 +17,12 @@ NULL = 0x6E  # 'n'
 UNCHANGED = 0x75  # 'u': stored out of line and not touched, so the WAL does not carry it
 _TEXT = 0x74  # 't'
 
-KEY_ROW = 0x4B  # 'K': an old row of which only the identity's columns were sent
-OLD_ROW = 0x4F  # 'O': a whole old row (REPLICA IDENTITY FULL)
 NEW_ROW = 0x4E  # 'N'
+OLD_ROWS = b"KO"
+"""K: an old row of which only the identity's columns were sent; O: a whole one, under REPLICA IDENTITY FULL."""
+
+BEGIN, COMMIT, ORIGIN, RELATION, TYPE = b"BCORY"
+INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"IUDTM"
 
 _NAMES = {
     "B": "Begin",
@@ -46,7 +49,7 @@ _NAMES = {
 
 _BEGIN = struct.Struct(">xQqI")
 _COMMIT = struct.Struct(">xBQQq")
-_RELATION_OID = struct.Struct(">xI")
+_OID = struct.Struct(">xI")
 _COLUMN = struct.Struct(">Ii")
 _RELATION_TAIL = struct.Struct(">cH")
 _TRUNCATE = struct.Struct(">xIB")
@@ -57,21 +60,6 @@ _COUNT = struct.Struct(">H")
 
 class MessageInvalid(ValueError):
     """Not a message of pgoutput's protocol version 1, or one that is cut short."""
-
-
-class Begin(NamedTuple):
-    """`final_lsn`: of the commit record, the transaction's place; `commit_ts`: microseconds since 2000-01-01 UTC."""
-
-    final_lsn: int
-    commit_ts: int
-    xid: int
-
-
-class Commit(NamedTuple):
-    flags: int
-    commit_lsn: int
-    end_lsn: int
-    commit_ts: int
 
 
 class Column(NamedTuple):
@@ -114,16 +102,19 @@ def message_name(payload: bytes) -> str:
     return f"{_NAMES.get(tag, 'an unknown message')} (tag {tag!r})"
 
 
-def parse_begin(payload: bytes) -> Begin:
-    return Begin._make(_BEGIN.unpack(payload))
+def parse_begin(payload: bytes) -> tuple[int, int, int]:
+    """The commit record's LSN, which is the transaction's place; its time, microseconds since 2000 UTC; the xid."""
+    return _BEGIN.unpack(payload)
 
 
-def parse_commit(payload: bytes) -> Commit:
-    return Commit._make(_COMMIT.unpack(payload))
+def parse_commit(payload: bytes) -> tuple[int, int]:
+    """The commit record's LSN, and where it ends: what may be confirmed once everything is published."""
+    _flags, commit_lsn, end_lsn, _commit_ts = _COMMIT.unpack(payload)
+    return commit_lsn, end_lsn
 
 
 def parse_relation(payload: bytes) -> Relation:
-    (oid,) = _RELATION_OID.unpack_from(payload)
+    (oid,) = _OID.unpack_from(payload)
     schema, at = _name(payload, 5)
     name, at = _name(payload, at)
     identity, count = _RELATION_TAIL.unpack_from(payload, at)
@@ -140,26 +131,22 @@ def parse_relation(payload: bytes) -> Relation:
 
 
 def parse_type(payload: bytes) -> Type:
-    (oid,) = _RELATION_OID.unpack_from(payload)
+    (oid,) = _OID.unpack_from(payload)
     schema, at = _name(payload, 5)
     return Type(oid, schema or "pg_catalog", _name(payload, at)[0])
 
 
-def parse_truncate(payload: bytes) -> tuple[int, ...]:
-    """The relations' OIDs, in the order sent: those that CASCADE reached are among them."""
+def parse_truncate(payload: bytes) -> list[bytes]:
+    """The relations' OIDs, four bytes each, in the order sent: those that CASCADE reached are among them."""
     count, _options = _TRUNCATE.unpack_from(payload)
-    return struct.unpack_from(f">{count}I", payload, _TRUNCATE.size)
+    if len(payload) != _TRUNCATE.size + 4 * count:
+        raise MessageInvalid(f"{count} relations are announced in {len(payload)} bytes")
+    return [payload[at : at + 4] for at in range(_TRUNCATE.size, len(payload), 4)]
 
 
 def parse_message(payload: bytes) -> LogicalMessage:
     flags, lsn = _MESSAGE.unpack_from(payload)
     return LogicalMessage(flags & 1 == 1, lsn, _name(payload, _MESSAGE.size)[0])
-
-
-def relation_oid(payload: bytes) -> int:
-    """The relation of an insert, update or delete."""
-    oid: int = _RELATION_OID.unpack_from(payload)[0]
-    return oid
 
 
 def parse_row(payload: bytes) -> Row:

@@ -4,8 +4,8 @@ For a table (id int8 primary key, tenant text, cost numeric) it reads:
 
     def encode(row):
         v0, v1, v2, = row
-        j0 = v0 if v0.__class__ is str else mark[v0]
-        j1 = quote(v1) if v1.__class__ is str else mark[v1]
+        j0 = (v0) if v0.__class__ is str else mark[v0]
+        j1 = (quote(v1)) if v1.__class__ is str else mark[v1]
         j2 = (v2 if v2[-1] <= '9' else plain(v2)) if v2.__class__ is str else mark[v2]
         return v1, f'{{"id":{j0}}}', f'{{"id":{j0},"tenant":{j1},"cost":{j2}}}'
 """
@@ -102,8 +102,8 @@ def _compile(shape: RowShape) -> Callable[[Row], tuple[str | int | None, str, st
     for place in used:
         form, value = shape.forms[place], f"v{place}"
         known[f"form{place}"] = form.to_json
-        to_json = form.inline.format(v=value) if form.inline else f"form{place}({value})"
-        lines.append(f"    j{place} = {to_json} if {value}.__class__ is str else mark[{value}]")
+        to_json = form.inline.replace("$", value) if form.inline else f"form{place}({value})"
+        lines.append(f"    j{place} = ({to_json}) if {value}.__class__ is str else mark[{value}]")
     tenant = "None" if shape.tenant is None else f"v{shape.tenant}"
     key = _object(shape, shape.key) if shape.key else repr(NO_KEY)
     lines.append(f"    return {tenant}, {key}, {_object(shape, shape.published)}")

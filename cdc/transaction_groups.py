@@ -1,6 +1,6 @@
 """Events gathered into groups for the group commit: whole transactions together, large ones in pieces."""
 
-from cdc.position import Mark
+from cdc.position import FINISHED, Mark
 from eventbus.group_commit import Group, Outgoing
 
 GROUP_EVENTS = 900
@@ -8,66 +8,58 @@ GROUP_EVENTS = 900
 GROUP_BYTES = 2**20
 
 
-class _Part:
-    """Messages on their way into one group."""
-
-    __slots__ = ("messages", "size")
-
-    def __init__(self) -> None:
-        self.messages: list[Outgoing] = []
-        self.size = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self.messages) >= GROUP_EVENTS or self.size >= GROUP_BYTES
-
-    def fits(self, other: "_Part") -> bool:
-        return (
-            len(self.messages) + len(other.messages) <= GROUP_EVENTS and self.size + other.size <= GROUP_BYTES
-        )
-
-
 class TransactionGroups:
-    """The open transaction's events, and those of complete ones, until they are taken."""
+    """The open transaction's events, behind those of complete ones, until they are taken."""
 
-    def __init__(self, mark: Mark) -> None:
-        self._complete_to = self._grouped_to = mark
-        self._complete = _Part()
-        self._open = _Part()
+    def __init__(self, resume_after: Mark) -> None:
+        """Events at or before `resume_after` are published already, and dropped."""
+        self._published = resume_after.key
+        self._grouped_to = resume_after
+        self._messages: list[Outgoing] = []
+        self._size = 0
+        self._complete = 0
+        self._complete_size = 0
+        self._complete_to = resume_after
         self._groups: list[Group[Mark]] = []
 
     def add(self, message: Outgoing) -> None:
         """The open transaction's next event, with (LSN, ordinal) as its key."""
-        part = self._open
-        part.messages.append(message)
-        part.size += len(message.payload) + len(message.headers) + len(message.subject)
-        if part.full:
-            self._group_complete()
-            lsn, ordinal = message.key
-            # within a transaction PostgreSQL may let go of no more than before it
-            self._group(part, Mark(int(lsn), int(ordinal), self._complete_to.flush))
-            self._open = _Part()
+        if message.key <= self._published:
+            return
+        self._messages.append(message)
+        self._size += len(message.payload) + len(message.headers) + len(message.subject)
+        if self._size >= GROUP_BYTES or len(self._messages) >= GROUP_EVENTS:
+            self._cut()
 
-    def finish(self, mark: Mark) -> None:
-        """The open transaction ended; after it `mark` holds."""
-        if not self._complete.fits(self._open):
-            self._group_complete()
-        self._complete.messages += self._open.messages
-        self._complete.size += self._open.size
-        self._open = _Part()
-        self._complete_to = mark
+    def finish(self, lsn: int, end_lsn: int) -> None:
+        """The open transaction ended."""
+        self._complete, self._complete_size = len(self._messages), self._size
+        self._complete_to = Mark(lsn, FINISHED, end_lsn)
 
     def take(self) -> list[Group[Mark]]:
+        """All but the open transaction, or the last of it."""
         self._group_complete()
         groups, self._groups = self._groups, []
         return groups
 
+    def _cut(self) -> None:
+        """Complete transactions go; where there are none, the open one is too large to wait for its end."""
+        if self._complete:
+            self._group_complete()
+        else:
+            lsn, ordinal = self._messages[-1].key
+            # within a transaction PostgreSQL may let go of no more than before it
+            mark = Mark(int(lsn), int(ordinal), self._complete_to.flush)
+            self._group(len(self._messages), self._size, mark)
+
     def _group_complete(self) -> None:
         ended = self._grouped_to.within_transaction and self._complete_to.key > self._grouped_to.key
-        if self._complete.messages or ended:
-            self._group(self._complete, self._complete_to)
-            self._complete = _Part()
+        if self._complete or ended:
+            self._group(self._complete, self._complete_size, self._complete_to)
+            self._complete = self._complete_size = 0
 
-    def _group(self, part: _Part, mark: Mark) -> None:
-        self._groups.append(Group(part.messages, mark, part.size))
+    def _group(self, count: int, size: int, mark: Mark) -> None:
+        messages, self._messages = self._messages[:count], self._messages[count:]
+        self._groups.append(Group(messages, mark, size))
+        self._size -= size
         self._grouped_to = mark

@@ -1,0 +1,118 @@
+"""pgoutput's messages as a server would send them, built by hand."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cdc.catalogue_facts import Facts, FactsWanted
+from cdc.decoder import Decoder
+from cdc.event_assembly import Origin
+from cdc.pgoutput import NULL
+from cdc.position import Mark
+from cdc.settings import TableSettings
+from eventbus.event import decode_event
+from eventbus.group_commit import Outgoing
+from eventbus.subjects import Subjects
+
+TEXT, INT8 = 25, 20
+NOTHING_YET = Mark(0, 0, 0)
+
+
+def name(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def row(values: Sequence[Any]) -> bytes:
+    """None is NULL, an int a mark."""
+    parts = [struct.pack(">H", len(values))]
+    for value in values:
+        mark = NULL if value is None else value
+        if isinstance(mark, int):
+            parts.append(bytes([mark]))
+        else:
+            text = mark.encode()
+            parts.append(b"t" + struct.pack(">i", len(text)) + text)
+    return b"".join(parts)
+
+
+def begin(lsn: int) -> bytes:
+    return b"B" + struct.pack(">QqI", lsn, 848_374_099_832_462, 754)
+
+
+def commit(lsn: int) -> bytes:
+    return b"C" + struct.pack(">BQQq", 0, lsn, lsn + 48, 848_374_099_832_462)
+
+
+def relation(
+    oid: int, table: str, columns: Mapping[str, int], key: Iterable[str] = (), identity: str = "d"
+) -> bytes:
+    described = [
+        bytes([column in key]) + name(column) + struct.pack(">Ii", oid_, -1)
+        for column, oid_ in columns.items()
+    ]
+    head = b"R" + struct.pack(">I", oid) + name("public") + name(table) + identity.encode()
+    return head + struct.pack(">H", len(columns)) + b"".join(described)
+
+
+def insert(oid: int, *values: Any) -> bytes:
+    return b"I" + struct.pack(">I", oid) + b"N" + row(values)
+
+
+def update(oid: int, new: list[Any], old: list[Any] | None = None, kind: bytes = b"K") -> bytes:
+    before = b"" if old is None else kind + row(old)
+    return b"U" + struct.pack(">I", oid) + before + b"N" + row(new)
+
+
+def delete(oid: int, *values: Any, kind: bytes = b"K") -> bytes:
+    return b"D" + struct.pack(">I", oid) + kind + row(values)
+
+
+def truncate(*oids: int) -> bytes:
+    return b"T" + struct.pack(f">IB{len(oids)}I", len(oids), 1, *oids)
+
+
+def message(*, transactional: bool, lsn: int = 1) -> bytes:
+    return b"M" + struct.pack(">BQ", transactional, lsn) + name("app") + struct.pack(">I", 1) + b"x"
+
+
+def decoder(tables: Mapping[str, TableSettings], resume_after: Mark = NOTHING_YET, epoch: int = 1) -> Decoder:
+    return Decoder(Origin("shop", "shop_db", epoch, Subjects()), tables, resume_after)
+
+
+def feed(stream: Decoder, *payloads: bytes, wal_start: int = 0x16B3700) -> None:
+    for payload in payloads:
+        wanted: FactsWanted | None = stream.feed(wal_start, payload)
+        assert wanted is None
+
+
+def taken(stream: Decoder) -> list[Outgoing]:
+    return [outgoing for group in stream.take() for outgoing in group.messages]
+
+
+def events(stream: Decoder) -> list[dict[str, Any]]:
+    return [decode_event(outgoing.payload) for outgoing in taken(stream)]
+
+
+ORDERS, OTHER = 16_400, 16_500
+COLUMNS = {"id": INT8, "company": TEXT, "status": TEXT, "photo": TEXT}
+TABLES = {"public.orders": TableSettings("company")}
+DESCRIBED = (
+    relation(ORDERS, "orders", COLUMNS, key=["id"]),
+    relation(OTHER, "other", {"id": INT8}, key=["id"]),
+)
+LSN = 0x16B3748
+
+
+def started(*identity: str, resume_after: Mark = NOTHING_YET, tables: Any = TABLES) -> Decoder:
+    """A stream whose table `orders` has the replica identity of these columns; just the key where none is named."""
+    stream = decoder(tables, resume_after)
+    feed(stream, *DESCRIBED)
+    if identity:
+        described = relation(ORDERS, "orders", COLUMNS, identity, "f" if len(identity) == 4 else "i")
+        assert stream.feed(0, described) == FactsWanted(ORDERS, ())
+        stream.learn(Facts(key=("id",)))
+    return stream
+
+
+def inserts(count: int, lsn: int = LSN) -> list[bytes]:
+    return [begin(lsn), *(insert(ORDERS, str(n), "7", "", "") for n in range(count)), commit(lsn)]
