@@ -6,10 +6,10 @@ Connection options: `csrf: true` for OData servers that want a token, or the pat
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from connectors.answers import decompressed, read_answer
 from connectors.auth import authorization, check_auth
+from connectors.base_url import check_base_url
 from connectors.classification import classify
 from connectors.csrf import CsrfTokens, no_token, wants_token
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
@@ -76,7 +76,7 @@ def _headers(request: Mapping[str, Any], idempotency_key: str) -> dict[str, str]
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
-    _check_base_url(settings.base_url)
+    check_base_url(settings.base_url)
     check_auth(settings.auth)
     unknown = sorted(set(settings.options) - {"csrf"})
     if unknown:
@@ -88,25 +88,6 @@ def check_settings(settings: ConnectionSettings) -> None:
         path_target(csrf)
     except RequestInvalid:
         raise SettingsInvalid("csrf", "must be true, or a path that begins with /") from None
-
-
-def _check_base_url(text: str) -> None:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError as error:
-        raise SettingsInvalid("base_url", str(error)) from None
-    if url.scheme not in {"http", "https"} or not url.hostname or port == 0:
-        raise SettingsInvalid("base_url", "must be https://HOST or http://HOST, with a path or not")
-    if url.username is not None or url.password is not None:
-        raise SettingsInvalid("base_url", "must hold no credentials; write them under auth")
-    if "?" in text or "#" in text:
-        raise SettingsInvalid("base_url", "must hold no query and no fragment")
-    if url.path:
-        try:
-            path_target(url.path)
-        except RequestInvalid as error:
-            raise SettingsInvalid("base_url", str(error)) from None
 
 
 def open_connector(settings: ConnectionSettings) -> Connector:
