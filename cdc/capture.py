@@ -14,7 +14,7 @@ from cdc.start_decision import Consent
 from cdc.tenure import Tenure, connections, until_set
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
 from eventbus.fence import Refusal, classify_refusal
-from eventbus.jetstream import JetStream
+from eventbus.jetstream import STREAM_NOT_FOUND, JetStream
 from eventbus.objects import ObjectStore
 from eventbus.position import PositionLost
 from eventbus.settings import NatsSettings, StreamSettings
@@ -38,6 +38,8 @@ class Capture:
         self._nats = nats
         self._streams = streams
         self._consent = consent
+        self.ready = asyncio.Event()
+        """Capture has begun, or stands by: set once."""
         self._reached = False
         self._pause = _FIRST_PAUSE
 
@@ -62,7 +64,7 @@ class Capture:
             await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
             self._reached = True
             tenure = Tenure(source, nats, held)
-            if not await tenure.lock(stop):
+            if not await tenure.lock(stop, on_standby=self.ready.set):
                 return
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -75,6 +77,7 @@ class Capture:
         pulse = Pulse(tenure)
         pulsing = tasks.create_task(pulse.run())
         await tenure.claim(self._consent)
+        self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
         pulse.stream = stream = self._stream(tenure)
         writing = tasks.create_task(tenure.writer.run())
@@ -99,7 +102,8 @@ class Capture:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, JetStreamError):
-        return classify_refusal(error.err_code) is not Refusal.FOREIGN
+        # a stream that was deleted is made again, and then the missing position says what is to be decided
+        return error.err_code == STREAM_NOT_FOUND or classify_refusal(error.err_code) is not Refusal.FOREIGN
     return isinstance(error, _LOST)
 
 

@@ -4,7 +4,7 @@ Losing a connection ends it; the next one begins with the lock again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,7 +91,7 @@ class Tenure:
         assert self._position is not None, "claim first"
         return self._position
 
-    async def lock(self, stop: asyncio.Event) -> bool:
+    async def lock(self, stop: asyncio.Event, on_standby: Callable[[], object]) -> bool:
         """Takes the slot; while somebody else reads it, tries again each second. False: stopped meanwhile.
 
         Raises SourceLost, CaptureStopped, ConnectionLost.
@@ -108,6 +108,7 @@ class Tenure:
                 await replication.start(source.slot, source.publication)
             except SlotBusy as busy:
                 if not waits:
+                    on_standby()
                     log.info("standing by", source=source.name, slot=source.slot, because=str(busy))
                 waits = True
                 await until_set(stop, STANDBY_RETRY)

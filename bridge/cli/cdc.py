@@ -133,7 +133,7 @@ def start(*, config: Path, source: str | None, accept_gap: bool, new_epoch: bool
         findings = [finding for finding in run(_check(chosen)) if finding.stops]
         _refuse(config, chosen, findings)
         capture = Capture(chosen, nats_servers(settings), settings.streams, consent)
-        run_service(capture.run, settings.shutdown_timeout)
+        run_service(capture.run, settings.shutdown_timeout, capture.ready)
 
 
 @cdc.command()

@@ -10,6 +10,7 @@ import structlog
 import uvloop
 
 from bridge.logging_setup import set_up_logging
+from bridge.readiness import notify_ready
 
 T = TypeVar("T")
 Service = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
@@ -26,18 +27,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def run_service(service: Service[T], shutdown_timeout: float) -> T | None:
+def run_service(
+    service: Service[T], shutdown_timeout: float, ready: asyncio.Event | None = None
+) -> T | None:
     """A command that works until SIGTERM or Ctrl-C: the first lets it drain, a second one exits at once.
 
     What is not drained within `shutdown_timeout` seconds is cancelled, and None is returned: nothing is lost by
-    that, it is done again after the next start.
+    that, it is done again after the next start. Once `ready` is set, whoever started us is told (sd_notify).
     """
     set_up_logging()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_stopped(service, shutdown_timeout))
+        return runner.run(_until_stopped(service, shutdown_timeout, ready or asyncio.Event()))
 
 
-async def _until_stopped(service: Service[T], shutdown_timeout: float) -> T | None:
+async def _until_stopped(service: Service[T], shutdown_timeout: float, ready: asyncio.Event) -> T | None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -50,11 +53,18 @@ async def _until_stopped(service: Service[T], shutdown_timeout: float) -> T | No
     for number in _SIGNALS:
         loop.add_signal_handler(number, stopped, number)
     work = asyncio.ensure_future(service(stop))
+    announcing = asyncio.ensure_future(_announce(ready))
     try:
         return await _drained(work, stop, shutdown_timeout)
     finally:
+        announcing.cancel()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+
+
+async def _announce(ready: asyncio.Event) -> None:
+    await ready.wait()
+    notify_ready()
 
 
 async def _drained(work: Awaitable[T] | asyncio.Future[T], stop: asyncio.Event, within: float) -> T | None:
