@@ -9,10 +9,11 @@ from pathlib import Path
 
 _SAMPLE_TENANTS = Path(__file__).with_name("sample_tenants")
 _CONFIG = """\
-# Written by `bridge demo`. The same five settings start the bridge on a database of your own.
+# Written by `bridge demo`. The same few lines start the bridge on a database of your own.
 sources:
   fracttal:
     dsn: {dsn}
+    tenant_column: id_company
     tables: {{public.work_orders: {{}}, public.third_parties: {{}}, public.work_requests: {{}}}}
 nats: {{embedded: ./nats}}
 tenants: tenants/
