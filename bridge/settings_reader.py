@@ -23,11 +23,12 @@ Network = IPv4Network | IPv6Network
 
 _ROOT_KEYS = ("sources", "nats", "streams", "tenants", "egress", "http", "shutdown_timeout", "secrets")
 _STREAM_KEYS: Mapping[str, Mapping[str, Callable[[Node], float]]] = {
-    "events": {"keep": duration, "max_bytes": size},
-    "deliveries": {"keep": duration, "deadline": duration, "max_bytes": size},
+    "events": {"max_bytes": size},
+    "deliveries": {"deadline": duration, "max_bytes": size},
     "attempts": {"keep": duration, "max_bytes": size},
     "dlq": {"max_bytes": size},
 }
+_NOT_BUILT = {"events": ("keep",), "deliveries": ("keep",)}
 _KEY_BYTES = 32
 NEW_KEY = "head -c 32 /dev/urandom | base64"
 """The command that makes a key for `secrets.key`."""
@@ -65,7 +66,11 @@ def streams(node: Node | None, *, embedded: bool) -> StreamSettings:
     values: dict[str, Any] = {}
     for entry in mapping_of(node, _STREAM_KEYS):
         keys = _STREAM_KEYS[entry.key]
-        section = MappingNode(entry.mark) if entry.value.is_null else mapping_of(entry.value, keys)
+        section = (
+            MappingNode(entry.mark)
+            if entry.value.is_null
+            else mapping_of(entry.value, keys, _NOT_BUILT.get(entry.key, ()))
+        )
         for setting in section:
             if not setting.value.is_null:
                 values[f"{entry.key}_{setting.key}"] = keys[setting.key](setting.value)

@@ -24,19 +24,21 @@ _REFUSED_AT_START = (2, 3)
 _LINE_LIMIT = 2**20
 
 
-def restart_delay(status: int, failures: int) -> float:
-    """Seconds until a child is started again that ended with `status`, its `failures`-th time in a row."""
-    if status in (_NEEDS_DECISION, 2):
-        return DECISION_DELAY_S
-    return float(min(FIRST_DELAY_S * 2 ** (failures - 1), MAX_DELAY_S))
+def restart_delay(failures: int) -> float:
+    """Seconds until a child is started again that ended for the `failures`-th time in a row."""
+    return float(min(FIRST_DELAY_S * 2 ** min(failures - 1, 10), MAX_DELAY_S))
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child to keep: its name for people, its command line."""
+    """A child to keep: its name for people, its command line.
+
+    decides: its exit 1 means that it cannot go on without a decision, and it is started again only now and then.
+    """
 
     name: str
     command: tuple[str, ...]
+    decides: bool = False
 
 
 class StartRefused(Exception):
@@ -77,7 +79,7 @@ class Child:
             if not self.settled.is_set() and status in _REFUSED_AT_START:
                 raise StartRefused(self.program, status)
             failures = 1 if loop.time() - began > HEALTHY_AFTER_S else failures + 1
-            await self._pause(status, restart_delay(status, failures))
+            await self._pause(status, failures)
 
     async def run_once(self) -> int:
         """Runs it to its end; its exit status (negative: the signal)."""
@@ -135,13 +137,15 @@ class Child:
                 return
             self._output.say(self.program.name, line.decode(errors="replace").rstrip())
 
-    async def _pause(self, status: int, delay: float) -> None:
+    async def _pause(self, status: int, failures: int) -> None:
         self.ready = False
-        needs = " and needs a decision (it says which above)" if status == _NEEDS_DECISION else ""
+        stands = status == _NEEDS_DECISION and self.program.decides
+        needs = " and needs a decision (it says which above)" if stands else ""
+        delay = DECISION_DELAY_S if stands else restart_delay(failures)
         self._output.say(
             self.program.name, f"ended with {_status_text(status)}{needs}; starting again in {delay:g} s"
         )
-        if status == _NEEDS_DECISION:
+        if stands:
             self.settled.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)

@@ -94,7 +94,7 @@ class _Bridge:
         while True:
             status = await server.wait()
             failures += 1
-            delay = restart_delay(-1, failures)
+            delay = restart_delay(failures)
             self._output.say(_NATS, f"ended ({status}); starting again in {delay:g} s")
             await asyncio.sleep(delay)
             try:
@@ -139,7 +139,7 @@ class _Bridge:
 def _stages(settings: Settings) -> list[list[Program]]:
     """In the order in which they are stopped."""
     captures = [
-        Program(f"capture {source}", _command(settings, "cdc", "start", "--source", source))
+        Program(f"capture {source}", _command(settings, "cdc", "start", "--source", source), decides=True)
         for source in settings.sources
     ]
     return [captures, [_role(settings, "router")], [_role(settings, "worker")]]
