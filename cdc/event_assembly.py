@@ -45,13 +45,20 @@ class Transaction:
 
     def __init__(self, origin: Origin, final_lsn: int, commit_ts: int, xid: int) -> None:
         """`commit_ts`: microseconds since 2000 UTC."""
-        lsn = f"{final_lsn >> 32:X}/{final_lsn & 0xFFFFFFFF:X}"
+        lsn = _lsn(final_lsn)
         seconds, microseconds = divmod(commit_ts, 1_000_000)
         self.lsn = final_lsn
         self.ordinal = 0
         self.id_prefix = f"{origin.id_prefix}{lsn}:"
         self.commit_lsn = f'","commit_lsn":"{lsn}","ordinal":'
-        self.xid_and_time = f',"xid":{xid},"commit_ts":"{_second(seconds)}.{microseconds:06}Z"}},"key":'
+        self.xid_and_time = (
+            f',"xid":{xid},"commit_ts":"{_second(seconds)}.{str(microseconds).zfill(6)}Z"}},"key":'
+        )
+
+
+def _lsn(lsn: int) -> str:
+    """As `format_lsn` does."""
+    return "%X/%X" % (lsn >> 32, lsn & 0xFFFFFFFF)  # noqa: UP031 - takes a third of an f-string's time
 
 
 @lru_cache(maxsize=2)
@@ -165,7 +172,7 @@ def _event(within: Transaction, lsn: int, target: Target, rest: str) -> Outgoing
     within.ordinal = ordinal = within.ordinal + 1
     event_id = f"{within.id_prefix}{ordinal}"
     payload = (
-        f'{{"v":1,"id":"{event_id}{target.head}{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}'
+        f'{{"v":1,"id":"{event_id}{target.head}{_lsn(lsn)}'
         f"{within.commit_lsn}{ordinal}{within.xid_and_time}{rest}}}"
     )
     headers = f"{HEADER_EVENT_ID}: {event_id}\r\n"
