@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from typing import Any
 from weakref import WeakSet
 
@@ -30,6 +31,7 @@ from connectors.protocol import ConnectionSettings, Outcome, Unavailable, Uncert
 
 LARGEST_ANSWER = 1_048_576
 """Bytes of an answer that are read; an ERP's answer to one document is a few kilobytes."""
+_AT_A_GO = 1_048_576
 _CONNECT_S = 10.0
 _IDLE_S = 1.0
 """How long an idle connection is used again: less than servers keep theirs (the shortest common default is 2 s), so
@@ -160,11 +162,16 @@ class _ExactTransport(AiohttpTransport):
             request.method,
             URL(self._origin + request.extensions["target"], encoded=True),
             headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-            data=request.content or None,
+            data=_payload(request.content),
             allow_redirects=False,
             auto_decompress=False,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=AiohttpResponseStream(answer))
+
+
+def _payload(content: bytes) -> bytes | BytesIO | None:
+    """aiohttp writes bytes at a go and wants a file of what is too much for that."""
+    return (content or None) if len(content) <= _AT_A_GO else BytesIO(content)
 
 
 class _LivePool(aiohttp.TCPConnector):

@@ -1,0 +1,120 @@
+"""CSRF sessions as OData servers want them, against the SAP-like ERP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+import pytest
+
+from bridge.demo.erp_sap import PASSWORD, SERVICE, USERNAME, SapErp
+from bridge.demo.erp_server import Reply, Step
+from connectors import registry
+from connectors.egress import EgressPolicy
+from connectors.protocol import ConnectionSettings, Connector, Delivered, Outcome, Rejected, Unavailable
+
+LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
+REFUSED = Reply(403, "CSRF token validation failed", {"x-csrf-token": "Required"})
+
+
+@pytest.fixture
+async def sap() -> AsyncIterator[SapErp]:
+    async with SapErp() as erp:
+        yield erp
+
+
+@pytest.fixture
+async def connector(sap: SapErp) -> AsyncIterator[Connector]:
+    opened = open_rest(sap)
+    yield opened
+    await opened.aclose()
+
+
+def open_rest(sap: SapErp, csrf: bool | str = True, password: str = PASSWORD) -> Connector:  # noqa: FBT001, FBT002
+    auth = {"type": "basic", "username": USERNAME, "password": password}
+    settings = ConnectionSettings(
+        sap.base_url, auth, timeout_s=5.0, concurrency=8, options={"csrf": csrf}, egress=LOOPBACK
+    )
+    return registry.open_connector("rest", settings)
+
+
+async def insert(connector: Connector, number: int = 1) -> Outcome:
+    body = {"PurReqnDescription": f"#{number}", "to_PurchaseReqnItem": [{"Plant": "CL01"}]}
+    request = {"method": "POST", "path": f"{SERVICE}/A_PurchaseRequisitionHeader", "body": body}
+    return await connector.send(connector.prepare(request, f"key-{number}"))
+
+
+async def test_one_token_serves_many_requests(sap: SapErp, connector: Connector) -> None:
+    outcomes = await asyncio.gather(*(insert(connector, number) for number in range(12)))
+    assert {type(outcome) for outcome in outcomes} == {Delivered}
+    assert [call.path for call in sap.calls if call.method == "GET"] == [f"{SERVICE}/"]
+
+
+async def test_all_cookies_come_back(sap: SapErp, connector: Connector) -> None:
+    await insert(connector)
+    cookie = sap.calls[1].headers["cookie"]
+    assert "sap-usercontext=sap-client=100" in cookie
+    assert "SAP_SESSIONID_S4H_100=" in cookie
+
+
+async def test_an_ended_session_is_renewed_once_for_all(sap: SapErp, connector: Connector) -> None:
+    await insert(connector)
+    sap.end_sessions()
+    outcomes = await asyncio.gather(*(insert(connector, number) for number in range(2, 10)))
+    assert {type(outcome) for outcome in outcomes} == {Delivered}
+    assert len([call for call in sap.calls if call.method == "GET"]) == 2
+    assert len(sap.effects) == 9
+
+
+async def test_a_token_refused_twice_holds_the_route(sap: SapErp, connector: Connector) -> None:
+    await insert(connector)
+    fetched = Reply(200, {}, {"x-csrf-token": "useless"})
+    sap.script([Step(reply=REFUSED), Step(reply=fetched), Step(reply=REFUSED)])
+    outcome = await insert(connector, 2)
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "csrf"
+    assert isinstance(await insert(connector, 3), Delivered)
+
+
+async def test_another_403_is_the_erp_s_answer(sap: SapErp, connector: Connector) -> None:
+    await insert(connector)
+    sap.script([Step(reply=Reply(403, {"error": {"code": "X", "message": "no authorization for plant"}}))])
+    assert isinstance(await insert(connector, 2), Rejected)
+
+
+@pytest.mark.parametrize("fate", [Step(cut="before"), Step(reply=Reply(404)), Step(reply=Reply(200, {}))])
+async def test_no_token_means_the_event_was_not_sent(sap: SapErp, connector: Connector, fate: Step) -> None:
+    sap.script([fate])
+    outcome = await insert(connector)
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "csrf"
+    assert len(sap.calls) == 1
+
+
+async def test_wrong_credentials_are_named_at_the_token(sap: SapErp) -> None:
+    opened = open_rest(sap, password="wrong")
+    outcome = await insert(opened)
+    await opened.aclose()
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "authentication"
+
+
+async def test_the_token_comes_from_where_the_option_says(sap: SapErp) -> None:
+    opened = open_rest(sap, csrf=f"{SERVICE}/$metadata")
+    assert isinstance(await insert(opened), Delivered)
+    await opened.aclose()
+    assert sap.calls[0].path == f"{SERVICE}/$metadata"
+
+
+async def test_reading_wants_no_token(sap: SapErp, connector: Connector) -> None:
+    prepared = connector.prepare({"method": "GET", "path": f"{SERVICE}/"}, "k")
+    assert isinstance(await connector.send(prepared), Delivered)
+    assert "x-csrf-token" not in sap.calls[0].headers
+
+
+async def test_the_session_comes_out_nowhere(sap: SapErp, connector: Connector) -> None:
+    outcome = await insert(connector)
+    token = sap.calls[1].headers["x-csrf-token"]
+    session = token[::-1].strip("=")
+    assert token not in repr(outcome)
+    assert session not in repr(outcome)
+    assert token not in repr(connector)
