@@ -1,6 +1,6 @@
-"""A small REST ERP: POST creates, PUT with a key creates or replaces, an Idempotency-Key is remembered.
+"""A small REST ERP: POST creates, PUT creates or replaces, DELETE deletes; an Idempotency-Key is remembered.
 
-`POST /api/{collection}`, `PUT /api/{collection}/{key}`; every `cut_every`th document is booked and its answer lost.
+`POST /api/{collection}`, `PUT` and `DELETE /api/{collection}/{key}`; every `cut_every`th document is booked and its answer lost.
 """
 
 from typing import Any
@@ -35,6 +35,8 @@ class PlainErp(ErpServer):
                 key = f"{collection[:2].upper()}-{len(self.documents) + 1:06}"
             case "PUT", ["api", collection, key]:
                 pass
+            case "DELETE", ["api", collection, key]:
+                return self._delete(collection, key, call)
             case _:
                 return Reply(404, {"message": f"no such resource: {call.method} {call.path}"})
         if not isinstance(call.body, dict):
@@ -44,6 +46,11 @@ class PlainErp(ErpServer):
             self.documents[collection, key] = call.body
             self.record("created" if known is None else "updated", collection, key, call)
         return Reply(201 if known is None else 200, {"id": key})
+
+    def _delete(self, collection: str, key: str, call: Call) -> Reply:
+        if self.documents.pop((collection, key), None) is not None:
+            self.record("deleted", collection, key, call)
+        return Reply(204)
 
     def cuts(self, call: Call, reply: Reply) -> bool:
         """Every `cut_every`th effect, once."""

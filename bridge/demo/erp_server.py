@@ -1,7 +1,7 @@
 """What the simulated ERPs share: a real HTTP server on 127.0.0.1 with a log of its own, and trouble on demand.
 
-The log is what the demo's judge and the tests believe: every request, and every effect (a document created or
-changed), in the ERP's own order. A repeated request that changes nothing makes no second effect.
+The log is what the demo's judge and the tests believe: every request, and every effect (a document created,
+changed or deleted), in the ERP's own order. A repeated request that changes nothing makes no second effect.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+Action = Literal["created", "updated", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Effect:
     """What the ERP did. key: of its document; body: as received; at: seconds since the epoch."""
 
     at: float
-    action: Literal["created", "updated"]
+    action: Action
     collection: str
     key: str
     idempotency_key: str
@@ -144,7 +146,7 @@ class ErpServer(ABC):
                 self._changed.clear()
                 await self._changed.wait()
 
-    def record(self, action: Literal["created", "updated"], collection: str, key: str, call: Call) -> None:
+    def record(self, action: Action, collection: str, key: str, call: Call) -> None:
         self.effects.append(Effect(time.time(), action, collection, key, call.idempotency_key, call.body))
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:

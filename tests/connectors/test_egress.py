@@ -145,6 +145,18 @@ async def test_a_name_with_one_inner_address_is_refused_whole() -> None:
         await guarded.resolve("erp.example")
 
 
+async def test_of_such_a_name_not_even_the_allowed_address_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Names([("127.0.0.1", "127.0.0.2")])
+    monkeypatch.setattr(aiohttp, "ThreadedResolver", lambda: names)
+    async with PlainErp() as erp:
+        outcome = await send(f"http://erp.example:{erp.port}", EgressPolicy((ip_network("127.0.0.1/32"),)))
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "egress"
+    assert erp.calls == []
+
+
 async def test_a_name_that_changes_its_mind_is_refused_when_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """DNS rebinding: the first answer was harmless, the second leads inside."""
     names = Names([("127.0.0.2",), ("127.0.0.1",)])

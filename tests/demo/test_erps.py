@@ -136,6 +136,13 @@ async def test_plain_puts_by_key_and_refuses_what_is_no_document() -> None:
         ]
 
 
+async def test_plain_deletes_once() -> None:
+    async with PlainErp() as plain:
+        await ask(plain, "PUT", "/api/things/1", PLAIN_AUTH, {"n": 1})
+        assert [(await ask(plain, "DELETE", "/api/things/1", PLAIN_AUTH))[0] for _ in range(2)] == [204, 204]
+        assert [effect.action for effect in plain.effects] == ["created", "deleted"]
+
+
 async def test_down_refuses_and_up_listens_on_the_same_port() -> None:
     async with PlainErp() as plain:
         port = plain.port
