@@ -79,8 +79,7 @@ class Relations:
         if settings is None:
             return None
         types = {column.type_oid for column in relation.columns if column.type_oid not in self._forms}
-        # the default identity is the primary key: then the stream itself tells it, as of this very change
-        known = settings.key or relation.replica_identity == _DEFAULT_IDENTITY
+        known = settings.key or _key_by_identity(relation)
         if known and not types:
             return None
         return FactsWanted(0 if known else relation.oid, tuple(sorted(types)))
@@ -116,10 +115,15 @@ def _key_places(
     relation: Relation, settings: TableSettings, facts: Facts, places: Mapping[str, int]
 ) -> tuple[int, ...]:
     """Empty where there is no key, or where the row, older than the key, lacks a column of it."""
-    if settings.key:
-        names = settings.key
-    elif relation.replica_identity == _DEFAULT_IDENTITY:
-        names = tuple(column.name for column in relation.columns if column.identity)
-    else:
-        names = facts.key
+    names = settings.key or _key_by_identity(relation) or facts.key
     return tuple(places[name] for name in names) if all(name in places for name in names) else ()
+
+
+def _key_by_identity(relation: Relation) -> tuple[str, ...]:
+    """The default identity is the primary key: then the stream itself tells it, as of this very change.
+
+    Not where the primary key is deferrable, for that is no identity.
+    """
+    if relation.replica_identity != _DEFAULT_IDENTITY:
+        return ()
+    return tuple(column.name for column in relation.columns if column.identity)

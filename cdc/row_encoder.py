@@ -3,7 +3,7 @@
 For a table (id int8 primary key, tenant text, cost numeric) it reads:
 
     def encode(row):
-        v0, v1, v2, = row
+        [v0, v1, v2] = row
         j0 = (v0) if v0.__class__ is str else mark[v0]
         j1 = (quote(v1)) if v1.__class__ is str else mark[v1]
         j2 = (v2 if v2[-1] <= '9' else plain(v2)) if v2.__class__ is str else mark[v2]
@@ -98,7 +98,7 @@ _marks = _Marks({NULL: "null"})
 def _compile(shape: RowShape) -> Callable[[Row], tuple[str | int | None, str, str]]:
     known: dict[str, Any] = {"mark": _marks, "quote": json_string, "plain": plain}
     used = sorted({*shape.published, *shape.key})
-    lines = ["def encode(row):", f"    {' '.join(f'v{place},' for place in range(len(shape.names)))} = row"]
+    lines = ["def encode(row):", f"    [{', '.join(f'v{place}' for place in range(len(shape.names)))}] = row"]
     for place in used:
         form, value = shape.forms[place], f"v{place}"
         known[f"form{place}"] = form.to_json

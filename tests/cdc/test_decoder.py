@@ -57,6 +57,7 @@ def test_every_change_takes_an_ordinal_wanted_or_not() -> None:
         stream,
         message(transactional=False),
         begin(LSN),
+        b"O" + bytes(8) + b"from another node\0",
         insert(OTHER, "1"),
         message(transactional=True),
         truncate(OTHER, ORDERS),

@@ -222,13 +222,19 @@ async def test_the_primary_key_is_the_key_whatever_the_identity(db: Database) ->
         "ALTER TABLE t REPLICA IDENTITY USING INDEX t_b_key",
         "CREATE TABLE bare (a int)",
         "ALTER TABLE bare REPLICA IDENTITY FULL",
+        "CREATE TABLE late (a int PRIMARY KEY DEFERRABLE)",
+        "CREATE TABLE empty ()",
     )
     await db.listen()
     await db.run("INSERT INTO t VALUES (1, 'x', 3)", "DELETE FROM t", "INSERT INTO bare VALUES (1)")
-    inserted, deleted, bare = await db.events(t=TableSettings(), bare=TableSettings())
+    await db.run("INSERT INTO late VALUES (1)", "INSERT INTO empty DEFAULT VALUES")
+    captured = dict.fromkeys(("t", "bare", "late", "empty"), TableSettings())
+    inserted, deleted, bare, late, empty = await db.events(**captured)
     assert (inserted["key"], inserted["identity"]) == ({"a": 1, "c": 3}, ["b"])
     assert (deleted["key"], deleted["before"]) == (None, {"b": "x"})
     assert (bare["key"], bare["identity"]) == (None, ["a"])
+    assert (late["key"], late["identity"]) == ({"a": 1}, [])
+    assert (empty["key"], empty["after"]) == (None, {})
 
 
 async def test_a_table_changed_within_a_transaction(db: Database) -> None:
