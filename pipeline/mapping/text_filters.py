@@ -30,6 +30,7 @@ from pipeline.mapping.values import (
 )
 
 _JINJA = Environment(autoescape=False)  # noqa: S701 — carries Jinja's policies to its filters; renders nothing
+MAX_REGEX_TEXT = 100_000
 _NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?\s*", re.ASCII)
 _FORMAT = re.compile(r"%(?:(%)|([-0+ ]*)(\d{0,3})(?:\.(\d{1,2}))?([sdf]))")
 
@@ -146,8 +147,8 @@ def pattern(source: str) -> Any:
 def regex_replace(value: Value, find: Value, replacement: Value = "", count: Value = 0) -> str:
     r"""Every match of an RE2 pattern replaced; `\1` is the first group."""
     text, new = text_of(value), text_of(replacement)
-    if (len(text) + 1) * (len(new) + 1) > 16 * MAX_TEXT:
-        raise limit_passed("regex_replace works on shorter texts")
+    if len(text) > MAX_REGEX_TEXT or (len(text) + 1) * (len(new) + 1) > 16 * MAX_TEXT:
+        raise limit_passed(f"regex_replace works on texts of up to {MAX_REGEX_TEXT} characters")
     try:
         return bounded_text(pattern(text_of(find)).sub(new, text, whole(count, "regex_replace")))
     except SyntaxInvalid as error:

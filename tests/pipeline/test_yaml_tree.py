@@ -1,13 +1,15 @@
+import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.yaml_tree import MAX_BYTES, MappingNode, YamlError, load
+from pipeline.yaml_tree import MAX_BYTES, YamlError, load
 
 
-def plain(text):
+def plain(text: str) -> Any:
     return load(text, "f.yaml").plain()
 
 
@@ -36,13 +38,13 @@ def plain(text):
         ('"12"', "12"),
     ],
 )
-def test_plain_scalars_mean_what_yaml_1_2_says(written, value):
+def test_plain_scalars_mean_what_yaml_1_2_says(written: str, value: Any) -> None:
     found = plain(f"a: {written}")["a"]
     assert found == value
     assert type(found) is type(value)
 
 
-def test_digits_of_a_decimal_stay():
+def test_digits_of_a_decimal_stay() -> None:
     assert str(plain("a: 1273.10")["a"]) == "1273.10"
 
 
@@ -68,19 +70,23 @@ def test_digits_of_a_decimal_stay():
         ("? [a]\n: 1", 1, 3, "a key has to be text"),
     ],
 )
-def test_what_is_refused_is_refused_where_it_stands(text, line, column, says):
+def test_what_is_refused_is_refused_where_it_stands(text: str, line: int, column: int, says: str) -> None:
     with pytest.raises(YamlError) as caught:
         load(text, "tenants/acme/tenant.yaml")
-    assert (caught.value.file, caught.value.line, caught.value.column) == ("tenants/acme/tenant.yaml", line, column)
+    assert (caught.value.file, caught.value.line, caught.value.column) == (
+        "tenants/acme/tenant.yaml",
+        line,
+        column,
+    )
     assert says in caught.value.message
 
 
-def test_json_is_read_with_tabs_and_escaped_pairs():
+def test_json_is_read_with_tabs_and_escaped_pairs() -> None:
     text = '\t{"a":\t"\\ud83d\\ude00 \\\\ud83d", "b": "\\/", "c": [1.10, null, true]}'
     assert plain(text) == {"a": "😀 \\ud83d", "b": "/", "c": [Decimal("1.10"), None, True]}
 
 
-def test_json_pasted_into_yaml_keeps_its_escaped_pairs():
+def test_json_pasted_into_yaml_keeps_its_escaped_pairs() -> None:
     assert plain('a: {"b": "\\ud83d\\ude00"}\nc: \'\\ud83d\\ude00\'') == {
         "a": {"b": "😀"},
         "c": "\\ud83d\\ude00",
@@ -88,23 +94,23 @@ def test_json_pasted_into_yaml_keeps_its_escaped_pairs():
 
 
 @pytest.mark.parametrize("text", ['a: "\\ud83d"', '{"a": "\\ude00"}', "a: \ud800"])
-def test_half_a_pair_is_refused(text):
+def test_half_a_pair_is_refused(text: str) -> None:
     with pytest.raises(YamlError):
         load(text, "f.yaml")
 
 
-def test_hostile_sizes_are_refused():
+def test_hostile_sizes_are_refused() -> None:
     for text in ("[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000, "a: " + "x" * MAX_BYTES):
         with pytest.raises(YamlError):
             load(text, "f.yaml")
 
 
-def test_an_empty_file_is_null():
+def test_an_empty_file_is_null() -> None:
     assert load("", "f.yaml").is_null
     assert load("# nothing\n", "f.yaml").is_null
 
 
-def test_unknown_keys_name_the_nearest_and_later_ones_their_reason():
+def test_unknown_keys_name_the_nearest_and_later_ones_their_reason() -> None:
     section = load("a:\n  dns: x\n  http: 1\n", "bridge.yaml").as_mapping().require("a").as_mapping()
     found = section.unknown_keys(("dsn", "slot"), {"http": "not built yet"})
     assert [(error.line, error.message) for error in found] == [
@@ -113,9 +119,11 @@ def test_unknown_keys_name_the_nearest_and_later_ones_their_reason():
     ]
 
 
-def test_typed_access_says_what_stands_there():
+def test_typed_access_says_what_stands_there() -> None:
     root = load("key: 0471\nsize: x\nlist: {a: 1}\n", "t.yaml").as_mapping()
-    with pytest.raises(YamlError, match=r't\.yaml:1:6: key: expected text, not the number 0471; write "0471"'):
+    with pytest.raises(
+        YamlError, match=r't\.yaml:1:6: key: expected text, not the number 0471; write "0471"'
+    ):
         root.require("key").as_text()
     with pytest.raises(YamlError, match="expected a whole number, not the text 'x'"):
         root.require("size").as_int()
@@ -126,26 +134,28 @@ def test_typed_access_says_what_stands_there():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcé \"'\\:{}", max_size=6), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abcé \"'\\:{}", max_size=6), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
 
 @given(JSON, st.booleans())
-def test_any_json_reads_back(value, ascii_only):
-    import json
-
+def test_any_json_reads_back(value: Any, ascii_only: Any) -> None:
     assert plain(json.dumps(value, ensure_ascii=ascii_only)) == value
 
 
 @given(st.text())
-def test_any_text_gives_nodes_or_an_error_that_names_the_place(text):
+def test_any_text_gives_nodes_or_an_error_that_names_the_place(text: str) -> None:
     try:
-        node = load(text, "f.yaml")
+        mark = load(text, "f.yaml").mark
     except YamlError as error:
-        assert error.line >= 1
-        assert error.message
-    else:
-        assert node.mark.line >= 1
-        assert isinstance(node, MappingNode) or node.plain() is not ...
+        mark = error.mark
+    assert mark.file == "f.yaml"
+    assert mark.line >= 1
+    assert mark.column >= 1

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -46,7 +48,7 @@ D = Decimal
         ("range(3)", [0, 1, 2]),
     ],
 )
-def test_expressions(leaf, expression, value):
+def test_expressions(leaf: Callable[..., Any], expression: str, value: Any) -> None:
     after = {"cost": D("1273.10"), "big": 12345678901234567890123, "s": "abcd"}
     found = leaf("{{ " + expression + " }}", after=after)
     assert found == value
@@ -54,9 +56,10 @@ def test_expressions(leaf, expression, value):
 
 
 @pytest.mark.parametrize(
-    "expression", ["'1' + 1", "true + 1", "'a' < 1", "none < 1", "1 / 0", "1 % 0", "1 // 0.0", "1 in 2", "'x' * 3"]
+    "expression",
+    ["'1' + 1", "true + 1", "'a' < 1", "none < 1", "1 / 0", "1 % 0", "1 // 0.0", "1 in 2", "'x' * 3"],
 )
-def test_what_makes_no_sense_is_an_error_that_says_so(failure, expression):
+def test_what_makes_no_sense_is_an_error_that_says_so(failure: Callable[..., Any], expression: str) -> None:
     error = failure("{{ " + expression + " }}")
     assert error.class_ == "value"
     assert error.line == 7
@@ -83,20 +86,22 @@ def test_what_makes_no_sense_is_an_error_that_says_so(failure, expression):
         ("{% foo %}", "not valid Jinja"),
     ],
 )
-def test_what_cannot_work_is_found_before_any_event(leaf, leaf_text, says):
+def test_what_cannot_work_is_found_before_any_event(
+    leaf: Callable[..., Any], leaf_text: str, says: str
+) -> None:
     with pytest.raises(MappingInvalid) as caught:
         leaf(leaf_text)
     assert says in str(caught.value)
     assert caught.value.findings[0].mark.line == 7
 
 
-def test_all_findings_come_at_once(compiled):
+def test_all_findings_come_at_once(compiled: Callable[..., Any]) -> None:
     with pytest.raises(MappingInvalid) as caught:
         compiled('when: "{{ a }}"\nenrich: {}\nskip_if: aftr.x\nrepeat: upsrt\nrequire: [1]\n')
     lines = [finding.mark.line for finding in caught.value.findings]
     assert lines == [6, 7, 8, 9, 10]
 
 
-def test_a_set_in_one_leaf_is_not_seen_in_another(body):
+def test_a_set_in_one_leaf_is_not_seen_in_another(body: Callable[..., Any]) -> None:
     with pytest.raises(MappingInvalid, match="unknown name 'x'"):
         body('a: "{% set x = 1 %}{{ x }}"\nb: "{{ x }}"')

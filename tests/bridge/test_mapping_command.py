@@ -1,0 +1,196 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.cli.main import main
+
+MAPPING = """
+source: {table: public.work_orders}
+when: after.status == 3
+params: {plant: {required: true}}
+connector: rest
+request:
+  method: post
+  path: "/orders/{{ key.id }}"
+  query: {at: "{{ after.at | local }}", none: null}
+  headers: {X-Route: "{{ route }}"}
+  body: {cost: "{{ after.cost }}", code: "{{ after.code }}"}
+"""
+EVENT = """{"v": 1, "id": "fracttal:0/16B3748:3", "op": "insert", "tenant": "4711",
+ "source": {"name": "fracttal", "db": "f", "schema": "public", "table": "work_orders"},
+ "key": {"id": "1/2"}, "before": null,
+ "after": {"id": 1, "status": 3, "cost": 1273.10, "code": "\\ud83d\\ude00", "at": "2026-11-24T03:00:00Z"}}"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tenant = tmp_path / "tenants" / "acme"
+    (tenant / "mappings").mkdir(parents=True)
+    (tenant / "lookups").mkdir()
+    (tenant / "tenant.yaml").write_text(
+        'key: "4711"\ntimezone: America/Santiago\n'
+        "connections: {erp: {connector: rest, base_url: https://erp.example}}\n"
+        "routes: {orders: {mapping: order, connection: erp, params: {plant: CL01}}}\n"
+    )
+    (tenant / "mappings" / "order.yaml").write_text(MAPPING)
+    (tmp_path / "event.json").write_text(EVENT)
+    (tmp_path / "bridge.yaml").write_text(
+        "sources: {fracttal: {dsn: postgresql://localhost/x, tenant_column: id_company, tables: {public.work_orders: {}}}}\n"
+    )
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["mapping", *map(str, arguments)])
+
+
+def order(folder: Path) -> Path:
+    return folder / "tenants/acme/mappings/order.yaml"
+
+
+def test_preview_shows_the_exact_request(folder: Path) -> None:
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 0
+    assert '"cost":1273.10' in result.stdout
+    shown = json.loads(result.stdout)
+    assert (shown["connector"], shown["method"], shown["path"]) == ("rest", "POST", "/orders/1%2F2")
+    assert shown["query"] == {"at": "2026-11-24T03:00:00+00:00"}
+    assert shown["headers"]["X-Route"] == "preview"
+    assert shown["headers"]["Idempotency-Key"] == "fracttal:0/16B3748:3/preview/preview"
+    assert shown["body"] == {"cost": 1273.10, "code": "😀"}
+
+
+def test_preview_of_a_route_has_its_params_time_zone_and_name(folder: Path) -> None:
+    arguments = (
+        "preview",
+        "--route",
+        "acme/orders",
+        "--event",
+        folder / "event.json",
+        "--config",
+        folder / "bridge.yaml",
+    )
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert shown["query"] == {"at": "2026-11-24T00:00:00-03:00"}
+    assert shown["headers"]["Idempotency-Key"] == "fracttal:0/16B3748:3/acme/orders"
+    text = run(*arguments)
+    assert text.stdout.startswith("POST /orders/1%2F2?at=2026-11-24T00%3A00%3A00-03%3A00\n")
+    assert '"cost": 1273.10' in text.stdout
+
+
+@pytest.mark.parametrize(
+    ("route", "says"), [("acme/order", "'orders'"), ("acmee/orders", "'acme'"), ("acme", "TENANT/ROUTE")]
+)
+def test_a_route_that_is_not_there_is_wrong_use(folder: Path, route: str, says: str) -> None:
+    result = run(
+        "preview", "--route", route, "--event", folder / "event.json", "--config", folder / "bridge.yaml"
+    )
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_preview_of_an_event_that_is_skipped(folder: Path) -> None:
+    (folder / "event.json").write_text(EVENT.replace('"status": 3', '"status": 2'))
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"skipped": "when"})
+
+
+def test_preview_of_an_event_that_cannot_be_rendered(folder: Path) -> None:
+    (folder / "event.json").write_text(EVENT.replace('"cost"', '"costs"'))
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["file"], error["line"]) == ("missing", str(order(folder)), 11)
+    assert error["expression"] == "{{ after.cost }}"
+    assert "did you mean 'costs'?" in error["message"]
+    text = run("preview", order(folder), "--event", folder / "event.json")
+    assert text.exit_code == 1
+    assert f"{order(folder)}:11:16: after has no column 'cost'" in text.stderr
+
+
+def test_preview_of_a_mapping_that_is_invalid(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace("key.id", "kye.id"))
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["line"], error["expression"]) == ("invalid", 8, "/orders/{{ kye.id }}")
+    assert run("preview", order(folder), "--event", folder / "event.json").exit_code == 2
+
+
+def test_preview_of_a_request_the_connector_cannot_send(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace('"/orders/{{ key.id }}"', "orders"))
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["class"] == "request"
+
+
+@pytest.mark.parametrize("event", ["", "[]", "{}", '{"op": "insert"}', "{"])
+def test_what_is_no_event_is_wrong_use(folder: Path, event: Any) -> None:
+    (folder / "event.json").write_text(event)
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 2
+    assert "event.json" in result.stderr
+
+
+def test_shipped_mappings_are_found_by_name(folder: Path) -> None:
+    result = run("preview", "sap_s4hana/purchase_requisitions", "--event", folder / "event.json")
+    assert result.exit_code == 2
+    assert "did you mean 'sap_s4hana/purchase_requisition'?" in result.stderr
+    assert (
+        run("preview", "netsuite/vendor", "--event", folder / "event.json", "--json").stdout
+        == '{"skipped":"source"}\n'
+    )
+
+
+def test_check_of_a_tenants_folder(folder: Path) -> None:
+    result = run("check", folder / "tenants")
+    assert result.exit_code == 0
+    assert "has no cases" in result.stdout
+    assert "nothing uses params.plant" in result.stdout
+
+
+def test_check_runs_cases_with_the_tenants_lookups(folder: Path) -> None:
+    tenant = folder / "tenants" / "acme"
+    (tenant / "lookups" / "codes.csv").write_text("a,b\nX,0001\n")
+    order(folder).write_text(MAPPING.replace("{{ after.code }}", "{{ after.code | lookup('codes') }}"))
+    (tenant / "mappings" / "order.cases.yaml").write_text(
+        "cases:\n  - name: x\n    event: {after: {id: 1, status: 3, cost: 1.50, code: X, at: '2026-11-24'}}\n"
+        "    expect: {request: {method: post, path: /orders/1, query: {at: '2026-11-24'}, headers: {X-Route: case},"
+        " body: {cost: 1.50, code: '0001'}}}\n"
+    )
+    result = run("check", tenant, "--json")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "ok"]
+    (tenant / "lookups" / "codes.csv").write_text("a,b\nX,0002\n")
+    result = run("check", tenant / "mappings" / "order.cases.yaml", "--json")
+    assert result.exit_code == 1
+    failed = json.loads(result.stdout.splitlines()[-1])
+    assert failed["level"] == "error"
+    assert failed["case"] == "x"
+    assert failed["message"] == 'request.body.code: expected "0001", got "0002"'
+
+
+def test_check_shows_every_finding_of_every_file(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace("key.id", "kye.id").replace("after.cost", "aftr.cost"))
+    (folder / "tenants/acme/mappings/other.yaml").write_text("a: &x 1\n")
+    result = run("check", folder / "tenants", "--json")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(Path(line["file"]).name, line["line"]) for line in lines if line["level"] == "error"] == [
+        ("order.yaml", 8),
+        ("order.yaml", 11),
+        ("other.yaml", 1),
+    ]
+    assert "3 errors" in result.stderr
+
+
+def test_check_of_nothing_is_wrong_use(tmp_path: Any) -> None:
+    assert run("check", tmp_path).exit_code == 2
+    assert run("check", tmp_path / "nothing.yaml").exit_code == 2
+    assert run("check").exit_code == 2
