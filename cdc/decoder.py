@@ -96,7 +96,7 @@ class Decoder:
         """One message, as XLogData brings it. Raises DecodingFailed."""
         try:
             return self._handlers[payload[0]](wal_start, payload)
-        except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
+        except (ValueError, LookupError, OverflowError, struct.error, msgspec.MsgspecError) as error:
             raise self._failure(wal_start, payload, error) from error
 
     def learn(self, facts: Facts) -> None:

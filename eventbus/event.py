@@ -35,7 +35,7 @@ def decode_json(payload: bytes) -> Any:
     """Any JSON value; numbers are int or Decimal. Raises EventInvalid."""
     try:
         return _decoder.decode(payload)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, ArithmeticError, RecursionError):
         return _decode_any_digits(payload)
 
 
@@ -43,7 +43,8 @@ def _decode_any_digits(payload: bytes) -> Any:
     # a numeric may have 131,072 digits; Python's int and msgspec stop at 4,300
     try:
         return json.loads(payload, parse_float=Decimal, parse_int=_integer)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # a column of type json may nest thousands of levels, or hold 1e9999999999999999999
         raise EventInvalid(f"not valid JSON: {error}") from None
 
 

@@ -1,4 +1,8 @@
+import contextlib
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cdc.catalogue_facts import Facts, FactsWanted, TypeFacts
 from cdc.decoder import DecodingFailed
@@ -261,6 +265,16 @@ def test_every_message_that_is_cut_short_is_refused() -> None:
             feed(stream, begin(LSN))
             with pytest.raises(DecodingFailed):
                 stream.feed(LSN - 8, payload[:length])
+
+
+@given(tag=st.sampled_from("BCORYIUDTM"), rest=st.binary(max_size=60), known=st.booleans())
+@example(tag="B", rest=b"\0" * 8 + b"\x7f" + b"\xff" * 11, known=False)  # a time beyond year 9999
+def test_whatever_comes_is_understood_or_refused(*, tag: str, rest: bytes, known: bool) -> None:
+    stream = started("id", "company")
+    if tag != "B":
+        feed(stream, begin(LSN))
+    with contextlib.suppress(DecodingFailed):
+        stream.feed(0, tag.encode() + (ORDERS.to_bytes(4) if known else b"") + rest)
 
 
 @pytest.mark.parametrize(
