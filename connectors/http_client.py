@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import aiohttp
@@ -27,7 +28,8 @@ from yarl import URL
 from connectors.egress import EgressPolicy, EgressRefused
 from connectors.egress_guard import GuardedResolver, GuardedSockets
 from connectors.error_text import one_line
-from connectors.protocol import ConnectionSettings, Outcome, Unavailable, Uncertain
+from connectors.http_request import path_target
+from connectors.protocol import Answer, ConnectionSettings, Outcome, Unavailable, Uncertain
 
 LARGEST_ANSWER = 1_048_576
 """Bytes of an answer that are read; an ERP's answer to one document is a few kilobytes."""
@@ -75,9 +77,8 @@ class HttpClient:
     """Requests to one origin. Opens no connection before the first exchange."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        base = URL(settings.base_url)
-        self._origin = str(base.origin())
-        self._prefix = base.raw_path.rstrip("/")
+        self._origin = str(URL(settings.base_url).origin())
+        self._prefix = path_target(urlsplit(settings.base_url).path or "/").rstrip("/")
         self._url = httpx.URL(self._origin)
         self._timeout_s = settings.timeout_s
         self._transport = _ExactTransport(settings.egress, settings.concurrency, self._origin)
@@ -114,13 +115,15 @@ class HttpClient:
         return Received(response.status_code, headers, content, complete)
 
     def _meaning(self, error: Exception, progress: _Progress) -> Unavailable | Uncertain:
-        what = _words(error, self._timeout_s)
         if not progress.connected:
+            what = _words(error, min(_CONNECT_S, self._timeout_s), "no connection")
             code = _unsent_code(error)
             return Unavailable(f"{self._origin} cannot be reached: {what}; nothing was sent", code=code)
-        if progress.status is not None:
-            return Uncertain(f"{self._origin} answered {progress.status}, but its answer was cut: {what}")
-        return Uncertain(f"{self._origin} gave no answer after the request was sent: {what}")
+        what = _words(error, self._timeout_s, "no whole answer")
+        if progress.status is None:
+            return Uncertain(f"{self._origin} gave no answer after the request was sent: {what}")
+        answer = Answer(progress.status, {}, None)
+        return Uncertain(f"{self._origin} answered {answer.status}, but its answer was cut: {what}", answer)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -244,8 +247,8 @@ def _unsent_code(error: Exception) -> str:
             return "refused"
 
 
-def _words(error: Exception, timeout_s: float) -> str:
-    cause = getattr(error, "os_error", error)
+def _words(error: Exception, limit_s: float, lacking: str) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer within {timeout_s:g} s"
+        return f"{lacking} within {limit_s:g} s"
+    cause = getattr(error, "os_error", error)
     return one_line(str(cause) or type(cause).__name__)

@@ -69,7 +69,7 @@ class Unavailable:
 class Uncertain:
     """It may have been sent, and no (whole) answer was read: only the mapping knows whether to repeat it.
 
-    answer: what a gateway said in the ERP's place, or the head of an answer whose body never came.
+    answer: what a gateway said in the ERP's place, or the bare status of an answer whose body never came whole.
     """
 
     message: str

@@ -63,11 +63,11 @@ def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
 
 def _headers(request: Mapping[str, Any], idempotency_key: str) -> dict[str, str]:
     given = header_texts(request.get("headers"))
-    usual = {
+    usual = header_texts({
         "Accept": "application/json",
         "Idempotency-Key": idempotency_key,
         "User-Agent": "fracttal-bridge",
-    }
+    })  # fmt: skip
     if "body" in request:
         usual["Content-Type"] = "application/json"
     names = {name.lower() for name in given}
