@@ -1,0 +1,271 @@
+"""A source on a real server, its workload, and what EVENTS holds of it."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+
+from bridge.shipped_files import shipped
+from cdc.capture import Capture
+from cdc.drop import drop
+from cdc.event_id import parse_event_id
+from cdc.position import Position, decode_position
+from cdc.settings import SourceSettings, TableSettings
+from cdc.setup import set_up
+from cdc.start_decision import Consent
+from eventbus.connection import connect
+from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT, decode_event
+from eventbus.jetstream import JetStream, StoredMessage
+from eventbus.lsn import parse_lsn
+from eventbus.objects import ObjectStore
+from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.settings import NatsSettings, StreamSettings
+from eventbus.subjects import Subjects
+
+MB = 2**20
+STREAMS = StreamSettings(
+    events_max_bytes=64 * MB, deliveries_max_bytes=MB, attempts_max_bytes=MB, dlq_max_bytes=MB
+)
+TABLES = """
+CREATE TABLE orders (
+  id int PRIMARY KEY, company int NOT NULL, status text, cost numeric(12,2), note text, changed int NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX orders_identity ON orders (company, id);
+ALTER TABLE orders REPLICA IDENTITY USING INDEX orders_identity;
+CREATE TABLE history (n bigserial PRIMARY KEY, op text, id int, changed int);
+CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO history (op, id, changed) VALUES (lower(TG_OP), coalesce(NEW.id, OLD.id), NEW.changed);
+  RETURN NULL;
+END $$;
+CREATE TABLE marks (n bigserial PRIMARY KEY);
+CREATE TRIGGER remember AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION remember();
+"""
+
+T = TypeVar("T")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 20.0) -> T:
+    """What `ask` answers, once it holds. Fails after `within` seconds with the last answer."""
+    found: T | None = None
+    try:
+        async with asyncio.timeout(within):
+            while not holds(found := await ask()):  # noqa: ASYNC110 — what is asked is another process
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {within} s; the last answer: {found!r}") from None
+    return found
+
+
+@dataclass
+class Source:
+    """One source and the servers it lives on. `dsn`: a superuser's."""
+
+    dsn: str
+    nats: NatsSettings
+    settings: SourceSettings = field(init=False)
+
+    def __post_init__(self) -> None:
+        # slots are the cluster's: the database's name makes them this test's own
+        name = psycopg.conninfo.conninfo_to_dict(self.dsn)["dbname"]
+        self.settings = SourceSettings(
+            "shop",
+            self.dsn,
+            {"public.orders": TableSettings("company"), "public.marks": TableSettings()},
+            slot=f"slot_{name}",
+            publication="bridge",
+        )
+
+    async def create(self, tables: str = TABLES) -> None:
+        await self.sql(tables)
+        await self.set_up()
+
+    async def set_up(self) -> None:
+        await set_up(self.settings, None, shipped("migrations"))
+
+    async def drop(self) -> None:
+        async with await connect(self.nats, name="test", reconnect=False) as connection:
+            await drop(self.settings, None, connection, self.nats.namespace)
+
+    async def sql(self, *commands: str) -> list[tuple[Any, ...]]:
+        """Each in a transaction of its own; the last one's rows."""
+        rows: list[tuple[Any, ...]] = []
+        async with await AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            for command in commands:
+                cursor = await connection.execute(command.encode())
+                rows = await cursor.fetchall() if cursor.description else []
+        return rows
+
+    async def value(self, query: str) -> Any:
+        return (await self.sql(query))[0][0]
+
+    def capture(self, consent: Consent | None = None) -> Capture:
+        return Capture(self.settings, self.nats, STREAMS, consent or Consent())
+
+    @contextlib.asynccontextmanager
+    async def capturing(self, consent: Consent | None = None) -> AsyncIterator[asyncio.Task[None]]:
+        """Capture in this process; stopped with a drain at the end."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.capture(consent).run(stop))
+        try:
+            yield task
+            stop.set()
+            async with asyncio.timeout(20):
+                await task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def captured(self) -> None:
+        """Waits until everything committed so far is published."""
+        target = parse_lsn(
+            await self.value("INSERT INTO marks DEFAULT VALUES RETURNING pg_current_wal_insert_lsn()")
+        )
+        slot = self.settings.slot
+        await eventually(
+            self.position, lambda at: at is not None and at.slot == slot and at.mark.flush >= target
+        )
+
+    async def confirmed(self, lsn: str) -> None:
+        """Waits until PostgreSQL may let go of everything up to `lsn`."""
+        query = f"SELECT confirmed_flush_lsn >= '{lsn}' FROM pg_replication_slots WHERE slot_name = '{self.settings.slot}'"
+        await eventually(lambda: self.value(query), bool)
+
+    @contextlib.asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[JetStream]:
+        async with await connect(self.nats, name="test", reconnect=False) as connection:
+            yield JetStream(connection)
+
+    async def position(self) -> Position | None:
+        subjects = Subjects(self.nats.namespace)
+        async with self.jetstream() as jetstream:
+            stream = subjects.stream("EVENTS")
+            if await jetstream.stream_info(stream) is None:
+                return None
+            found = await jetstream.last_message(stream, subjects.position("shop"))
+        return decode_position(found.payload) if found else None
+
+    async def events(self) -> list[dict[str, Any]]:
+        """All events of `orders` in the stream's order, big ones resolved."""
+        subjects = Subjects(self.nats.namespace)
+        async with self.jetstream() as jetstream:
+            last = await jetstream.last_message(subjects.stream("EVENTS"), subjects.events_of("shop"))
+            found = [] if last is None else await _read(jetstream, subjects, last)
+        return [event for event in found if event["source"]["table"] == "orders"]
+
+
+async def _read(jetstream: JetStream, subjects: Subjects, last: StoredMessage) -> list[dict[str, Any]]:
+    objects = ObjectStore(jetstream, subjects.bucket("BIG_EVENTS"))
+    found: list[dict[str, Any]] = []
+    async with OrderedReader(
+        jetstream, Reading(subjects.stream("EVENTS"), [subjects.events_of("shop")])
+    ) as reader:
+        while True:
+            for message in await reader.next():
+                payload = message.payload
+                if HEADER_OBJECT in message.headers:
+                    payload = await objects.get(message.headers[HEADER_OBJECT])
+                event = decode_event(payload)
+                assert event["id"] == message.headers[HEADER_EVENT_ID]
+                found.append(event)
+                if message.seq == last.seq:
+                    return found
+
+
+class Workload:
+    """Mixed transactions on `orders` from one session, so that the history's order is the commits' order."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._ids: list[int] = []
+        self._next = 1
+        self.changes = 0
+
+    async def run(self, source: Source, changes: int) -> None:
+        """At least so many changes."""
+        async with await AsyncConnection.connect(source.dsn, autocommit=True) as connection:
+            while self.changes < changes:
+                async with connection.transaction():
+                    for _ in range(self._random.choice((1, 1, 1, 2, 5, 40))):
+                        await self._change(connection)
+
+    async def large(self, source: Source, rows: int) -> None:
+        """One transaction of many rows."""
+        ids = range(self._next, self._next + rows)
+        await source.sql(
+            f"INSERT INTO orders SELECT i, i % 7, 'bulk', i / 3.0 FROM generate_series({ids[0]}, {ids[-1]}) i"
+        )
+        self._next += rows
+        self._ids += ids
+        self.changes += rows
+
+    async def _change(self, connection: AsyncConnection[Any]) -> None:
+        pick, self.changes = self._random.random(), self.changes + 1
+        if not self._ids or pick < 0.4:
+            note = self._random.randbytes(
+                self._random.choice((3, 30, 3000))
+            ).hex()  # the longest is stored out of line
+            row = [self._next, self._random.randrange(7), "open", self._random.randrange(10**6), note]
+            await connection.execute("INSERT INTO orders VALUES (%s, %s, %s, %s / 100.0, %s)", row)
+            self._ids.append(self._next)
+            self._next += 1
+            return
+        place = self._random.randrange(len(self._ids))
+        if pick < 0.85:
+            update = "UPDATE orders SET status = %s, changed = changed + 1 WHERE id = %s"
+            await connection.execute(update, [self._random.choice(("open", "closed")), self._ids[place]])
+        elif pick < 0.9:
+            update = "UPDATE orders SET company = (company + 1) %% 7, changed = changed + 1 WHERE id = %s"
+            await connection.execute(update, [self._ids[place]])
+        else:
+            await connection.execute("DELETE FROM orders WHERE id = %s", [self._ids.pop(place)])
+
+
+async def assert_gap_free(source: Source) -> list[dict[str, Any]]:
+    """EVENTS against the table: each change once, in commit order, and the rows they lead to are the table's."""
+    events = await source.events()
+    places = [parse_event_id(event["id"]) for event in events]
+    assert all(earlier < later for earlier, later in pairwise(places))
+    history = await source.sql("SELECT op, id, changed FROM history ORDER BY n")
+    assert _changes(events) == history
+    rows = _replayed(events)
+    columns = ("id", "company", "status", "cost", "note", "changed")
+    table = await source.sql(f"SELECT {', '.join(columns)} FROM orders ORDER BY id")
+    assert [tuple(rows[key][column] for column in columns) for key in sorted(rows)] == table
+    return events
+
+
+def _replayed(events: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    rows: dict[int, dict[str, Any]] = {}
+    deleted: dict[int, dict[str, Any]] = {}
+    for event in events:
+        key = event["key"]["id"]
+        if event["op"] == "delete":
+            deleted[key] = rows.pop(key)
+        elif event["op"] == "insert":
+            assert key not in rows
+            # a move between tenants may leave values unchanged, and so unsent
+            rows[key] = {**deleted.get(key, {}), **event["after"]}
+        else:
+            rows[key] = {**rows[key], **event["after"]}
+    return rows
+
+
+def _changes(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """As the history tells them: a move between tenants, two events of one update, is an update there."""
+    changes: list[tuple[Any, ...]] = []
+    for event in events:
+        key = event["key"]["id"]
+        moved = changes and event["op"] == "insert" and changes[-1][:2] == ("delete", key)
+        if moved:
+            changes[-1] = ("update", key, event["after"]["changed"])
+        elif event["op"] == "delete":
+            changes.append(("delete", key, None))
+        else:
+            changes.append((event["op"], key, event["after"]["changed"]))
+    return changes
