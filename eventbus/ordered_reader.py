@@ -9,6 +9,7 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from eventbus.errors import EventBusError, JetStreamError, NoAnswer
@@ -23,12 +24,16 @@ _TRANSIENT = (503, 10008, 10009)  # no leader yet, JetStream not up yet, no peer
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is read. `start`: the first sequence wanted; None: of each subject the last message, then what follows."""
+    """What is read. `start`: the first sequence wanted; None: of each subject the last message, then what follows.
+
+    since: instead of `start`, what was stored from this moment on (seconds since the epoch).
+    """
 
     stream: str
     subjects: Sequence[str]
     start: int | None = 1
     headers_only: bool = False
+    since: float | None = None
 
 
 class OrderedReader:
@@ -109,7 +114,10 @@ class OrderedReader:
     def _config(self) -> dict[str, Any]:
         start = self._reading.start if self._last is None else self._last + 1
         where: dict[str, Any] = {"deliver_policy": "last_per_subject"}
-        if start is not None:
+        if self._reading.since is not None and self._last is None:
+            moment = datetime.fromtimestamp(max(0.0, self._reading.since), UTC).isoformat()
+            where = {"deliver_policy": "by_start_time", "opt_start_time": moment}
+        elif start is not None:
             where = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
         return where | {
             "name": self._consumer,

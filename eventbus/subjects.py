@@ -89,6 +89,10 @@ class Subjects:
     def dead_letter(self, tenant: str, route: str, delivery_seq: int) -> str:
         return f"{self.prefix}dlq.{tenant}.{route}.{delivery_seq}"
 
+    @property
+    def all_dead_letters(self) -> str:
+        return f"{self.prefix}dlq.>"
+
     def attempt(self, tenant: str, route: str) -> str:
         return f"{self.prefix}attempts.{tenant}.{route}"
 

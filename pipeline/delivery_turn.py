@@ -145,10 +145,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """It stays first in its lines until `due`. held: how often in a row the endpoint was not there."""
+    """It stays first in its lines until `due`. known: None where the record is still to be read; held: how often in
+    a row the endpoint was not there.
+    """
 
     due: float
-    known: Known
+    known: Known | None
     held: int = 0
 
 

@@ -98,7 +98,7 @@ class TakenOver:
 
 
 def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, Any, TakenOver]:
-    """before: the lease that was there; me: what our own owner names begin with; now: seconds since the epoch."""
+    """before: the lease that was there; me: what our own owner names begin with, before a point; now: seconds since the epoch."""
     state, revision = State(), None
     while revision is None:
         held, at = yield ReadState()
@@ -109,7 +109,7 @@ def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, A
         yield Sweep(facts.floor + 1, facts.delivered, facts.consumer_seq)
     # a dead letter whose TERM is missing was written shortly before its owner's end, however long ago that was
     dead: Sequence[int] = yield ReadDeadLetters(min(now, before.beat if before else now) - KEEP_S)
-    crashed = before is not None and not before.released and not before.owner.startswith(me)
+    crashed = before is not None and not before.released and not before.owner.startswith(f"{me}.")
     barrier = Barrier(facts.delivered, facts.pending)
     return TakenOver(state, revision, barrier, facts.consumer_seq, dead, crashed)
 

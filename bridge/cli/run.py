@@ -1,0 +1,98 @@
+"""`bridge run`: routes events to deliveries and delivers them, until stopped."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.context import config_option, nats_servers
+from bridge.cli.errors import Findings
+from bridge.cli.event_bus import event_bus
+from bridge.cli.running import run_service
+from bridge.readiness import notify_ready
+from bridge.secret_key import secret_key
+from bridge.settings import Settings, load_settings
+from connectors.egress import EgressPolicy
+from eventbus.connection import Connection
+from eventbus.subjects import Subjects
+from pipeline.reconnecting import reconnecting
+from pipeline.router import Router, RouterStopped
+from pipeline.worker import Worker
+
+ROLES = ("router", "worker", "all")
+
+
+@click.command("run")
+@config_option
+@click.option(
+    "--role", type=click.Choice(ROLES), default="all", show_default=True, help="What this one does."
+)
+def run(config: Path, role: str) -> None:
+    """Route events to deliveries, transform and deliver them; start as many as you need.
+
+    One router works at a time, others stand by. Each worker takes the lanes that nobody else has. The first SIGTERM
+    or Ctrl-C finishes what is under way and hands the rest back, within shutdown_timeout.
+    """
+    settings = load_settings(config, with_sources=False)
+    run_service(_Pipeline(settings, role).run, settings.shutdown_timeout)
+
+
+class _Pipeline:
+    def __init__(self, settings: Settings, role: str) -> None:
+        self._settings = settings
+        self._role = role
+        self._nats = nats_servers(settings)
+        self._subjects = Subjects(settings.nats.namespace)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises Findings where the router needs a decision, and as connecting does."""
+        async with event_bus(self._settings, "bridge run"):
+            pass  # makes or refuses the streams once, before anybody works on them
+        jobs: list[Coroutine[Any, Any, None]] = []
+        if self._role != "worker":
+            jobs.append(self._route(stop))
+        if self._role != "router":
+            jobs.append(self._work(stop))
+        notify_ready()
+        await _all_or_none(jobs)
+
+    async def _route(self, stop: asyncio.Event) -> None:
+        async def route(connection: Connection) -> None:
+            await Router(connection, self._subjects, self._nats.lanes).run(stop)
+
+        try:
+            await reconnecting(self._nats, "bridge router", route, stop)
+        except RouterStopped as reason:
+            raise Findings(str(reason)) from None
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        worker = Worker(
+            self._subjects,
+            self._nats.lanes,
+            deadline_s=self._settings.streams.deliveries_deadline,
+            secrets_key=secret_key(self._settings),
+            egress=EgressPolicy(self._settings.egress),
+        )
+
+        async def work(connection: Connection) -> None:
+            await worker.run(connection, stop)
+
+        try:
+            await reconnecting(self._nats, "bridge worker", work, stop)
+        finally:
+            await worker.aclose()
+
+
+async def _all_or_none(jobs: list[Coroutine[Any, Any, None]]) -> None:
+    """Until all have ended; the first that fails ends the others."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

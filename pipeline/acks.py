@@ -1,0 +1,62 @@
+"""Confirmed acks in bulk: while some are being confirmed, the next ones gather (rule R5)."""
+
+import asyncio
+
+from eventbus.errors import NoAnswer
+from eventbus.message import Message
+from eventbus.settling import Settling
+
+
+class AcksEnded(Exception):
+    """Nothing is confirmed any more: the lane is not ours."""
+
+
+class Acks:
+    """One lane's acks."""
+
+    def __init__(self, settling: Settling) -> None:
+        self._settling = settling
+        self._waiting: list[tuple[Message, asyncio.Future[None] | None]] = []
+        self._something = asyncio.Event()
+        self._ended = False
+
+    async def confirmed(self, message: Message) -> None:
+        """Returns when the server has confirmed it. Raises AcksEnded once `run` has ended."""
+        if self._ended:
+            raise AcksEnded
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, done))
+        self._something.set()
+        await done
+
+    def again(self, message: Message) -> None:
+        """What is settled already came once more."""
+        self._waiting.append((message, None))
+        self._something.set()
+
+    async def run(self) -> None:
+        """Confirms until it raises ConnectionLost or JetStreamError, or is cancelled."""
+        some: list[tuple[Message, asyncio.Future[None] | None]] = []
+        try:
+            while True:
+                await self._something.wait()
+                self._something.clear()
+                some, self._waiting = self._waiting, []
+                messages = [message for message, _ in some]
+                while not await self._confirm(messages):
+                    pass  # an ack twice does no harm
+                for _, done in some:
+                    if done is not None and not done.done():
+                        done.set_result(None)
+        finally:
+            self._ended = True
+            for _, done in some + self._waiting:
+                if done is not None and not done.done():
+                    done.set_exception(AcksEnded())
+
+    async def _confirm(self, messages: list[Message]) -> bool:
+        try:
+            await self._settling.ack(messages)
+        except NoAnswer:
+            return False
+        return True

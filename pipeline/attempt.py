@@ -1,0 +1,107 @@
+"""What is written down about each attempt: one record in ATTEMPTS and one log line, the same members. Pure.
+
+Structure only: never a column's value, a request or an answer's body.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, RetryAt
+
+MESSAGE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryId:
+    """Which delivery: names of tenant and route, sequences in EVENTS and DELIVERIES, the event's id."""
+
+    tenant: str
+    route: str
+    event_id: str
+    event_seq: int
+    seq: int
+
+    @property
+    def text(self) -> str:
+        """The `Idempotency-Key` of all its attempts."""
+        return f"{self.event_id}/{self.tenant}/{self.route}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt. outcome None: it failed before anything was sent. Times in seconds since the epoch."""
+
+    delivery: DeliveryId
+    number: int
+    outcome: Outcome | None
+    disposition: Disposition
+    began: float
+    ended: float
+    mapping_version: str
+    worker: str
+
+
+def attempt_record(attempt: Attempt) -> dict[str, Any]:
+    """The payload of `attempts.<tenant>.<route>`."""
+    delivery, outcome = attempt.delivery, attempt.outcome
+    record: dict[str, Any] = {
+        "delivery_id": delivery.text,
+        "tenant": delivery.tenant,
+        "route": delivery.route,
+        "event_id": delivery.event_id,
+        "event_seq": delivery.event_seq,
+        "delivery_seq": delivery.seq,
+        "attempt": attempt.number,
+        "began": moment(attempt.began),
+        "ms": round((attempt.ended - attempt.began) * 1000),
+        "outcome": outcome_name(outcome),
+        "status": outcome.answer.status if outcome and outcome.answer else None,
+    }
+    record |= _disposition(attempt.disposition)
+    if outcome is not None and outcome.message:
+        record["message"] = outcome.message[:MESSAGE_LENGTH]
+    return record | {"mapping_version": attempt.mapping_version, "worker": attempt.worker}
+
+
+def outcome_name(outcome: Outcome | None) -> str:
+    match outcome:
+        case None:
+            return "not_sent"
+        case Delivered():
+            return "delivered"
+        case Rejected():
+            return "rejected"
+        case RetryLater():
+            return "retry_later"
+        case Unavailable():
+            return "unavailable"
+        case Uncertain():
+            return "uncertain"
+        case _:
+            assert_never(outcome)
+
+
+def _disposition(disposition: Disposition) -> dict[str, Any]:
+    match disposition:
+        case Ack():
+            return {"then": "ack"}
+        case RetryAt(due):
+            return {"then": "retry", "due": moment(due)}
+        case Hold(due):
+            return {"then": "hold", "due": moment(due)}
+        case DeadLetter(reason, problem):
+            return {
+                "then": "dead_letter",
+                "reason": reason,
+                "class": problem.class_,
+                "message": problem.message[:MESSAGE_LENGTH],
+            }
+        case _:
+            assert_never(disposition)
+
+
+def moment(at: float) -> str:
+    """Seconds since the epoch as `2026-11-24T03:28:19.832Z`."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

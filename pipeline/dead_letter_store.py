@@ -1,0 +1,71 @@
+"""Dead letters in the stream DLQ: one for each delivery, whoever writes it and however often (rule R10)."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from eventbus.errors import JetStreamError, NoAnswer
+from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream
+from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.subjects import Subjects, lane_of
+from pipeline.attempt import DeliveryId
+
+MAX_PAUSE_S = 30.0
+_ONLY_ONE = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
+
+log = structlog.get_logger()
+
+
+class DeadLetterStore:
+    def __init__(self, jetstream: JetStream, subjects: Subjects) -> None:
+        self._jetstream = jetstream
+        self._subjects = subjects
+
+    async def write(
+        self, delivery: DeliveryId, payload: bytes, headers: bytes, check: Callable[[], None]
+    ) -> None:
+        """Returns when it is stored, or was there already; while the stream is full its route stands.
+
+        headers: lines of ours that it carries on; check: called before every try, ends the waiting by raising.
+        """
+        subject = self._subjects.dead_letter(delivery.tenant, delivery.route, delivery.seq)
+        pause = 1.0
+        while True:
+            check()
+            try:
+                await self._jetstream.publish(subject, payload, headers + _ONLY_ONE)
+            except (JetStreamError, NoAnswer) as error:
+                if isinstance(error, JetStreamError) and error.err_code == WRONG_LAST_SEQUENCE:
+                    return
+                log.error(  # noqa: TRY400 — the server's answer says it all
+                    "a dead letter cannot be written; its route stands until it is",
+                    tenant=delivery.tenant,
+                    route=delivery.route,
+                    delivery_seq=delivery.seq,
+                    error=str(error),
+                )
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
+
+    async def exists(self, tenant: str, route: str, seq: int) -> bool:
+        subject = self._subjects.dead_letter(tenant, route, seq)
+        return await self._jetstream.last_message(self._subjects.stream("DLQ"), subject) is not None
+
+    async def of_lane(self, lane: int, lanes: int, since: float) -> list[int]:
+        """The delivery sequences of the lane's dead letters that were written since (seconds since the epoch)."""
+        found: list[int] = []
+        subject = self._subjects.all_dead_letters
+        reading = Reading(self._subjects.stream("DLQ"), [subject], headers_only=True, since=since)
+        async with OrderedReader(self._jetstream, reading) as reader:
+            left = reader.waiting
+            while left > 0:
+                messages = await reader.next()
+                left = min(left - len(messages), messages[-1].pending)
+                for message in messages:
+                    tenant, _, seq = message.subject.removeprefix(subject.removesuffix(">")).split(".")
+                    if lane_of(tenant, lanes) == lane:
+                        found.append(int(seq))
+        return found

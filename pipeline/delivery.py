@@ -1,0 +1,340 @@
+"""Performs what a turn asks for (`pipeline.delivery_turn`): one delivery, one route, one connection.
+
+What decides stands elsewhere; here is the order of things: the event's payload → the mapping in force → the request →
+the ERP → what its answer means → the record, the dead letter, the settling.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import structlog
+
+from connectors.protocol import Connector, Outcome, Prepared, RequestInvalid, Uncertain
+from eventbus.event import (
+    HEADER_EVENT_ID,
+    HEADER_EVENT_SEQ,
+    HEADER_OBJECT,
+    EventInvalid,
+    decode_event,
+)
+from eventbus.message import Message
+from eventbus.objects import ObjectDamaged, ObjectMissing, ObjectStore
+from eventbus.settling import Settling
+from eventbus.subjects import DeliverySubject
+from pipeline.acks import Acks
+from pipeline.attempt import Attempt, DeliveryId
+from pipeline.attempts_log import AttemptsLog
+from pipeline.dead_letter import dead_letter
+from pipeline.dead_letter_store import DeadLetterStore
+from pipeline.delivery_turn import (
+    Bury,
+    Ending,
+    Known,
+    ReadRecord,
+    Render,
+    Rendered,
+    Report,
+    Rules,
+    Send,
+    Sent,
+    Settle,
+    SkipIt,
+    Step,
+    Turn,
+    Waiting,
+    WriteRecord,
+    bury,
+    take_turn,
+)
+from pipeline.disposition import Ack, DeadLetter, Problem
+from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped
+from pipeline.retry_records import RetryRecords, persist
+from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
+
+NOT_READY_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Item:
+    """A delivery that a lane holds. known: its record, None where it must be read; held: see `Waiting`."""
+
+    message: Message
+    id: DeliveryId
+    known: Known | None
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What deliveries need. deadline_s: where the route does not say; worker: our name, for records."""
+
+    tenants: TenantsInForce
+    records: RetryRecords
+    objects: ObjectStore
+    dead_letters: DeadLetterStore
+    attempts: AttemptsLog
+    settling: Settling
+    deadline_s: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHooks:
+    """What a lane wants to know.
+
+    check: raises where the lane is no longer ours. sent: the connection is free again, with what came of it (None:
+    nothing was sent). over: the ERP has it, or its dead letter is written; it is only to be settled still.
+    """
+
+    check: Callable[[], None]
+    sent: Callable[[int, Outcome | None], None]
+    over: Callable[[int], None]
+
+
+class Delivery:
+    """One lane's deliveries."""
+
+    def __init__(self, services: Services, acks: Acks, hooks: LaneHooks) -> None:
+        self.services = services
+        self.acks = acks
+        self.hooks = hooks
+
+    async def event_of(self, message: Message) -> dict[str, Any]:
+        """The event behind a delivery. Raises EventInvalid, ObjectMissing, ObjectDamaged."""
+        name = message.headers.get(HEADER_OBJECT)
+        if name is None:
+            return decode_event(message.payload)
+        return decode_event(await persist(self.hooks.check, lambda: self.services.objects.get(name)))
+
+    async def turn(self, item: Item) -> Ending:
+        """Raises what `check` raises, ConnectionLost, JetStreamError."""
+        known = item.known
+        try:
+            found = self.services.tenants.find(item.id.tenant, item.id.route)
+            if found is None:
+                found = await self._find_again(item)
+            if found is None:
+                problem = Problem("removed", "the tenant has no such route any more")
+                return await self._bury(item, DeadLetter("removed", problem))
+            # jitter spreads retries, it keeps no secret
+            jitter = random.uniform(-1, 1)  # noqa: S311
+            turn = take_turn(self._rules(item, found), known, item.held, time.time, jitter)
+            return await Performance(self, item, found).of(turn)
+        except NotReady as reason:
+            log.warning(
+                "a route cannot deliver yet; its deliveries wait",
+                tenant=item.id.tenant,
+                route=item.id.route,
+                reason=str(reason),
+            )
+            return Waiting(time.time() + NOT_READY_S, known, item.held)
+
+    async def crashed(self, item: Item, crashes: int) -> Ending:
+        """Its workers ended each time it was handled."""
+        problem = Problem("crashed", f"{crashes} workers ended while they handled this delivery alone")
+        return await self._bury(item, DeadLetter("crashed", problem))
+
+    async def _bury(self, item: Item, letter: DeadLetter) -> Ending:
+        known = item.known
+        if known is None:
+            known = await persist(self.hooks.check, lambda: self.services.records.read(item.id))
+        return await Performance(self, item, None).of(bury(letter, known.record))
+
+    async def _find_again(self, item: Item) -> RouteInForce | None:
+        tenants = self.services.tenants
+        return await persist(self.hooks.check, lambda: tenants.find_again(item.id.tenant, item.id.route))
+
+    def _rules(self, item: Item, found: RouteInForce) -> Rules:
+        seconds = found.route.deadline_s
+        if seconds is None:
+            seconds = self.services.deadline_s
+        return Rules(found.route.retry, item.message.time + seconds, found.connection.breaker.open_s)
+
+
+class Performance:
+    """One turn's performance: what its steps leave for one another."""
+
+    def __init__(self, delivery: Delivery, item: Item, found: RouteInForce | None) -> None:
+        self._delivery = delivery
+        self._services = delivery.services
+        self._hooks = delivery.hooks
+        self._item = item
+        self._found = found
+        self._holds_connection = True
+        self._revision = item.known.revision if item.known else 0
+        self._mapping: Mapping | None = None
+        self._input: RenderInput | None = None
+        self._prepared: Prepared | None = None
+        self._connector: Connector | None = None
+
+    async def of(self, turn: Turn) -> Ending:
+        answer: Any = None
+        try:
+            while True:
+                answer = await self._answer(turn.send(answer))
+        except StopIteration as end:
+            ending: Ending = end.value
+            return ending
+        finally:
+            self._free()
+
+    async def _answer(self, step: Step) -> Any:
+        match step:
+            case ReadRecord():
+                return await self._read_record()
+            case WriteRecord():
+                return await self._write_record(step)
+            case Render():
+                return await self._render()
+            case Send():
+                return await self._send()
+            case Report():
+                return self._report(step)
+            case Bury():
+                return await self._bury(step)
+            case Settle():
+                return await self._settle(step)
+            case _:
+                assert_never(step)
+
+    def _free(self, outcome: Outcome | None = None) -> None:
+        """The connection is needed no more."""
+        if self._holds_connection:
+            self._holds_connection = False
+            self._hooks.sent(self._item.id.seq, outcome)
+
+    async def _read_record(self) -> Known:
+        known = await persist(self._hooks.check, lambda: self._services.records.read(self._item.id))
+        self._revision = known.revision
+        return known
+
+    async def _write_record(self, step: WriteRecord) -> int | None:
+        self._hooks.check()
+        until = self._item.message.time + self._services.deadline_s
+        revision = await self._services.records.write(self._item.id, step.record, step.expected, until)
+        self._revision = revision or self._revision
+        return revision
+
+    async def _bury(self, step: Bury) -> None:
+        self._free()
+        item, message = self._item, self._item.message
+        payload = b"" if HEADER_OBJECT in message.headers else message.payload
+        version = self._mapping.version if self._mapping else None
+        letter = dead_letter(item.id, payload, step.letter, step.record, version)
+        await self._services.dead_letters.write(
+            item.id, letter, own_headers(message.header_block), self._hooks.check
+        )
+        self._hooks.over(item.id.seq)
+        log.warning(
+            "dead letter",
+            delivery_id=item.id.text,
+            delivery_seq=item.id.seq,
+            reason=step.letter.reason,
+            error=step.letter.problem.message,
+        )
+
+    async def _settle(self, step: Settle) -> None:
+        self._free()
+        self._hooks.check()
+        item = self._item
+        if step.reason is None:
+            await self._delivery.acks.confirmed(item.message)
+        else:
+            reason = f"{step.reason} {item.id.tenant}/{item.id.route}"
+            await persist(self._hooks.check, lambda: self._services.settling.terminate(item.message, reason))
+        if self._revision:
+            await self._services.records.forget(item.id, self._revision)
+
+    async def _render(self) -> Rendered | SkipIt | Problem:
+        found, item, tenants = self._found, self._item, self._services.tenants
+        assert found is not None
+        self._mapping = mapping = tenants.mapping(found)
+        self._connector = await tenants.connector(found)
+        try:
+            event = await self._delivery.event_of(item.message)
+        except (EventInvalid, ObjectMissing, ObjectDamaged) as error:
+            return Problem("event", str(error))
+        self._input = RenderInput(
+            event=event,
+            tenant=item.id.tenant,
+            route=item.id.route,
+            params=dict(found.route.params),
+            delivery_id=item.id.text,
+            timezone=found.tenant.timezone,
+        )
+        try:
+            rendered = mapping.render(self._input)
+            if isinstance(rendered, Skipped):
+                return SkipIt(rendered.by)
+            self._prepared = self._connector.prepare(rendered.request, item.id.text)
+        except RenderError as error:
+            return Problem(error.class_, str(error))
+        except RequestInvalid as error:
+            return Problem("request", f"{mapping.file}: {error}")
+        except Exception as error:  # a defect of ours must not stop the lane: it is this delivery's end
+            log.exception("a mapping failed in a way it must not", delivery_id=item.id.text)
+            return Problem("defect", f"{type(error).__name__}: {error}")
+        return Rendered(safe=mapping.repeat != "unsafe")
+
+    async def _send(self) -> Sent:
+        assert self._connector is not None
+        assert self._prepared is not None
+        assert self._mapping is not None
+        assert self._input is not None
+        self._hooks.check()
+        began = time.time()
+        try:
+            heard = await self._connector.send(self._prepared)
+        except Exception as error:  # it may have been sent
+            log.exception("a connector failed in a way it must not", delivery_id=self._item.id.text)
+            heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
+        ended = time.time()
+        self._free(heard)
+        try:
+            outcome = self._mapping.classify(heard, self._input)
+        except Exception:
+            log.exception("a mapping's response failed in a way it must not", mapping=self._mapping.name)
+            outcome = heard
+        return Sent(outcome, began, ended)
+
+    def _report(self, step: Report) -> None:
+        if isinstance(step.disposition, Ack):
+            self._hooks.over(self._item.id.seq)
+        now = time.time()
+        sent = step.sent or Sent(Uncertain(""), now, now)
+        self._services.attempts.write(
+            Attempt(
+                delivery=self._item.id,
+                number=step.number,
+                outcome=step.sent.outcome if step.sent else None,
+                disposition=step.disposition,
+                began=sent.began,
+                ended=sent.ended,
+                mapping_version=self._mapping.version if self._mapping else "",
+                worker=self._services.worker,
+            )
+        )
+
+
+def delivery_id(message: Message, subject: DeliverySubject) -> DeliveryId:
+    """Which delivery a message is."""
+    headers = message.headers
+    event_seq = headers.get(HEADER_EVENT_SEQ, "0")
+    return DeliveryId(
+        tenant=subject.tenant,
+        route=subject.route,
+        event_id=headers.get(HEADER_EVENT_ID, ""),
+        event_seq=int(event_seq) if event_seq.isdecimal() else 0,
+        seq=message.seq,
+    )
+
+
+def own_headers(block: bytes) -> bytes:
+    """The lines that a delivery carries of ours."""
+    lines = block.split(b"\r\n")[1:]
+    return b"".join(line + b"\r\n" for line in lines if line.startswith(b"Bridge-"))

@@ -1,0 +1,135 @@
+"""A lane's lease in the bucket LANES: acquired, renewed every second, checked before every act, released (rule R2)."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+
+import msgspec
+import structlog
+
+from eventbus.buckets import Bucket, Entry, RevisionConflict
+from eventbus.errors import JetStreamError, NoAnswer
+from pipeline.lease import RENEW_S, VALID_S, Lease, LeaseWatch, Tenure
+
+_decoder = msgspec.json.Decoder(Lease)
+log = structlog.get_logger()
+
+
+class LeaseLost(Exception):
+    """The lane is no longer ours to act for."""
+
+
+def boottime() -> float:
+    """Seconds since this machine started, its sleep included: a suspended owner's lease must not seem fresh."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class LaneLease:
+    """One lane's lease, held by us. Made by `acquire`."""
+
+    def __init__(self, bucket: Bucket, lane: int, owner: str, before: Lease | None) -> None:
+        self.before = before
+        """The lease of the last owner; None: the lane never had one."""
+        self._bucket = bucket
+        self._lane = lane
+        self._key = f"lease.{lane}"
+        self._owner = owner
+        self._revision = 0
+        self._tenure = Tenure(0.0)
+        self._lost = False
+
+    def check(self) -> None:
+        """Call it just before every act. Raises LeaseLost."""
+        if self._lost or not self._tenure.holds(boottime()):
+            raise LeaseLost(f"the lease of lane {self._lane} has run out")
+
+    async def keep(self) -> None:
+        """Renews until it raises LeaseLost, or ConnectionLost."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            self.check()
+            with contextlib.suppress(NoAnswer):
+                await self._renew()
+
+    async def claim(self, revision: int) -> bool:
+        """Takes the lease over `revision`; whether it is ours now. Raises as Bucket does."""
+        began = boottime()
+        try:
+            self._revision = await self._write(revision, released=False)
+        except RevisionConflict:
+            return False
+        self._tenure.renewed(began)
+        return True
+
+    def give_up(self) -> None:
+        """From now on `check` raises: nothing more is done for the lane."""
+        self._lost = True
+
+    async def release(self) -> None:
+        """Nothing is done for the lane any more: the next owner need not wait. Nothing happens where it is not ours."""
+        self._lost = True
+        with contextlib.suppress(RevisionConflict, NoAnswer, JetStreamError):
+            await self._write(self._revision, released=True)
+
+    async def _renew(self) -> None:
+        began = boottime()
+        try:
+            async with asyncio.timeout(VALID_S / 2):
+                self._revision = await self._write(self._revision, released=False)
+        except TimeoutError:
+            return
+        except RevisionConflict:
+            await self._adopt()
+            return
+        except JetStreamError as error:
+            log.warning("a lease could not be renewed", lane=self._lane, error=str(error))
+            return
+        self._tenure.renewed(began)
+
+    async def _adopt(self) -> None:
+        """A renewal whose answer was lost is ours all the same: nobody else writes our name."""
+        entry = await self._bucket.get(self._key)
+        lease = read_lease(entry)
+        if entry is None or lease is None or lease.owner != self._owner:
+            self._lost = True
+            raise LeaseLost(f"lane {self._lane} was taken over by {lease.owner if lease else 'nobody'}")
+        self._revision = entry.revision
+
+    async def _write(self, revision: int, *, released: bool) -> int:
+        lease = Lease(self._owner, time.time(), released)
+        return await self._bucket.update(self._key, msgspec.json.encode(lease), revision)
+
+
+async def acquire(bucket: Bucket, lane: int, me: str, stop: asyncio.Event) -> LaneLease | None:
+    """Waits until nobody owns the lane, and takes it; None: told to stop.
+
+    me: this process, unlike any other; it may call only when its last ownership of the lane is over.
+
+    Raises ConnectionLost.
+    """
+    watch = LeaseWatch()
+    while not stop.is_set():
+        with contextlib.suppress(NoAnswer, JetStreamError):
+            entry = await bucket.get(f"lease.{lane}")
+            before, revision = read_lease(entry), entry.revision if entry else 0
+            # our own, of an ownership that ended: whatever it had under way has ended with it
+            ours = before is not None and before.owner.startswith(f"{me}.")
+            if ours or watch.may_claim(before, revision, boottime()):
+                lease = LaneLease(bucket, lane, f"{me}.{secrets.token_hex(4)}", before)
+                if await lease.claim(revision):
+                    return lease
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_S):
+                await stop.wait()
+    return None
+
+
+def read_lease(entry: Entry | None) -> Lease | None:
+    """None where there is none, or it cannot be read: then nobody can own the lane by it."""
+    if entry is None or entry.value is None:
+        return None
+    try:
+        return _decoder.decode(entry.value)
+    except (ValueError, msgspec.DecodeError):
+        return None

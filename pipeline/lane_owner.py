@@ -1,0 +1,255 @@
+"""A lane's owner: lease, takeover, then message by message until the lane is lost or handed over (rules R2 to R5, R9).
+
+What is held and may go is decided in `lane_state`; here arrivals are taken in, kept alive, and in the end given back.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from eventbus.buckets import Bucket
+from eventbus.errors import ConnectionLost, EventBusError
+from eventbus.event import EventInvalid
+from eventbus.jetstream import JetStream
+from eventbus.message import Message
+from eventbus.objects import ObjectDamaged, ObjectMissing
+from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
+from eventbus.subjects import Subjects
+from pipeline.acks import Acks, AcksEnded
+from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id
+from pipeline.delivery_turn import Known
+from pipeline.lane_lease import LaneLease, LeaseLost, acquire
+from pipeline.lane_state import LaneState, Taken
+from pipeline.lane_takeover import LaneRecords
+from pipeline.lane_turns import LaneTurns
+from pipeline.ordering import Line, lines_of
+from pipeline.settled_memory import SettledMemory
+from pipeline.side_by_side import side_by_side
+from pipeline.takeover import State, TakenOver, is_poison, suspected
+
+MAX_ACK_PENDING = 10_000
+WINDOW = 512
+MAX_BYTES = 32 * 2**20
+"""Payloads that a lane holds; beyond, it takes no more until some are settled."""
+KEEP_ALIVE_S = 20.0
+QUIET_S = 1.0
+AGAIN_S = 0.5
+POISON_DELIVERIES = 3
+
+log = structlog.get_logger()
+
+
+class DeliveryMissed(Exception):
+    """Somebody else was given a message, or one got lost on the way: the lane must be swept again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Which lane, of how many; me: this process, unlike any other."""
+
+    number: int
+    lanes: int
+    subjects: Subjects
+    me: str
+
+
+async def own_lane(
+    jetstream: JetStream, lane: Lane, services: Services, memory: SettledMemory, stop: asyncio.Event
+) -> None:
+    """Owns the lane whenever nobody else does, until `stop` is set. Raises ConnectionLost.
+
+    memory: what this process has settled in the lane so far, on earlier connections too.
+    """
+    bucket = Bucket(jetstream, lane.subjects.bucket("LANES"))
+    while not stop.is_set():
+        lease = await acquire(bucket, lane.number, lane.me, stop)
+        if lease is None:
+            return
+        try:
+            await Ownership(jetstream, lane, services, memory, lease).run(stop)
+        except ConnectionLost:
+            raise
+        except (LeaseLost, AcksEnded, DeliveryMissed, EventBusError) as error:
+            log.warning("a lane's owner begins again", lane=lane.number, because=str(error))
+        await lease.release()
+        if not stop.is_set():
+            await asyncio.sleep(AGAIN_S)
+
+
+class Ownership:
+    """One lane, from taking it over to losing it."""
+
+    def __init__(
+        self, jetstream: JetStream, lane: Lane, services: Services, memory: SettledMemory, lease: LaneLease
+    ) -> None:
+        self._jetstream = jetstream
+        self._lane = lane
+        self._services = services
+        self._memory = memory
+        self._lease = lease
+        self._stream = lane.subjects.stream("DELIVERIES")
+        self._name = f"lane-{lane.number}"
+        self._records = LaneRecords(jetstream, lane.subjects, lane.number, lane.lanes, lease)
+        self._consumer = PullConsumer(
+            jetstream.connection, Source(self._stream, self._name, PIN_GROUP), WINDOW
+        )
+        self._acks = Acks(services.settling)
+        self._back: dict[int, Message] = {}
+        """What the last owner left, undecoded until the barrier is passed: one of them may have ended it."""
+        self._freed = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set and the lane is left in order. Raises what ended it otherwise."""
+        await side_by_side(self._lease.keep(), self._own(stop))
+
+    async def _own(self, stop: asyncio.Event) -> None:
+        subject = self._lane.subjects.lane(self._lane.number)
+        config = pinned_consumer(self._name, subject, max_ack_pending=MAX_ACK_PENDING)
+        await self._jetstream.create_consumer(self._stream, config)
+        taken = await self._records.take_over(self._lane.me, time.time())
+        for seq in taken.dead:
+            self._memory.add(seq, time.monotonic())
+        self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
+        self._turns = LaneTurns(self._state, self._services.tenants)
+        hooks = LaneHooks(
+            self._lease.check, self._turns.sent, lambda seq: self._memory.add(seq, time.monotonic())
+        )
+        self._delivery = Delivery(self._services, self._acks, hooks)
+        self._turns.begin(self._delivery)
+        self._turns.on_settled = self._freed.set
+        log.info(
+            "lane taken over",
+            lane=self._lane.number,
+            epoch=taken.state.epoch,
+            left_by_last_owner=taken.barrier.pending,
+        )
+        try:
+            await self._consumer.start()
+            await side_by_side(
+                self._receive(taken),
+                self._acks.run(),
+                self._keep_alive(),
+                self._turns.failure(),
+                self._leave(stop),
+            )
+        finally:
+            self._lease.give_up()
+            await self._consumer.stop()
+            await self._turns.end()
+
+    # ── Arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _receive(self, taken: TakenOver) -> None:
+        expected = taken.consumer_seq
+        begun = False
+        while True:
+            for message in await self._next():
+                expected += 1
+                if message.consumer_seq != expected:
+                    raise DeliveryMissed(
+                        f"delivery {message.consumer_seq} of consumer {self._name} came, {expected} did not"
+                    )
+                await self._take(message, held_back=not begun)
+            if not begun and self._state.barrier.passed:
+                begun = True
+                await self._begin(taken)
+
+    async def _next(self) -> list[Message]:
+        """What has come; nothing where the barrier is passed because nothing is left."""
+        barrier = self._state.barrier
+        while self._state.bytes > MAX_BYTES:
+            self._freed.clear()
+            await self._freed.wait()
+        while True:
+            try:
+                async with asyncio.timeout(None if barrier.passed else QUIET_S):
+                    return await self._consumer.next()
+            except TimeoutError:
+                # what another's pin keeps from us looks like nothing
+                if self._consumer.pin is not None and await self._consumer.empty():
+                    barrier.nothing_left()
+                    return []
+
+    async def _take(self, message: Message, *, held_back: bool) -> None:
+        match self._state.seen(message.seq):
+            case Taken.SETTLED:
+                self._acks.again(message)
+            case Taken.HELD if held_back:
+                self._back[message.seq] = message
+            case Taken.HELD:
+                await self._hold(message, known=Known())
+            case Taken.KNOWN:
+                pass
+
+    async def _begin(self, taken: TakenOver) -> None:
+        """All that the last owner left is back: now it may go, in order (rule R4)."""
+        often = any(message.delivered >= POISON_DELIVERIES for message in self._back.values())
+        state = taken.state
+        for seq in sorted(self._back):
+            # what is new was never tried; of what came back the record tells
+            known = Known() if seq > taken.barrier.upto else None
+            if taken.crashed and often and known is None:
+                state = await self._handle_alone(state, seq)
+            else:
+                await self._hold(self._back.pop(seq), known)
+        self._turns.together()
+        if state.suspect is not None:
+            await self._records.write_state(State(state.epoch))
+
+    async def _handle_alone(self, state: State, seq: int) -> State:
+        """One of them may have ended the last owners: its name is written down before it is touched (rule R9)."""
+        state = suspected(state, seq)
+        await self._records.write_state(state)
+        message = self._back.pop(seq)
+        if is_poison(state):
+            assert state.suspect is not None
+            await self._delivery.crashed(self._item(message, None), state.suspect.n)
+            self._memory.add(seq, time.monotonic())
+        else:
+            await self._hold(message, None, offer=False)
+            await self._turns.alone(seq)
+        return state
+
+    async def _hold(self, message: Message, known: Known | None, *, offer: bool = True) -> None:
+        item = self._item(message, known)
+        seq = message.seq
+        self._state.hold(seq, item, await self._lines(item), len(message.payload))
+        if offer and self._state.may_start(seq):
+            self._turns.offer(seq)
+
+    def _item(self, message: Message, known: Known | None) -> Item:
+        return Item(message, delivery_id(message, self._lane.subjects.parse_delivery(message.subject)), known)
+
+    async def _lines(self, item: Item) -> tuple[Line, ...]:
+        route = f"{item.id.tenant}/{item.id.route}"
+        try:
+            return lines_of(await self._delivery.event_of(item.message), route)
+        except (EventInvalid, ObjectMissing, ObjectDamaged):
+            return ((route, "", None),)  # its turn says what is wrong with it
+
+    # ── While we have it, and leaving ────────────────────────────────────────────────────────────────────────────
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_ALIVE_S)
+            self._lease.check()
+            held = [item.message for _, item in self._state.held()]
+            await self._services.settling.progress([*held, *self._back.values()])
+            self._state.forget_old(time.monotonic())
+
+    async def _leave(self, stop: asyncio.Event) -> None:
+        """An orderly end: what is under way ends, the rest is given back, the next owner need not wait."""
+        await stop.wait()
+        await self._turns.end()
+        self._consumer.window = 0
+        while not self._consumer.quiet:  # noqa: ASYNC110 — pulls end within a second, nobody tells
+            await asyncio.sleep(0.05)
+        self._lease.check()
+        rest = {seq: item.message for seq, item in self._state.held()} | self._back
+        await self._services.settling.nak([rest[seq] for seq in sorted(rest)])
+        await self._lease.release()
+        if self._consumer.pin is not None:
+            await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
+        log.info("lane released", lane=self._lane.number, given_back=len(rest))

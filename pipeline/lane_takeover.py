@@ -1,0 +1,115 @@
+"""Performs a takeover (`pipeline.takeover`): the lane's state, its consumer, its dead letters (rule R3)."""
+
+from typing import Any, assert_never
+
+import msgspec
+
+from eventbus.buckets import Bucket, RevisionConflict
+from eventbus.errors import JetStreamError, NoAnswer
+from eventbus.jetstream import CONSUMER_NOT_FOUND, JetStream
+from eventbus.settling import Settling
+from eventbus.subjects import Subjects
+from pipeline.dead_letter_store import DeadLetterStore
+from pipeline.lane_lease import LaneLease, LeaseLost
+from pipeline.retry_records import persist
+from pipeline.takeover import (
+    ConsumerFacts,
+    Inspect,
+    ReadDeadLetters,
+    ReadState,
+    Request,
+    State,
+    Sweep,
+    TakenOver,
+    WriteState,
+    take_over,
+)
+
+_decoder = msgspec.json.Decoder(State)
+
+
+class LaneRecords:
+    """One lane's records, read and written under one lease."""
+
+    def __init__(
+        self, jetstream: JetStream, subjects: Subjects, lane: int, lanes: int, lease: LaneLease
+    ) -> None:
+        self._jetstream = jetstream
+        self._settling = Settling(jetstream.connection)
+        self._dead_letters = DeadLetterStore(jetstream, subjects)
+        self._bucket = Bucket(jetstream, subjects.bucket("LANES"))
+        self._stream, self._consumer = subjects.stream("DELIVERIES"), f"lane-{lane}"
+        self._lane, self._lanes = lane, lanes
+        self._lease = lease
+        self._revision = 0
+
+    async def take_over(self, me: str, now: float) -> TakenOver:
+        """now: seconds since the epoch. Raises LeaseLost, ConnectionLost, JetStreamError."""
+        steps = take_over(self._lease.before, me, now)
+        answer: Any = None
+        try:
+            while True:
+                request = steps.send(answer)
+                answer = await self._answer(request)
+        except StopIteration as end:
+            taken: TakenOver = end.value
+            self._revision = taken.revision
+            return taken
+
+    async def write_state(self, state: State) -> None:
+        """Raises LeaseLost where a successor has written."""
+        revision = await self._write(state, self._revision)
+        while revision is None:
+            held, revision = await self._read()
+            if held.epoch != state.epoch:
+                raise LeaseLost(f"lane {self._lane} has a new owner: its epoch is {held.epoch}")
+            if held != state:
+                revision = await self._write(state, revision)
+        self._revision = revision
+
+    async def _answer(self, request: Request) -> Any:
+        match request:
+            case ReadState():
+                return await self._read()
+            case WriteState(state, expected):
+                return await self._write(state, expected)
+            case Inspect():
+                return await persist(self._lease.check, self._inspect)
+            case Sweep():
+                return await persist(self._lease.check, lambda: self._sweep(request))
+            case ReadDeadLetters(since):
+                return await persist(
+                    self._lease.check,
+                    lambda: self._dead_letters.of_lane(self._lane, self._lanes, since),
+                )
+            case _:
+                assert_never(request)
+
+    async def _read(self) -> tuple[State, int]:
+        entry = await persist(self._lease.check, lambda: self._bucket.get(f"state.{self._lane}"))
+        if entry is None or entry.value is None:
+            return State(), entry.revision if entry else 0
+        return _decoder.decode(entry.value), entry.revision
+
+    async def _write(self, state: State, expected: int) -> int | None:
+        self._lease.check()
+        try:
+            return await self._bucket.update(f"state.{self._lane}", msgspec.json.encode(state), expected)
+        except (RevisionConflict, NoAnswer):
+            return None
+
+    async def _inspect(self) -> ConsumerFacts:
+        info = await self._jetstream.consumer_info(self._stream, self._consumer)
+        if info is None:
+            raise JetStreamError(self._consumer, 404, CONSUMER_NOT_FOUND, "somebody deleted the consumer")
+        return ConsumerFacts(
+            floor=info["ack_floor"]["stream_seq"],
+            delivered=info["delivered"]["stream_seq"],
+            consumer_seq=info["delivered"]["consumer_seq"],
+            pending=info["num_ack_pending"],
+        )
+
+    async def _sweep(self, sweep: Sweep) -> None:
+        # no message need have come yet; the server takes this form of reply subject wherever it has one domain
+        sample = f"$JS.ACK.{self._stream}.{self._consumer}.1.1.1.0.0".encode()
+        await self._settling.sweep(sample, sweep.first, sweep.last, sweep.consumer_seq)

@@ -1,0 +1,157 @@
+"""A lane's turns: what may go is offered to its connection, sent when that lets it, settled or tried again later."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from connectors.protocol import Outcome, Unavailable, Uncertain
+from pipeline.delivery import Delivery, Item
+from pipeline.delivery_turn import Waiting
+from pipeline.dispatch import Dispatch, GateKey, GateSettings
+from pipeline.lane_state import LaneState
+from pipeline.tenants.model import BreakerPolicy
+from pipeline.tenants_in_force import TenantsInForce
+
+NO_CONNECTION = GateSettings(concurrency=16, breaker=BreakerPolicy())
+"""For deliveries whose route is not there: they are looked up again, or become dead letters."""
+
+
+class LaneTurns:
+    """Ties `LaneState` (order) and `Dispatch` (connections) to the performing of turns."""
+
+    def __init__(self, state: LaneState[Item], tenants: TenantsInForce) -> None:
+        self._state = state
+        self._tenants = tenants
+        self._dispatch = Dispatch()
+        self._delivery: Delivery
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._alone: int | None = None
+        self._later: list[int] = []
+        self._ended = False
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_settled: Callable[[], None] = lambda: None
+
+    def begin(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def offer(self, seq: int) -> None:
+        """It may go, as far as order is concerned."""
+        if self._alone is not None and seq != self._alone:
+            self._later.append(seq)
+            return
+        item = self._state[seq]
+        found = self._tenants.find(item.id.tenant, item.id.route)
+        key: GateKey = (item.id.tenant, found.connection.name if found else "")
+        settings = NO_CONNECTION
+        if found is not None:
+            settings = GateSettings(found.connection.concurrency, found.connection.breaker)
+        self._dispatch.offer(seq, key, settings)
+        self._pump_soon()
+
+    async def alone(self, seq: int) -> None:
+        """Offers only this one, and returns when its turn is over, or its connection does not let it go now."""
+        self._alone = seq
+        if self._state.may_start(seq):
+            self.offer(seq)
+            self._pump()
+        if (task := self._tasks.get(seq)) is not None:
+            await asyncio.wait([task])
+
+    def together(self) -> None:
+        """Ends `alone`: what has waited for it may go."""
+        self._alone, later, self._later = None, self._later, []
+        for seq in later:
+            if self._state.may_start(seq):
+                self.offer(seq)
+        self._pump_soon()
+
+    def sent(self, seq: int, outcome: Outcome | None) -> None:
+        """The connection is free again; its breaker learns what came of it."""
+        breaker = self._dispatch.breaker_of(seq)
+        match outcome:
+            case None:
+                breaker.abandoned()
+            case Unavailable(after=after):
+                breaker.failed(time.monotonic(), after)
+            case Uncertain():
+                breaker.failed(time.monotonic())
+            case _:
+                breaker.answered()
+        self._dispatch.sent(seq)
+        self._pump_soon()
+
+    async def end(self) -> None:
+        """Starts nothing more, and waits for what is under way: a request cannot be unsent."""
+        self._ended = True
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def failure(self) -> None:
+        """Raises what ended a turn that should not have ended."""
+        await asyncio.wait([self._failed])
+        self._failed.result()
+
+    def _pump_soon(self) -> None:
+        if self._soon is None and not self._ended:
+            self._soon = asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._ended:
+            return
+        now = time.monotonic()
+        for seq in self._dispatch.due(now):
+            if self._state.may_start(seq):
+                self.offer(seq)
+        for seq in self._dispatch.admitted(now):
+            if self._state.may_start(seq):
+                self._start(seq)
+            else:
+                # an older one of its key came back meanwhile
+                self.sent(seq, None)
+        self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wake = self._dispatch.wake
+        if wake is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._pump)
+
+    def _start(self, seq: int) -> None:
+        self._state.start(seq)
+        self._tasks[seq] = asyncio.create_task(self._turn(seq))
+
+    async def _turn(self, seq: int) -> None:
+        try:
+            ending = await self._delivery.turn(self._state[seq])
+        except Exception as error:  # noqa: BLE001 — whatever it is, the lane begins anew and says so
+            if not self._failed.done():
+                self._failed.set_exception(error)
+                self._failed.exception()  # whether or not somebody still asks
+            return
+        finally:
+            del self._tasks[seq]
+        if isinstance(ending, Waiting):
+            ready = self._wait(seq, ending)
+        else:
+            ready = self._state.settle(seq, time.monotonic())
+            self.on_settled()
+        for other in ready:
+            self.offer(other)
+
+    def _wait(self, seq: int, ending: Waiting) -> list[int]:
+        item = self._state[seq]
+        item.known, item.held = ending.known, ending.held
+        ready = self._state.pause(seq)
+        self._dispatch.delay(seq, time.monotonic() + max(0.0, ending.due - time.time()))
+        self._pump_soon()
+        return [other for other in ready if other != seq]

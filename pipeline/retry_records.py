@@ -1,0 +1,69 @@
+"""The bucket RETRY: how often a delivery was tried, kept for whoever owns its lane next (rules R1, R14)."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from eventbus.buckets import Bucket, RevisionConflict
+from eventbus.errors import JetStreamError, NoAnswer
+from pipeline.attempt import DeliveryId
+from pipeline.delivery_turn import Known, RetryRecord
+
+DAY_S = 86_400.0
+MARKER_S = 60.0
+PAUSE_S = 0.5
+
+T = TypeVar("T")
+log = structlog.get_logger()
+_decoder = msgspec.json.Decoder(RetryRecord)
+
+
+class RetryRecords:
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    async def read(self, delivery: DeliveryId) -> Known:
+        entry = await self._bucket.get(_key(delivery))
+        if entry is None:
+            return Known()
+        return Known(RetryRecord() if entry.value is None else _decoder.decode(entry.value), entry.revision)
+
+    async def write(
+        self, delivery: DeliveryId, record: RetryRecord, expected: int, until: float
+    ) -> int | None:
+        """The new revision, or None where another one stands there. until: the record lives a day longer.
+
+        A write without an answer counts as refused: what stands there is read then, and never taken for ours.
+        """
+        expires = max(0.0, until - time.time()) + DAY_S
+        try:
+            return await self._bucket.update(
+                _key(delivery), msgspec.json.encode(record), expected, expires=expires
+            )
+        except (RevisionConflict, NoAnswer):
+            return None
+
+    async def forget(self, delivery: DeliveryId, revision: int) -> None:
+        """The delivery is settled. A record that stays expires by itself."""
+        try:
+            await self._bucket.delete(_key(delivery), revision, marker_expires=MARKER_S)
+        except (RevisionConflict, NoAnswer, JetStreamError) as error:
+            log.debug("a retry record stays until it expires", key=_key(delivery), error=str(error))
+
+
+async def persist(check: Callable[[], None], ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks until there is an answer. check: called before every try, ends the waiting by raising."""
+    while True:
+        check()
+        try:
+            return await ask()
+        except NoAnswer:
+            await asyncio.sleep(PAUSE_S)
+
+
+def _key(delivery: DeliveryId) -> str:
+    return f"{delivery.tenant}.{delivery.route}.{delivery.seq}"

@@ -1,0 +1,223 @@
+"""What the worker delivers by: each tenant's version in force, its mappings compiled, its connections open.
+
+The bucket TENANTS is followed; a change holds from the next turn of a delivery on. Mappings are compiled when they
+are first used and kept by their text, connections opened when first used and swapped when they or a secret change.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+
+from connectors.egress import EgressPolicy
+from connectors.protocol import ConnectionSettings, Connector, SettingsInvalid
+from connectors.registry import UnknownKind, open_connector
+from eventbus.buckets import Bucket, Entry, Watch
+from eventbus.jetstream import JetStream
+from eventbus.subjects import Subjects
+from pipeline.mapping import Mapping, MappingInvalid, compile_mapping, parse_lookup
+from pipeline.secrets import SecretStore, SecretUnusable
+from pipeline.side_by_side import side_by_side
+from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
+from pipeline.yaml_nodes import YamlError
+
+
+class NotReady(Exception):
+    """A route cannot deliver just now, for a reason that is none of its events': says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInForce:
+    tenant: Tenant
+    route: Route
+    connection: Connection
+
+
+@dataclass(slots=True)
+class _Open:
+    settings: ConnectionSettings
+    connector: Connector
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """digest: of all that the result depends on, so that a new version of the tenant compiles only what changed."""
+
+    revision: int
+    digest: str
+    result: Mapping | MappingInvalid | YamlError
+
+
+class TenantsInForce:
+    """The tenants, as this worker knows them; it outlives connections to NATS."""
+
+    def __init__(self, subjects: Subjects, secrets_key: bytes | None, egress: EgressPolicy) -> None:
+        self._subjects = subjects
+        self._secrets_key = secrets_key
+        self._egress = egress
+        self._bucket: Bucket | None = None
+        self._secrets: SecretStore | None = None
+        self._tenants: dict[str, Tenant | None] = {}
+        self._revisions: dict[str, int] = {}
+        self._unreadable: dict[str, str] = {}
+        self._mappings: dict[str, dict[str, _Compiled]] = {}
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._opening: dict[tuple[str, str], asyncio.Lock] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def follow(self, jetstream: JetStream, ready: asyncio.Event) -> None:
+        """Follows the buckets on this connection until it is lost; sets `ready` when all tenants are known."""
+        self._bucket = Bucket(jetstream, self._subjects.bucket("TENANTS"))
+        self._secrets = SecretStore(jetstream, self._subjects, self._secrets_key)
+        async with self._bucket.watch() as tenants, self._secrets.watch() as secrets:
+            # secrets may have changed while nobody followed them
+            self._close_all()
+            for entry in tenants.initial:
+                self._take(entry)
+            ready.set()
+            await side_by_side(self._follow_tenants(tenants), self._follow_secrets(secrets))
+
+    async def aclose(self) -> None:
+        self._close_all()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def find(self, tenant: str, route: str) -> RouteInForce | None:
+        """The route as it is in force; None: not known, for one of the reasons that `find_again` tells apart."""
+        version = self._tenants.get(tenant)
+        if version is None or route not in version.routes:
+            return None
+        found = version.routes[route]
+        return RouteInForce(version, found, version.connections[found.connection])
+
+    async def find_again(self, tenant: str, route: str) -> RouteInForce | None:
+        """Asks the bucket, for the case that what we follow is behind it; None: the route was removed.
+
+        Raises NotReady: the tenant has never been there, or cannot be read.
+        """
+        assert self._bucket is not None, "follow first"
+        entry = await self._bucket.get(tenant)
+        if entry is not None:
+            self._take(entry)
+        if (why := self._unreadable.get(tenant)) is not None:
+            raise NotReady(why)
+        if tenant not in self._tenants:
+            raise NotReady(f"tenant {tenant} is not in force: run `bridge tenant apply`")
+        return self.find(tenant, route)
+
+    def mapping(self, found: RouteInForce) -> Mapping:
+        """The route's mapping, compiled. Raises NotReady."""
+        tenant, name = found.tenant, found.route.mapping
+        if name not in tenant.mappings:
+            raise NotReady(
+                f"tenant {tenant.name}: version {tenant.revision} lacks mapping {name}: apply it again"
+            )
+        of_tenant = self._mappings.setdefault(tenant.name, {})
+        held = of_tenant.get(name)
+        if held is None or held.revision != tenant.revision:
+            digest = _digest(name, tenant)
+            same = held is not None and held.digest == digest
+            result = held.result if held is not None and same else _compile(name, tenant)
+            held = of_tenant[name] = _Compiled(tenant.revision, digest, result)
+        if isinstance(held.result, Mapping):
+            return held.result
+        raise NotReady(f"tenant {tenant.name}, mapping {name} cannot be used by this version: {held.result}")
+
+    async def connector(self, found: RouteInForce) -> Connector:
+        """The route's connection, open. Raises NotReady."""
+        key = found.tenant.name, found.connection.name
+        async with self._opening.setdefault(key, asyncio.Lock()):
+            is_open = self._open.get(key)
+            if is_open is None:
+                is_open = self._open[key] = await self._opened(found)
+            return is_open.connector
+
+    async def _opened(self, found: RouteInForce) -> _Open:
+        assert self._secrets is not None, "follow first"
+        connection, where = (
+            found.connection,
+            f"tenant {found.tenant.name}, connection {found.connection.name}",
+        )
+        try:
+            settings = ConnectionSettings(
+                base_url=connection.base_url,
+                auth=await self._secrets.resolve(found.tenant.name, connection.auth),
+                timeout_s=connection.timeout_s,
+                concurrency=connection.concurrency,
+                options=connection.options,
+                egress=self._egress,
+            )
+            return _Open(settings, open_connector(connection.connector, settings))
+        except (SecretUnusable, SettingsInvalid, UnknownKind) as error:
+            raise NotReady(f"{where}: {error}") from None
+
+    async def _follow_tenants(self, watch: Watch) -> None:
+        while True:
+            for entry in await watch.next():
+                self._take(entry)
+
+    async def _follow_secrets(self, watch: Watch) -> None:
+        while True:
+            for entry in await watch.next():
+                self._close(entry.key.partition(".")[0])
+
+    def _take(self, entry: Entry) -> None:
+        name = entry.key
+        if entry.revision <= self._revisions.get(name, 0):
+            return
+        self._revisions[name] = entry.revision
+        try:
+            tenant = None if entry.value is None else decode_tenant(entry.value, entry.revision)
+        except msgspec.DecodeError as error:
+            why = f"revision {entry.revision} of tenant {name} cannot be read ({error}): upgrade this worker"
+            self._unreadable[name] = why
+            self._tenants.pop(name, None)
+            return
+        self._unreadable.pop(name, None)
+        before, self._tenants[name] = self._tenants.get(name), tenant
+        self._close(name, keep=before, now=tenant)
+
+    def _close(self, tenant: str, keep: Tenant | None = None, now: Tenant | None = None) -> None:
+        """Closes the tenant's connections but those that are alike in both versions."""
+        for key in [key for key in self._open if key[0] == tenant]:
+            name = key[1]
+            same = keep and now and keep.connections.get(name) == now.connections.get(name)
+            if not same:
+                self._retire(self._open.pop(key))
+
+    def _close_all(self) -> None:
+        for is_open in self._open.values():
+            self._retire(is_open)
+        self._open.clear()
+
+    def _retire(self, is_open: _Open) -> None:
+        task = asyncio.create_task(_close_later(is_open))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _close_later(is_open: _Open) -> None:
+    """What is under way on it may end."""
+    try:
+        await asyncio.sleep(is_open.settings.timeout_s)
+    finally:
+        await is_open.connector.aclose()
+
+
+def _digest(name: str, tenant: Tenant) -> str:
+    text = tenant.mappings[name]
+    parts = (text.file, text.text, *(part for pair in sorted(tenant.lookups.items()) for part in pair))
+    return sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def _compile(name: str, tenant: Tenant) -> Mapping | MappingInvalid | YamlError:
+    text = tenant.mappings[name]
+    try:
+        lookups = {
+            table: parse_lookup(content, f"lookups/{table}.csv", table)
+            for table, content in tenant.lookups.items()
+        }
+        return compile_mapping(text.text, file=text.file, name=name, lookups=lookups)
+    except (MappingInvalid, YamlError) as error:
+        return error
