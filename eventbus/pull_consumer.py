@@ -136,12 +136,20 @@ class PullConsumer:
         return messages
 
     async def empty(self) -> bool:
-        """Whether the consumer has nothing to deliver right now. True from another's pinned consumer, too."""
+        """Whether the consumer has nothing to deliver right now. True from another's pinned consumer, too.
+
+        False where the consumer waits for acks of what is pending (`max_ack_pending`): the server says nothing then.
+        """
         self._raise_trouble()
         if self._probe is None:
             self._probe = asyncio.get_running_loop().create_future()
             self._pull(1, no_wait=True)
-        return await asyncio.shield(self._probe)
+        try:
+            async with asyncio.timeout(EXPIRES_S):
+                return await asyncio.shield(self._probe)
+        except TimeoutError:
+            self._answer_probe(empty=False)
+            return False
 
     def _raise_trouble(self) -> None:
         if self._connection.lost.is_set():

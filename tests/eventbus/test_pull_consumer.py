@@ -165,6 +165,21 @@ async def test_what_a_dead_owner_left_comes_back_in_order_before_anything_new(
     assert [message.delivered for message in again] == [2] * 7 + [1] * 2
 
 
+async def test_a_consumer_that_waits_for_acks_is_not_empty(
+    connection: Connection, jetstream: JetStream, stream: str, settling: Settling
+) -> None:
+    config = (await jetstream.consumer_info(stream, LANE) or {})["config"]
+    await jetstream.create_consumer(stream, config | {"max_ack_pending": 5}, action="update")
+    await publish(jetstream, stream, 6)
+    async with pulling(connection, stream) as consumer:
+        messages = await take(consumer, 5)
+        consumer.window = 0
+        assert not await consumer.empty()
+        await settling.ack(messages)
+        consumer.window = 10
+        assert [message.seq for message in await take(consumer, 1)] == [6]
+
+
 async def test_a_nak_delays_and_progress_keeps_a_message(
     connection: Connection, jetstream: JetStream, stream: str, settling: Settling
 ) -> None:
