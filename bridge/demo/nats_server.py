@@ -12,84 +12,34 @@ import signal
 import socket
 import sysconfig
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from bridge.demo.server_process import PortTaken, ServerFailed, ServerProcess, free_port
+from bridge.demo.embedded_server import EmbeddedServer
+from bridge.demo.server_process import ServerFailed, ServerProcess
 
 FIND_TIMEOUT_S = 2.0
-PORT_ATTEMPTS = 5
 
 
-class EmbeddedNats:
+class EmbeddedNats(EmbeddedServer):
     """A nats-server of our own: `async with EmbeddedNats(folder) as nats: nats.url`.
 
     Args:
         data_dir: made if absent; a second server on it waits, then fails.
         sync_interval: when JetStream calls fsync; `always` is before every acknowledgement.
         port: default: a free one, kept by this object over restarts.
-
-    Raises (when started):
-        ServerFailed: with the end of the server's log.
     """
 
     def __init__(self, data_dir: Path, sync_interval: str = "always", port: int | None = None) -> None:
-        self._server = ServerProcess(data_dir, "nats-server", signal.SIGTERM)
-        self._folder = self._server.folder
+        super().__init__(ServerProcess(data_dir, "nats-server", signal.SIGTERM), port)
         self._sync_interval = sync_interval
-        self._port = port
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise RuntimeError("nats-server was not started")
-        return self._port
-
-    @property
-    def pid(self) -> int:
-        return self._server.pid
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start it and wait until it serves; again on the same port if it ran before."""
-        if self._port is not None:
-            await self._start_on(self._port)
-            return
-        for attempt in range(PORT_ATTEMPTS):
-            port = free_port()
-            try:
-                await self._start_on(port)
-            except PortTaken:
-                if attempt == PORT_ATTEMPTS - 1:
-                    raise
-            else:
-                self._port = port
-                return
-
     async def stop(self) -> None:
-        """Shut it down; nothing to do is no error."""
         (self._folder / "server.json").unlink(missing_ok=True)
         await self._server.end(signal.SIGTERM)
-
-    async def kill(self) -> None:
-        """SIGKILL, as a crash would; `start` brings it back."""
-        await self._server.end(signal.SIGKILL)
-
-    async def wait(self) -> int:
-        """Wait until the server ends; its exit status (negative: the signal)."""
-        return await self._server.wait()
 
     async def _start_on(self, port: int) -> None:
         binary = nats_server_binary()

@@ -12,13 +12,12 @@ import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import quote
 
-from bridge.demo.server_process import PortTaken, ServerFailed, ServerProcess, free_port
+from bridge.demo.embedded_server import EmbeddedServer
+from bridge.demo.server_process import ServerFailed, ServerProcess
 
-PORT_ATTEMPTS = 5
 STOP_TIMEOUT_S = 15.0
 DEFAULT_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -30,36 +29,21 @@ DEFAULT_SETTINGS = {
 SETTINGS_FILE = "embedded.conf"
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL of our own: `async with EmbeddedPostgres(folder) as pg: pg.dsn()`.
 
     Args:
         data_dir: made, with a cluster in it, if absent; a second server on it waits, then fails.
         settings: put over DEFAULT_SETTINGS at every start; ALTER SYSTEM goes over both.
-
-    Raises (when started):
-        ServerFailed: with the end of the server's log.
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         # SIGQUIT: at once, with recovery at the next start. A clean shutdown would wait for replication
         # clients that may have been orphaned too.
-        self._server = ServerProcess(data_dir, "postgres", signal.SIGQUIT)
-        self._folder = self._server.folder
+        super().__init__(ServerProcess(data_dir, "postgres", signal.SIGQUIT))
         self._pgdata = self._folder / "pgdata"
         self._settings = {**DEFAULT_SETTINGS, **(settings or {})}
-        self._port: int | None = None
         self._password = ""
-
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise RuntimeError("PostgreSQL was not started")
-        return self._port
-
-    @property
-    def pid(self) -> int:
-        return self._server.pid
 
     def dsn(self, dbname: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         """A URI for TCP; `password` is needed for everybody but the superuser `postgres`."""
@@ -67,43 +51,10 @@ class EmbeddedPostgres:
         login = quote(user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
         return f"postgresql://{login}@127.0.0.1:{self.port}/{quote(dbname, safe='')}"
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Start it (on the same port if it ran before) and wait until it takes connections."""
-        if self._port is not None:
-            await self._start_on(self._port)
-            return
-        for attempt in range(PORT_ATTEMPTS):
-            port = free_port()
-            try:
-                await self._start_on(port)
-            except PortTaken:
-                if attempt == PORT_ATTEMPTS - 1:
-                    raise
-            else:
-                self._port = port
-                return
-
     async def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """`fast` ends sessions and waits for replication clients, `immediate` for nothing (PostgreSQL, 18.5)."""
         how = signal.SIGINT if mode == "fast" else signal.SIGQUIT
         await self._server.end(how, STOP_TIMEOUT_S)
-
-    async def kill(self) -> None:
-        """SIGKILL to the postmaster, as a crash would; `start` brings it back."""
-        await self._server.end(signal.SIGKILL)
-
-    async def wait(self) -> int:
-        """Wait until the server ends; its exit status (negative: the signal)."""
-        return await self._server.wait()
 
     async def _start_on(self, port: int) -> None:
         programs = postgres_programs()

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from bridge.demo import nats_server, postgres_server, server_process
+from bridge.demo import embedded_server, nats_server, server_process
 from bridge.demo.nats_server import EmbeddedNats, find_nats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.demo.server_process import LAUNCHER, PortTaken, ServerFailed
@@ -176,9 +176,8 @@ async def test_a_port_taken_by_others_is_not_mistaken_for_ours(
         monkeypatch.setattr(nats_server, "FIND_TIMEOUT_S", 0.1)
         with pytest.raises(PortTaken, match="address already in use"):
             await EmbeddedNats(tmp_path / "fixed", port=port).start()
-        for module in (nats_server, postgres_server):
-            ports = iter([port, server_process.free_port()])
-            monkeypatch.setattr(module, "free_port", ports.__next__)
+        ports = iter([port, server_process.free_port(), port, server_process.free_port()])
+        monkeypatch.setattr(embedded_server, "free_port", ports.__next__)
         async with EmbeddedNats(tmp_path / "nats") as nats, EmbeddedPostgres(tmp_path / "pg") as pg:
             assert port not in {nats.port, pg.port}
 
