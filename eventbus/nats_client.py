@@ -4,11 +4,14 @@ nats-py spends 10 to 25 µs on a message: it parses headers, builds a Msg, passe
 the raw parts of a message to a plain function, and put ready protocol lines on the wire in one write.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from nats.aio.client import Client
 
 from eventbus.errors import ConnectionLost
+
+WRITE_TIMEOUT_S = 15.0
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
 """Called with subject, reply subject, header block (empty where there is none) and payload; must not raise."""
@@ -46,7 +49,11 @@ class NatsClient(Client):
         if self._transport is None:
             raise ConnectionLost("the connection to NATS is down")
         try:
-            await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+            # a peer that vanished never empties it, and closing does not end the wait
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+        except TimeoutError:
+            raise ConnectionLost(f"NATS took nothing for {WRITE_TIMEOUT_S:g} s") from None
         except OSError as error:
             raise ConnectionLost(f"the connection to NATS is down: {error}") from None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from eventbus.errors import EventBusError, JetStreamError, NoAnswer
+from eventbus.errors import ConnectionLost, EventBusError, JetStreamError, NoAnswer
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
 from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
@@ -94,11 +94,20 @@ class OrderedReader:
         while True:
             try:
                 return (await self._begin())[0]
-            except (NoAnswer, JetStreamError) as error:
-                if isinstance(error, JetStreamError) and error.err_code not in _TRANSIENT:
+            except EventBusError as error:
+                if not self._passes(error):
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE_S)
+
+    def _passes(self, error: EventBusError) -> bool:
+        match error:
+            case JetStreamError(err_code=code):
+                return code in _TRANSIENT
+            case ConnectionLost():  # nats-py is just about to reconnect
+                return not self._jetstream.connection.lost.is_set()
+            case _:
+                return isinstance(error, NoAnswer)
 
     async def _begin(self) -> tuple[PullConsumer, int]:
         self._consumer = f"read-{secrets.token_hex(8)}"

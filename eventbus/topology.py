@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus.errors import EventBusError, JetStreamError
+from eventbus.errors import EventBusError, JetStreamError, NatsRefused
 from eventbus.jetstream import JetStream
 from eventbus.settings import NatsSettings, StreamSettings
 from eventbus.subjects import Subjects
@@ -21,6 +21,7 @@ MAX_CONSUMERS = 100_000
 TENANT_VERSIONS = 64
 _NAME_TAKEN = 10058
 _NO_ROOM = 10047
+_NO_JETSTREAM = (503, 10039, 10076)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,9 @@ def _same(wanted: object, actual: object) -> bool:
 async def ensure_topology(jetstream: JetStream, desired: Iterable[Config]) -> list[str]:
     """Creates what is missing; the names of what was made.
 
-    Raises LanesDiffer, TopologyDiffers (with every difference), NoRoom.
+    Raises LanesDiffer, TopologyDiffers (with every difference), NoRoom, NatsRefused (no JetStream).
     """
+    await _check_jetstream(jetstream)
     made: list[str] = []
     found: list[Difference] = []
     for config in desired:
@@ -162,6 +164,18 @@ async def ensure_topology(jetstream: JetStream, desired: Iterable[Config]) -> li
     if found:
         raise TopologyDiffers(found)
     return made
+
+
+async def _check_jetstream(jetstream: JetStream) -> None:
+    try:
+        await jetstream.call("INFO")
+    except JetStreamError as error:
+        if error.err_code not in _NO_JETSTREAM:
+            raise
+        raise NatsRefused(
+            f"NATS at {jetstream.connection.servers} has no JetStream for us: {error.description};"
+            " start nats-server with `-js`, or enable JetStream for the account"
+        ) from None
 
 
 async def _create(jetstream: JetStream, config: Config) -> dict[str, Any]:

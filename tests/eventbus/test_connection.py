@@ -1,10 +1,14 @@
 """Connecting, asking and losing, against a real server."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+import eventbus.connection
+import eventbus.nats_client
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.server_process import free_port
 from eventbus import wire
@@ -72,6 +76,28 @@ async def test_without_reconnect_a_killed_server_ends_the_connection_and_its_req
                 await asking
         with pytest.raises(ConnectionLost):
             await connection.request("$JS.API.INFO")
+
+
+async def test_a_server_that_falls_silent_is_lost_even_while_we_write(
+    own_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eventbus.connection, "PING_INTERVAL_S", 0.2)
+    monkeypatch.setattr(eventbus.nats_client, "WRITE_TIMEOUT_S", 0.5)
+    settings = NatsSettings(servers=(own_nats.url,))
+    async with await connect(settings, name="test", reconnect=False) as connection:
+        os.kill(own_nats.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(ConnectionLost):
+                    await flood(connection)
+                await connection.lost.wait()
+        finally:
+            os.kill(own_nats.pid, signal.SIGCONT)
+
+
+async def flood(connection: Connection) -> None:
+    while True:
+        await connection.send(wire.pub(b"test", b"", b"x" * 2**20))
 
 
 async def test_with_reconnect_subscriptions_go_on_after_a_restart(own_nats: EmbeddedNats) -> None:

@@ -178,6 +178,22 @@ async def test_a_full_stream_makes_the_writer_wait_and_say_so(
     assert await stored_numbers(jetstream, where) == list(range(151, 301))
 
 
+async def test_a_claim_waits_while_the_stream_is_full(
+    connection: Connection, jetstream: JetStream, namespace: str
+) -> None:
+    where = place(namespace)
+    await make_stream(jetstream, where, max_bytes=20_000)
+    subject = where.look.replace(">", "1.public.t.insert")
+    await connection.send(wire.pub(subject.encode(), b"", b"") * 1_000)
+    one = writer(connection, where, [])
+    claiming = asyncio.create_task(one.claim(NOTHING, 0))
+    await until(lambda: one.blocked == 10077)
+    await jetstream.purge_stream(where.stream, subject=where.look)
+    await claiming
+    assert one.blocked is None
+    assert (await one.position.read()).seq == one.fence
+
+
 async def test_a_refusal_that_waiting_does_not_mend_ends_the_writer(
     connection: Connection, jetstream: JetStream, where: Place
 ) -> None:
