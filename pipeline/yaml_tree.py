@@ -141,6 +141,8 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> YamlError:
     written = lines[mark.line] if mark.line < len(lines) else ""
     if "{{" in written or "{%" in written:
         problem += '; put values with {{ … }} or {% … %} in quotes: "{{ … }}"'
+    elif problem.startswith("did not find expected"):
+        problem += "; put a text with brackets, braces, commas or quotes in it in quotes"
     elif "\t" in written:
         problem += "; indent with spaces, not with tabs"
     return YamlError(Mark(file, mark.line + 1, mark.column + 1), f"is not valid YAML: {problem}")
