@@ -6,8 +6,6 @@ from functools import partial
 
 from bridge.environment import Environment
 from cdc.settings import SourceSettings, TableSettings, split_table
-from cdc.source_dsn import ordinary
-from cdc.source_errors import DsnInvalid
 from pipeline.problems import Problems, mapping_of, one_of
 from pipeline.quantities import check_name
 from pipeline.yaml_nodes import Entry, MappingNode, Mark, Node, YamlError
@@ -68,6 +66,10 @@ def _check_plugin(node: Node | None) -> None:
 
 
 def _dsn(node: Node, environment: Environment) -> str:
+    # psycopg takes a fifth of a second, and most commands open no source
+    from cdc.source_dsn import ordinary  # noqa: PLC0415
+    from cdc.source_errors import DsnInvalid  # noqa: PLC0415
+
     dsn = environment.secret(node) or ""
     try:
         ordinary(dsn)

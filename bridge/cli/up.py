@@ -142,11 +142,9 @@ def _stages(settings: Settings) -> list[list[Program]]:
         Program(f"capture {source}", _command(settings, "cdc", "start", "--source", source), decides=True)
         for source in settings.sources
     ]
-    return [captures, [_role(settings, "router")], [_role(settings, "worker")]]
-
-
-def _role(settings: Settings, role: str) -> Program:
-    return Program(role, _command(settings, "run", "--role", role))
+    router = Program("router", _command(settings, "run", "--role", "router"), decides=True)
+    worker = Program("worker", _command(settings, "run", "--role", "worker"))
+    return [captures, [router], [worker]]
 
 
 def _command(settings: Settings, *words: str) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bridge.cli.main import main
 from bridge.demo.nats_server import EmbeddedNats
 
 PASSWORD = "geheim-4711"
@@ -83,9 +85,13 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
         (("up", "--config", "other.yaml"), "other.yaml:1:1: there is no such file"),
     ],
 )
-def test_wrong_use_ends_with_2(words: tuple[str, ...], expected: str, folder: Path) -> None:
-    done = bridge(folder, *words)
-    assert (done.returncode, done.stdout) == (2, "")
+def test_wrong_use_ends_with_2(
+    words: tuple[str, ...], expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BRIDGE_SOURCE_DSN", "dbname=x")
+    done = CliRunner().invoke(main, words)  # none of these begins to run, so none needs a process
+    assert (done.exit_code, done.stdout) == (2, "")
     assert expected in done.stderr
 
 
@@ -112,7 +118,7 @@ def test_two_tenants_with_one_key_end_with_2(folder: Path) -> None:
     assert "tenants/acme/tenant.yaml:1:6" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("tenant", "apply"), ("tenant", "list"), ("secret", "list"), ("up",)])
+@pytest.mark.parametrize("words", [("tenant", "list"), ("up",)])
 def test_a_server_that_is_not_there_ends_with_3(words: tuple[str, ...], folder: Path) -> None:
     done = bridge(folder, *words)
     assert done.returncode == 3
