@@ -24,6 +24,7 @@ from pipeline.mapping import (
     compile_mapping,
     parse_lookup,
 )
+from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Tenant
 from pipeline.yaml_tree import Mark, nearest
@@ -57,6 +58,13 @@ class PreviewFailed(Exception):
     def of_mapping(cls, invalid: MappingInvalid) -> "PreviewFailed":
         first = invalid.findings[0]
         failed = cls("invalid", first.message, first.mark, first.expression, exit_code=2)
+        failed.args = (str(invalid),)
+        return failed
+
+    @classmethod
+    def of_tenant(cls, invalid: ConfigurationInvalid) -> "PreviewFailed":
+        first = invalid.problems[0]
+        failed = cls("invalid", first.message, first.mark, "", exit_code=2)
         failed.args = (str(invalid),)
         return failed
 
@@ -99,7 +107,8 @@ def of_route(route: str, config: Path) -> Subject:
     """A route of the tenants folder, as `TENANT/ROUTE`.
 
     Raises:
-        Usage, YamlError, ConfigurationInvalid: there is none, or its files are not valid.
+        PreviewFailed: the tenant's files are not valid.
+        Usage, YamlError, ConfigurationInvalid: there is none, or bridge.yaml is not valid.
     """
     tenant_name, slash, route_name = route.partition("/")
     if not slash:
@@ -118,7 +127,7 @@ def _tenant(name: str, config: Path) -> Tenant:
     folder = load_settings(config).tenants
     read = load_tenants(folder, shipped("templates"))
     if name in read.invalid:
-        raise read.invalid[name]
+        raise PreviewFailed.of_tenant(read.invalid[name])
     for tenant in read.tenants:
         if tenant.name == name:
             return tenant

@@ -18,7 +18,7 @@ from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.predicates import predicate
 from pipeline.mapping.scope import FUNCTIONS, Scope
 from pipeline.mapping.syntax import SyntaxInvalid
-from pipeline.mapping.values import OMIT, Frame, Value, bounded_list, bounded_text, equal, text_of
+from pipeline.mapping.values import OMIT, Frame, Value, bounded_text, equal, text_of
 from pipeline.yaml_tree import nearest
 
 Evaluator: TypeAlias = Callable[[Frame], Value]
@@ -336,4 +336,4 @@ def _range(*bounds: Value) -> Value:
     numbers = range(*bounds)
     if len(numbers) > MAX_RANGE:
         raise limit_passed(f"range gives more than {MAX_RANGE} numbers")
-    return bounded_list(list(numbers))
+    return list(numbers)

@@ -15,7 +15,7 @@ from pipeline.mapping.values import OMIT, Frame, Measure, Value
 from pipeline.yaml_tree import Mark, nearest
 
 MAX_LOOP_TURNS = 100_000
-MAX_REQUEST = 8_000_000
+MAX_REQUEST = 4_000_000
 
 Repeat = Literal["upsert", "idempotency_key", "unsafe"]
 

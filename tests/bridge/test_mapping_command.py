@@ -122,6 +122,15 @@ def test_preview_of_a_mapping_that_is_invalid(folder: Path) -> None:
     assert run("preview", order(folder), "--event", folder / "event.json").exit_code == 2
 
 
+def test_preview_of_a_route_whose_mapping_is_invalid(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace("key.id", "kye.id"))
+    arguments = ("--event", folder / "event.json", "--config", folder / "bridge.yaml", "--json")
+    result = run("preview", "--route", "acme/orders", *arguments)
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["file"], error["line"]) == ("invalid", str(order(folder)), 8)
+
+
 def test_preview_of_a_request_the_connector_cannot_send(folder: Path) -> None:
     order(folder).write_text(MAPPING.replace('"/orders/{{ key.id }}"', "orders"))
     result = run("preview", order(folder), "--event", folder / "event.json", "--json")

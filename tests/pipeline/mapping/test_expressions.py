@@ -46,6 +46,14 @@ D = Decimal
         ("after.missing is defined", False),
         ("after.s is string and after.s is not none", True),
         ("range(3)", [0, 1, 2]),
+        ("range(1, 3)", [1, 2]),
+        ("4 is even and 3 is odd and 9 is divisibleby(3) and 4 is not divisibleby(3)", True),
+        ("[3 > 2, 2 >= 2.0, 'a' < 'b', 1 != 2, 1 is ge(2)]", [True, True, True, True, False]),
+        ("+1", 1),
+        ("[5, 6][after.cost // 1273]", 6),
+        ("{'7': 'seven'}[7]", "seven"),
+        ("after['s']", "abcd"),
+        ("1 == none", False),
     ],
 )
 def test_expressions(leaf: Callable[..., Any], expression: str, value: Any) -> None:
@@ -57,7 +65,23 @@ def test_expressions(leaf: Callable[..., Any], expression: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     "expression",
-    ["'1' + 1", "true + 1", "'a' < 1", "none < 1", "1 / 0", "1 % 0", "1 // 0.0", "1 in 2", "'x' * 3"],
+    [
+        "'1' + 1",
+        "true + 1",
+        "'a' < 1",
+        "none < 1",
+        "1 / 0",
+        "1 % 0",
+        "1 // 0.0",
+        "1 in 2",
+        "'x' * 3",
+        "'x' is odd",
+        "3 is divisibleby(0)",
+        "5[:2]",
+        "[1][:'a']",
+        "range('a')",
+        "2 ** -1",
+    ],
 )
 def test_what_makes_no_sense_is_an_error_that_says_so(failure: Callable[..., Any], expression: str) -> None:
     error = failure("{{ " + expression + " }}")
@@ -93,6 +117,11 @@ def test_what_cannot_work_is_found_before_any_event(
         leaf(leaf_text)
     assert says in str(caught.value)
     assert caught.value.findings[0].mark.line == 7
+
+
+@pytest.mark.parametrize("expression", ["[1][5]", "[][0]", "5[0]", "{}.a", "'x'.upper", "none.a"])
+def test_elements_that_are_not_there_are_missing(failure: Callable[..., Any], expression: str) -> None:
+    assert failure("{{ " + expression + " }}").class_ == "missing"
 
 
 def test_all_findings_come_at_once(compiled: Callable[..., Any]) -> None:
