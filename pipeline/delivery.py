@@ -54,8 +54,6 @@ from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped
 from pipeline.retry_records import RetryRecords, persist
 from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
 
-NOT_READY_S = 5.0
-
 log = structlog.get_logger()
 
 
@@ -87,12 +85,12 @@ class Services:
 class LaneHooks:
     """What a lane wants to know.
 
-    check: raises where the lane is no longer ours. sent: the connection is free again, with what came of it (None:
-    nothing was sent). over: the ERP has it, or its dead letter is written; it is only to be settled still.
+    check: raises where the lane is no longer ours. sent: the connection is not needed any more, with what came of it
+    (None: nothing was sent; NotReady: nothing can be); may be called again. over: the ERP has it, or its dead letter is written; it is only to be settled still.
     """
 
     check: Callable[[], None]
-    sent: Callable[[int, Outcome | None], None]
+    sent: Callable[[int, Outcome | NotReady | None], None]
     over: Callable[[int], None]
 
 
@@ -132,7 +130,8 @@ class Delivery:
                 route=item.id.route,
                 reason=str(reason),
             )
-            return Waiting(time.time() + NOT_READY_S, known, item.held)
+            self.hooks.sent(item.id.seq, reason)
+            return Waiting(time.time(), known, item.held)
 
     async def crashed(self, item: Item, crashes: int) -> Ending:
         """Its workers ended each time it was handled."""
@@ -165,7 +164,6 @@ class Performance:
         self._hooks = delivery.hooks
         self._item = item
         self._found = found
-        self._holds_connection = True
         self._revision = item.known.revision if item.known else 0
         self._mapping: Mapping | None = None
         self._input: RenderInput | None = None
@@ -180,8 +178,6 @@ class Performance:
         except StopIteration as end:
             ending: Ending = end.value
             return ending
-        finally:
-            self._free()
 
     async def _answer(self, step: Step) -> Any:
         match step:
@@ -202,12 +198,6 @@ class Performance:
             case _:
                 assert_never(step)
 
-    def _free(self, outcome: Outcome | None = None) -> None:
-        """The connection is needed no more."""
-        if self._holds_connection:
-            self._holds_connection = False
-            self._hooks.sent(self._item.id.seq, outcome)
-
     async def _read_record(self) -> Known:
         known = await persist(self._hooks.check, lambda: self._services.records.read(self._item.id))
         self._revision = known.revision
@@ -221,7 +211,7 @@ class Performance:
         return revision
 
     async def _bury(self, step: Bury) -> None:
-        self._free()
+        self._hooks.sent(self._item.id.seq, None)
         item, message = self._item, self._item.message
         payload = b"" if HEADER_OBJECT in message.headers else message.payload
         version = self._mapping.version if self._mapping else None
@@ -239,7 +229,7 @@ class Performance:
         )
 
     async def _settle(self, step: Settle) -> None:
-        self._free()
+        self._hooks.sent(self._item.id.seq, None)
         self._hooks.check()
         item = self._item
         if step.reason is None:
@@ -294,7 +284,7 @@ class Performance:
             log.exception("a connector failed in a way it must not", delivery_id=self._item.id.text)
             heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
         ended = time.time()
-        self._free(heard)
+        self._hooks.sent(self._item.id.seq, heard)
         try:
             outcome = self._mapping.classify(heard, self._input)
         except Exception:

@@ -178,7 +178,8 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
     if isinstance(rendered, SkipIt):
         return (yield from _settle())
     if isinstance(rendered, Problem):
-        letter = DeadLetter("mapping", rendered)
+        # a `require` that does not hold is the mapping's own word, no mistake in it
+        letter = DeadLetter("rejected" if rendered.class_ == "rejected" else "mapping", rendered)
         yield Report(record.attempts + 1, None, letter)
         return (yield from bury(letter, _spent(record, clock(), None)))
     if not rendered.safe:

@@ -84,9 +84,10 @@ class Dispatch:
             while (seq := gate.next(now)) is not None:
                 yield seq
 
-    def breaker_of(self, seq: int) -> Breaker:
-        """Of the connection that `seq` was admitted to: tell it what the endpoint did."""
-        return self._gates[self._gate_of[seq]].breaker
+    def breaker_of(self, seq: int) -> Breaker | None:
+        """Of the connection that `seq` was admitted to: tell it what the endpoint did. None: it needs none (more)."""
+        key = self._gate_of.get(seq)
+        return None if key is None else self._gates[key].breaker
 
     def sent(self, seq: int) -> None:
         """What was admitted needs the connection no more."""
@@ -96,7 +97,3 @@ class Dispatch:
         self._open.add(key)
         if (probe := gate.breaker.next_probe) is not None:
             heappush(self._probes, (probe, key))
-
-    def waiting(self) -> list[int]:
-        """What is offered and not yet admitted."""
-        return [seq for gate in self._gates.values() for seq in gate.ready]

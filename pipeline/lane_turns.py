@@ -10,10 +10,13 @@ from pipeline.delivery_turn import Waiting
 from pipeline.dispatch import Dispatch, GateKey, GateSettings
 from pipeline.lane_state import LaneState
 from pipeline.tenants.model import BreakerPolicy
-from pipeline.tenants_in_force import TenantsInForce
+from pipeline.tenants_in_force import NotReady, TenantsInForce
 
 NO_CONNECTION = GateSettings(concurrency=16, breaker=BreakerPolicy())
 """For deliveries whose route is not there: they are looked up again, or become dead letters."""
+
+NOT_READY_S = 2.0
+"""So long a connection rests whose route cannot deliver yet."""
 
 
 class LaneTurns:
@@ -67,12 +70,16 @@ class LaneTurns:
                 self.offer(seq)
         self._pump_soon()
 
-    def sent(self, seq: int, outcome: Outcome | None) -> None:
-        """The connection is free again; its breaker learns what came of it."""
+    def sent(self, seq: int, outcome: Outcome | NotReady | None) -> None:
+        """The connection is free again, if it is not yet; its breaker learns what came of it."""
         breaker = self._dispatch.breaker_of(seq)
+        if breaker is None:
+            return
         match outcome:
             case None:
                 breaker.abandoned()
+            case NotReady():
+                breaker.suspend(time.monotonic() + NOT_READY_S)
             case Unavailable(after=after):
                 breaker.failed(time.monotonic(), after)
             case Uncertain():
@@ -140,6 +147,7 @@ class LaneTurns:
             return
         finally:
             del self._tasks[seq]
+            self.sent(seq, None)
         if isinstance(ending, Waiting):
             ready = self._wait(seq, ending)
         else:

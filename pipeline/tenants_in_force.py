@@ -5,6 +5,7 @@ are first used and kept by their text, connections opened when first used and sw
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -65,6 +66,7 @@ class TenantsInForce:
         self._open: dict[tuple[str, str], _Open] = {}
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
 
     async def follow(self, jetstream: JetStream, ready: asyncio.Event) -> None:
         """Follows the buckets on this connection until it is lost; sets `ready` when all tenants are known."""
@@ -79,7 +81,9 @@ class TenantsInForce:
             await side_by_side(self._follow_tenants(tenants), self._follow_secrets(secrets))
 
     async def aclose(self) -> None:
+        """Closes every connection, now."""
         self._close_all()
+        self._ended.set()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -192,16 +196,15 @@ class TenantsInForce:
         self._open.clear()
 
     def _retire(self, is_open: _Open) -> None:
-        task = asyncio.create_task(_close_later(is_open))
+        task = asyncio.create_task(self._close_later(is_open))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-
-async def _close_later(is_open: _Open) -> None:
-    """What is under way on it may end."""
-    try:
-        await asyncio.sleep(is_open.settings.timeout_s)
-    finally:
+    async def _close_later(self, is_open: _Open) -> None:
+        """What is under way on it may end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(is_open.settings.timeout_s):
+                await self._ended.wait()
         await is_open.connector.aclose()
 
 

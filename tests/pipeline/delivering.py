@@ -1,0 +1,221 @@
+"""A tenant, its ERP, and the way between EVENTS and it: events are put by hand, no PostgreSQL is needed."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from typing import Any, TypeVar
+
+from bridge.demo.erp_plain import TOKEN, PlainErp
+from connectors.egress import EgressPolicy
+from eventbus.connection import Connection, connect
+from eventbus.event import HEADER_EVENT_ID
+from eventbus.jetstream import JetStream, StoredMessage
+from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.settings import NatsSettings, StreamSettings
+from eventbus.subjects import Subjects
+from eventbus.topology import desired_streams, ensure_topology
+from eventbus.wire import header_lines
+from pipeline.reconnecting import reconnecting
+from pipeline.router import Router
+from pipeline.tenants.apply import Application
+from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy, Route, RouteSource, Tenant
+from pipeline.tenants.model import Connection as Endpoint
+from pipeline.worker import Worker
+
+MB = 2**20
+STREAMS = StreamSettings(
+    events_max_bytes=64 * MB, deliveries_max_bytes=64 * MB, attempts_max_bytes=16 * MB, dlq_max_bytes=16 * MB
+)
+LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
+QUICK = RetryPolicy(max_attempts=5, initial_s=0.05, factor=1.5, max_s=0.5, jitter=0.2)
+UPSERT = """
+source: {table: public.orders, operations: [insert, update]}
+connector: rest
+repeat: upsert
+request:
+  method: PUT
+  path: "/api/orders/{{ key.id }}"
+  body: {n: "{{ after.n }}"}
+"""
+UNSAFE = UPSERT.replace("repeat: upsert", "repeat: unsafe")
+
+T = TypeVar("T")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 20.0) -> T:
+    """What `ask` answers, once it holds. Fails after `within` seconds with the last answer."""
+    found: Any = None
+    try:
+        async with asyncio.timeout(within):
+            while not holds(found := await ask()):  # noqa: ASYNC110 — what is asked is a server
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {within} s; the last answer: {found!r}") from None
+    result: T = found
+    return result
+
+
+def acme(erp: PlainErp, mapping: str = UPSERT, **route: Any) -> Tenant:
+    """Tenant acme, key 4711, with the route `orders` to the ERP."""
+    endpoint = Endpoint(
+        "erp",
+        "rest",
+        erp.base_url,
+        auth={"type": "bearer", "token": TOKEN},
+        timeout_s=3.0,
+        breaker=BreakerPolicy(failures=3, window_s=60, open_s=0.3),
+    )
+    source = RouteSource("public.orders")
+    return Tenant(
+        "acme",
+        "4711",
+        connections={"erp": endpoint},
+        routes={"orders": Route("orders", source, "order", "erp", **{"retry": QUICK, **route})},
+        mappings={"order": MappingText("mappings/order.yaml", mapping)},
+    )
+
+
+@dataclass
+class Bus:
+    """The streams of one namespace, and who works on them in this process."""
+
+    nats: NatsSettings
+    jetstream: JetStream
+    subjects: Subjects
+    _number: int = 0
+    _running: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
+
+    async def apply(self, *tenants: Tenant) -> None:
+        await Application(self.jetstream, self.subjects).apply(tenants)
+
+    async def change(self, key: int, n: int, **more: Any) -> int:
+        """Puts an update of order `key`; its sequence in EVENTS."""
+        self._number += 1
+        event: dict[str, Any] = {
+            "v": 1,
+            "id": f"shop:0/{self._number:X}:1",
+            "op": "update",
+            "tenant": "4711",
+            "source": {"name": "shop", "schema": "public", "table": "orders"},
+            "key": {"id": key},
+            "before": None,
+            "after": {"id": key, "n": n},
+        } | more
+        return await self.put(json.dumps(event).encode(), event["id"], event["tenant"])
+
+    async def put(self, payload: bytes, event_id: str, tenant: str = "4711") -> int:
+        subject = self.subjects.event("shop", tenant, "public", "orders", "update")
+        return await self.jetstream.publish(subject, payload, header_lines({HEADER_EVENT_ID: event_id}))
+
+    def route(self) -> Callable[[], Awaitable[None]]:
+        """Starts a router; returns what stops it in order."""
+        return self._start(
+            "router", lambda connection, stop: Router(connection, self.subjects, self.nats.lanes).run(stop)
+        )
+
+    def work(self) -> Callable[[], Awaitable[None]]:
+        worker = Worker(self.subjects, self.nats.lanes, deadline_s=600.0, secrets_key=None, egress=LOOPBACK)
+        return self._start("worker", worker.run, worker.aclose)
+
+    def _start(
+        self,
+        name: str,
+        run: Callable[[Connection, asyncio.Event], Awaitable[None]],
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> Callable[[], Awaitable[None]]:
+        stop = asyncio.Event()
+
+        async def job() -> None:
+            try:
+                await reconnecting(self.nats, name, lambda connection: run(connection, stop), stop)
+            finally:
+                if close is not None:
+                    await close()
+
+        task = asyncio.create_task(job())
+        self._running.append((stop, task))
+
+        async def end() -> None:
+            stop.set()
+            await task
+
+        return end
+
+    async def end(self) -> None:
+        for stop, task in self._running:
+            stop.set()
+            task.cancel()
+        if self._running:
+            await asyncio.wait([task for _, task in self._running])
+
+    async def stored(self, stream: str, subject: str = "") -> list[StoredMessage]:
+        """Everything a stream (or `KV_` bucket) holds, of a subject where one is named, in order."""
+        found: list[StoredMessage] = []
+        bucket, _, name = stream.rpartition("_")
+        full = f"{bucket}_{self.subjects.bucket(name)}" if bucket else self.subjects.stream(stream)
+        wanted = [self.subjects.prefix + subject] if not bucket and subject else []
+        reading = Reading(full, wanted)
+        async with OrderedReader(self.jetstream, reading) as reader:
+            while len(found) < reader.waiting:
+                found += [
+                    StoredMessage(message.subject, message.seq, message.headers, message.payload)
+                    for message in await reader.next()
+                ]
+        return found
+
+    async def dead_letters(self) -> list[Mapping[str, Any]]:
+        return [json.loads(message.payload) for message in await self.stored("DLQ", "dlq.>")]
+
+    async def attempts(self) -> list[Mapping[str, Any]]:
+        return [json.loads(message.payload) for message in await self.stored("ATTEMPTS", "attempts.>")]
+
+    async def advisories(self) -> list[Mapping[str, Any]]:
+        return [json.loads(message.payload) for message in await self.stored("ADVISORIES")]
+
+    async def terminate(self, delivery: StoredMessage, reason: str) -> None:
+        """As somebody would who has the NATS client at hand."""
+        lane = self.subjects.parse_delivery(delivery.subject).lane
+        subject = f"$JS.ACK.{self.subjects.stream('DELIVERIES')}.lane-{lane}.1.{delivery.seq}.1.0.0"
+        await self.jetstream.connection.request(subject, f"+TERM {reason}".encode())
+
+    async def unsettled(self) -> int:
+        """Deliveries that no lane has settled, delivered or not."""
+        left = 0
+        for lane in range(self.nats.lanes):
+            info = await self.jetstream.consumer_info(self.subjects.stream("DELIVERIES"), f"lane-{lane}")
+            left += info["num_ack_pending"] + info["num_pending"] if info else 0
+        return left
+
+    async def settled_of(self, deliveries: int) -> None:
+        """Waits until so many deliveries are routed, and all are settled."""
+        await eventually(
+            lambda: self.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) >= deliveries
+        )
+        await self.settled()
+
+    async def settled(self, within: float = 20.0) -> None:
+        await eventually(self.unsettled, lambda left: left == 0, within)
+
+
+@contextlib.asynccontextmanager
+async def bus(url: str, namespace: str, lanes: int = 2) -> AsyncIterator[Bus]:
+    nats = replace(NatsSettings(servers=(url,)), namespace=namespace, lanes=lanes)
+    async with await connect(nats, name="test", reconnect=True) as connection:
+        jetstream = JetStream(connection)
+        await ensure_topology(jetstream, desired_streams(nats, STREAMS))
+        found = Bus(nats, jetstream, Subjects(namespace))
+        try:
+            yield found
+        finally:
+            await found.end()
+
+
+def order_at_erp(erp: PlainErp) -> dict[str, list[int]]:
+    """Of each order the numbers that the ERP took, in the ERP's order."""
+    numbers: dict[str, list[int]] = {}
+    for effect in erp.effects:
+        numbers.setdefault(effect.key, []).append(effect.body["n"])
+    return numbers

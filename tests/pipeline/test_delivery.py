@@ -1,0 +1,326 @@
+"""From EVENTS to the ERP, on a real nats-server and a real HTTP server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from bridge.demo.erp_plain import PlainErp
+from bridge.demo.erp_server import Reply, Step
+from bridge.demo.nats_server import EmbeddedNats
+from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy
+from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, bus, eventually, order_at_erp
+
+BUSY = Reply(429, {"message": "slow down"})
+DOWN = Reply(503, {"message": "maintenance"})
+NO = Reply(422, {"message": "no such cost centre"})
+
+
+@pytest.fixture
+async def erp() -> AsyncIterator[PlainErp]:
+    async with PlainErp() as erp:
+        yield erp
+
+
+@pytest.fixture
+async def shop(nats_server: EmbeddedNats, namespace: str) -> AsyncIterator[Bus]:
+    async with bus(nats_server.url, namespace) as shop:
+        yield shop
+
+
+async def test_each_change_arrives_once_and_each_key_in_order(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    for n in range(60):
+        await shop.change(n % 5, n)
+    await erp.until(lambda: len(erp.effects) == 60)
+    await shop.settled()
+    assert order_at_erp(erp) == {str(key): list(range(key, 60, 5)) for key in range(5)}
+    assert len(erp.calls) == 60
+    assert await shop.dead_letters() == []
+
+
+async def test_a_key_waits_for_its_head_and_other_keys_do_not(shop: Bus, erp: PlainErp) -> None:
+    held = asyncio.Event()
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(1, 0)
+    await shop.settled_of(1)  # a new owner's first request is a probe, and goes alone
+    erp.script([Step(hold=held)])
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.calls) == 2)
+    for n in range(2, 6):
+        await shop.change(1, n)
+        await shop.change(2, n)
+    await erp.until(lambda: order_at_erp(erp).get("2") == [2, 3, 4, 5])
+    assert order_at_erp(erp)["1"] == [0]
+    held.set()
+    await erp.until(lambda: order_at_erp(erp)["1"] == [0, 1, 2, 3, 4, 5])
+
+
+async def test_retries_keep_the_order_and_the_idempotency_key(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(BUSY), Step(Reply(500, {"message": "deadlock"})), Step(BUSY)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    for n in range(3):
+        await shop.change(7, n)
+    await erp.until(lambda: order_at_erp(erp) == {"7": [0, 1, 2]})
+    await shop.settled()
+    assert [call.idempotency_key for call in erp.calls[:4]] == ["shop:0/1:1/acme/orders"] * 4
+    records = await eventually(shop.attempts, lambda found: len(found) == 6)
+    assert [(record["attempt"], record["then"]) for record in records[:4]] == [
+        (1, "retry"),
+        (2, "retry"),
+        (3, "retry"),
+        (4, "ack"),
+    ]
+    assert await shop.dead_letters() == []
+
+
+async def test_a_retry_after_is_honoured_within_the_policys_bounds(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(Reply(429, None, {"Retry-After": "3600"}))])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.effects) == 1, timeout_s=5)
+
+
+async def test_what_passes_never_spends_its_attempts_and_is_buried(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(BUSY)] * 3)
+    await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=3, initial_s=0.02, factor=1, max_s=0.1)))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(1, 2)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["attempts"], letter["error"]["status"]) == ("exhausted", 3, 429)
+
+
+async def test_a_rejection_is_a_dead_letter_and_the_message_ends_with_its_reason(
+    shop: Bus, erp: PlainErp
+) -> None:
+    erp.script([Step(NO)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(1, 2)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
+    await shop.settled()
+    (letter,) = await shop.dead_letters()
+    assert letter["reason"] == "rejected"
+    assert letter["event"]["after"] == {"id": 1, "n": 1}
+    assert letter["error"]["response"] == {"message": "no such cost centre"}
+    assert letter["delivery_id"] == "shop:0/1:1/acme/orders"
+    (advisory,) = await shop.advisories()
+    assert (advisory["stream_seq"], advisory["reason"]) == (letter["delivery_seq"], "rejected acme/orders")
+
+
+async def test_a_mapping_that_fails_is_a_dead_letter_at_once(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, UPSERT.replace("after.n", "after.absent")))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["error"]["class"]) == ("mapping", "missing")
+    assert "mappings/order.yaml" in letter["error"]["message"]
+    assert erp.calls == []
+
+
+async def test_a_requirement_that_does_not_hold_is_a_rejection(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, UPSERT + "require: after.n > 5\n"))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert letter["reason"] == "rejected"
+
+
+async def test_a_payload_that_is_no_event_is_a_dead_letter(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.put(b"{not json", "shop:0/AA:1")
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["event"]) == ("mapping", "{not json")
+
+
+async def test_an_endpoint_that_is_down_holds_its_route_and_spends_nothing(shop: Bus, erp: PlainErp) -> None:
+    erp.unavailable()
+    await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=2, initial_s=0.02, factor=1, max_s=0.05)))
+    shop.route()
+    shop.work()
+    for n in range(20):
+        await shop.change(n % 4, n)
+    await erp.until(lambda: len(erp.calls) >= 4)
+    assert len(erp.calls) < 20  # one probe at a time, not a flood
+    await erp.up()
+    await erp.until(lambda: len(erp.effects) == 20)
+    assert order_at_erp(erp) == {str(key): list(range(key, 20, 4)) for key in range(4)}
+    await shop.settled()
+    assert await shop.dead_letters() == []
+    assert {record["attempt"] for record in await shop.attempts()} == {1}
+
+
+async def test_a_refused_connection_is_no_failure_of_the_event(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=1, initial_s=0.02, factor=1, max_s=0.05)))
+    await erp.down()
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await eventually(shop.attempts, lambda found: len(found) >= 2)
+    await erp.up()
+    await erp.until(lambda: len(erp.effects) == 1)
+
+
+async def test_one_route_that_is_down_does_not_hold_up_another(shop: Bus, erp: PlainErp) -> None:
+    erp.unavailable()
+    async with PlainErp() as other:
+        globex = replace(acme(other), name="globex", key="4712")
+        await shop.apply(acme(erp), globex)
+        shop.route()
+        shop.work()
+        await shop.change(1, 1)
+        await shop.change(2, 2, tenant="4712")
+        await other.until(lambda: order_at_erp(other) == {"2": [2]})
+    assert erp.effects == []
+
+
+async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    await shop.apply(tenant)
+    stop = shop.route()
+    await shop.change(1, 1)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), bool)
+    await stop()
+    await shop.apply(replace(tenant, routes={}))
+    shop.work()
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
+    await shop.settled()
+    assert erp.calls == []
+
+
+async def test_what_is_older_than_its_deadline_is_not_sent(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(DOWN)] * 50)
+    await shop.apply(acme(erp, deadline_s=1.0))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["attempts"]) == ("expired", 0)
+
+
+async def test_a_lost_answer_is_repeated_where_that_is_safe(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(cut="after")])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.settled_of(1)
+    assert len(erp.calls) == 2
+    assert order_at_erp(erp) == {"1": [1]}
+
+
+async def test_a_lost_answer_is_parked_where_a_repeat_is_unsafe(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(cut="after")])
+    await shop.apply(acme(erp, UNSAFE))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["attempts"]) == ("uncertain", 1)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [1], "2": [2]})
+    assert len(erp.calls) == 2
+
+
+async def test_a_refusal_before_anything_happened_is_repeated_though_unsafe(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(BUSY), Step(DOWN)])
+    await shop.apply(acme(erp, UNSAFE))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [1]})
+    await shop.settled()
+    assert await shop.dead_letters() == []
+    left = await eventually(lambda: shop.stored("KV_RETRY"), bool)
+    assert [entry.headers["KV-Operation"] for entry in left] == ["DEL"]
+
+
+async def test_a_missing_secret_holds_the_route_until_it_is_there(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    secret = {"type": "bearer", "token": "${secret:erp}"}
+    await shop.apply(replace(tenant, connections={"erp": replace(tenant.connections["erp"], auth=secret)}))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), bool)
+    await shop.apply(tenant)
+    await erp.until(lambda: len(erp.effects) == 1)
+    assert await shop.dead_letters() == []
+
+
+async def test_a_new_mapping_holds_from_the_next_attempt_on(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    erp.script([Step(BUSY)] * 3)
+    await shop.apply(tenant)
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.calls) >= 1)
+    doubled = UPSERT.replace("after.n", "after.n * 100")
+    await shop.apply(replace(tenant, mappings={"order": MappingText("mappings/order.yaml", doubled)}))
+    await erp.until(lambda: order_at_erp(erp) == {"1": [100]})
+
+
+async def test_a_worker_that_leaves_hands_over_at_once(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    stop = shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.effects) == 1)
+    await stop()
+    shop.work()
+    await shop.change(1, 2)
+    await erp.until(lambda: len(erp.effects) == 2, timeout_s=3)
+    assert len(erp.calls) == 2
+
+
+async def test_a_router_that_leaves_hands_over_at_once(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    stop = shop.route()
+    await shop.change(1, 1)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 1)
+    await stop()
+    await shop.change(1, 2)
+    shop.route()
+    found = await eventually(
+        lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2, within=5
+    )
+    assert [message.headers["Bridge-Event-Id"] for message in found] == ["shop:0/1:1", "shop:0/2:1"]
+
+
+async def test_the_keeper_writes_the_dead_letter_of_a_message_terminated_by_hand(
+    shop: Bus, erp: PlainErp
+) -> None:
+    tenant = acme(erp)
+    broken = replace(tenant.connections["erp"], breaker=BreakerPolicy(failures=1, window_s=60, open_s=60))
+    erp.unavailable()
+    await shop.apply(replace(tenant, connections={"erp": broken}))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.calls) == 1)
+    (delivery,) = await shop.stored("DELIVERIES", "deliveries.>")
+    await shop.terminate(delivery, "a person's whim")
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert letter["delivery_seq"] == delivery.seq
+    assert "a person's whim" in letter["error"]["message"]
+    assert letter["advisory"]
