@@ -1,5 +1,6 @@
 """The wheel alone, in an empty environment outside the repository, is enough."""
 
+import json
 import subprocess
 import sys
 import venv
@@ -58,3 +59,11 @@ def test_both_programs_are_there(installed: Path, tmp_path: Path, program: str) 
 
 def test_its_servers_start_from_a_private_folder(installed: Path, tmp_path: Path) -> None:
     assert "nats://127.0.0.1:" in run(installed / "python", "-c", SERVERS_START, tmp_path, cwd=tmp_path)
+
+
+def test_it_runs_the_demo(installed: Path, tmp_path: Path) -> None:
+    said = run(installed / "bridge", "demo", "--events", "50", "--exit", "--json", cwd=tmp_path)
+    summary = json.loads(said.splitlines()[-1])
+    assert summary["committed"] == 50
+    assert summary["lost"] == 0
+    assert summary["delivered"] > 0
