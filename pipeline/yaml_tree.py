@@ -48,6 +48,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_NUMBER_LENGTH = 400
 MAX_RESPELLINGS = 100
+MAX_RESPELT = 100_000
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -116,7 +117,12 @@ def _parsed(text: str, file: str, respellings: int = MAX_RESPELLINGS) -> Node:
         # libyaml stops where a double-quoted text has JSON's spelling of a character beyond U+FFFF
         mark = getattr(error, "problem_mark", None)
         start = mark.index - len("\\u") if mark is not None and "escape code" in str(error) else -1
-        if respellings and start >= 0 and (match := _SURROGATE_PAIR.match(text, start)):
+        if (
+            respellings
+            and len(text) <= MAX_RESPELT
+            and start >= 0
+            and (match := _SURROGATE_PAIR.match(text, start))
+        ):
             respelt = text[:start] + _join_pair(match) + text[match.end() :]
             return _parsed(respelt, file, respellings - 1)
         raise _syntax_error(error, text, file) from None
@@ -139,7 +145,9 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> YamlError:
     problem = getattr(error, "problem", None) or "cannot be parsed"
     lines = text.splitlines()
     written = lines[mark.line] if mark.line < len(lines) else ""
-    if "{{" in written or "{%" in written:
+    if "escape code" in problem:
+        problem += "; write the character itself"
+    elif "{{" in written or "{%" in written:
         problem += '; put values with {{ … }} or {% … %} in quotes: "{{ … }}"'
     elif problem.startswith("did not find expected"):
         problem += "; put a text with brackets, braces, commas or quotes in it in quotes"
