@@ -52,7 +52,8 @@ class Capture:
             try:
                 await self._tenure(stop)
             except Exception as error:
-                if not (self._reached and _may_pass(error)):
+                # a connection that was lost was there before
+                if not (_may_pass(error) and (self._reached or isinstance(error, ConnectionLost))):
                     raise
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
                 await until_set(stop, self._pause)

@@ -220,6 +220,7 @@ async def test_a_killed_nats_server_costs_nothing(database: str, own_nats: Embed
     await source.create()
     workload = Workload(seed=2)
     async with source.capturing():
+        await source.captured()
         for _ in range(3):
             working = asyncio.create_task(workload.run(source, workload.changes + 300))
             await asyncio.sleep(0.1)  # into the middle of it
