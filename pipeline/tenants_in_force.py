@@ -131,6 +131,8 @@ class TenantsInForce:
     async def connector(self, found: RouteInForce) -> Connector:
         """The route's connection, open. Raises NotReady."""
         key = found.tenant.name, found.connection.name
+        if (is_open := self._open.get(key)) is not None:
+            return is_open.connector
         async with self._opening.setdefault(key, asyncio.Lock()):
             is_open = self._open.get(key)
             if is_open is None:
