@@ -2,8 +2,8 @@
 
 import re
 
-_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s:@/]*):[^\s@/]+@", re.IGNORECASE)
-_URL_TOKEN = re.compile(r"(?P<head>\b(?:nats|tls|wss?)://)[^\s:@/]+@", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s:@/]*):[^\s/]+@", re.IGNORECASE)
+_URL_TOKEN = re.compile(r"(?P<head>\b(?:nats|tls|wss?)://)[^\s:/]+@", re.IGNORECASE)
 _DSN_PASSWORD = re.compile(r"\b(?P<head>(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)
 
 
