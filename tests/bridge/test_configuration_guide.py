@@ -1,0 +1,54 @@
+"""docs/configuration.md says what is so: its examples load, and its defaults are the defaults."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.settings import Settings, load_settings
+from bridge.shipped_files import shipped
+from pipeline.tenants.folder import load_tenants
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy
+
+GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+VARIABLES = {"BRIDGE_SOURCE_DSN": "postgresql://u@h/db", "BRIDGE_SECRETS_KEY": "ab" * 32}
+
+
+def block(start: str) -> str:
+    (found,) = (text for text in BLOCKS if text.startswith(start))
+    return found
+
+
+@pytest.fixture
+def bridge_yaml(tmp_path: Path) -> Path:
+    return tmp_path / "bridge.yaml"
+
+
+def test_five_lines_are_five_lines_and_load(bridge_yaml: Path) -> None:
+    five = next(text for text in BLOCKS if "embedded" in text)
+    assert len(five.splitlines()) == 5
+    bridge_yaml.write_text(five)
+    assert load_settings(bridge_yaml, VARIABLES).embedded == bridge_yaml.parent / "data/nats"
+
+
+def test_the_defaults_are_those_of_the_guide(bridge_yaml: Path) -> None:
+    everything = next(text for text in BLOCKS if "lanes: 16" in text)
+    bridge_yaml.write_text(everything)
+    found = load_settings(bridge_yaml, VARIABLES)
+    source = found.sources["fracttal"]
+    assert (source.slot, source.publication) == ("bridge", "bridge")
+    defaults = Settings(bridge_yaml, found.sources, secrets_key=found.secrets_key, tenants=found.tenants)
+    assert found == replace(defaults, tenants=bridge_yaml.parent / "tenants")
+
+
+def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:
+    acme = tmp_path / "tenants/acme"
+    acme.mkdir(parents=True)
+    (acme / "tenant.yaml").write_text(block('key: "4711"'))
+    found = load_tenants(acme.parent, shipped("templates"))
+    assert found.problems == ()
+    (tenant,) = found.tenants
+    assert tenant.connections["sap"].breaker == BreakerPolicy()
+    assert tenant.routes["purchase-requisitions"].retry == RetryPolicy()
