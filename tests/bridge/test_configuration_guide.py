@@ -12,7 +12,7 @@ from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 
 GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
-BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+BLOCKS: list[str] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 VARIABLES = {"BRIDGE_SOURCE_DSN": "postgresql://u@h/db", "BRIDGE_SECRETS_KEY": "ab" * 32}
 
 
@@ -45,7 +45,8 @@ def test_the_defaults_are_those_of_the_guide(bridge_yaml: Path) -> None:
 
 def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:
     acme = tmp_path / "tenants/acme"
-    acme.mkdir(parents=True)
+    (acme / "lookups").mkdir(parents=True)
+    (acme / "lookups/cost_centers.csv").write_text("ours;theirs\n")  # the mapping uses it
     (acme / "tenant.yaml").write_text(block('key: "4711"'))
     found = load_tenants(acme.parent, shipped("templates"))
     assert found.problems == ()
