@@ -17,6 +17,7 @@ from cdc.source_errors import SourceLost, first_line, source_errors
 from eventbus import position as stored_position
 from eventbus.connection import Connection
 from eventbus.fence import FenceMark
+from eventbus.jetstream import JetStream
 from eventbus.position import Place
 from eventbus.subjects import Subjects
 
@@ -81,6 +82,8 @@ async def _mark_dropped(source: SourceSettings, nats: Connection, namespace: str
     place = Place(
         subjects.stream("EVENTS"), subjects.position(source.name), subjects.events_of(source.name), "c-"
     )
+    if await JetStream(nats).stream_info(place.stream) is None:
+        return
     position = stored_position.Position(nats, place)
     stored = await position.read()
     if not stored.seq:

@@ -8,7 +8,8 @@ from cdc.position import Position, decode_position
 from cdc.settings import SourceSettings
 from cdc.source_facts import SlotState
 from eventbus.connection import Connection
-from eventbus.jetstream import JetStream
+from eventbus.errors import JetStreamError
+from eventbus.jetstream import STREAM_NOT_FOUND, JetStream
 from eventbus.lsn import format_lsn
 from eventbus.subjects import Subjects
 
@@ -42,9 +43,7 @@ async def read_status(
     source: SourceSettings, catalogue: Catalogue, nats: Connection, namespace: str
 ) -> CaptureStatus:
     """Raises SourceLost, and as JetStream does."""
-    subjects = Subjects(namespace)
-    found = await JetStream(nats).last_message(subjects.stream("EVENTS"), subjects.position(source.name))
-    position = decode_position(found.payload) if found else None
+    position = await _position(JetStream(nats), Subjects(namespace), source.name)
     slot = await catalogue.slot(source.slot, source.publication)
     reader = await _reader(catalogue, slot.active_pid)
     return status_of(source, slot, position, reader, datetime.now(UTC))
@@ -116,6 +115,16 @@ def _size(count: int) -> str:
 
 def _lsn(lsn: int | None) -> str | None:
     return None if lsn is None else format_lsn(lsn)
+
+
+async def _position(jetstream: JetStream, subjects: Subjects, source: str) -> Position | None:
+    try:
+        found = await jetstream.last_message(subjects.stream("EVENTS"), subjects.position(source))
+    except JetStreamError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return None
+    return decode_position(found.payload) if found else None
 
 
 async def _reader(catalogue: Catalogue, pid: int | None) -> str | None:
