@@ -15,24 +15,25 @@ from pathlib import Path
 import psycopg
 
 from bridge.demo import erp_netsuite, erp_plain, erp_sap, workload
-from bridge.demo.judge import Verdict, judge
+from bridge.demo.judge import Effect, Verdict, judge
 from bridge.demo.nats_server import EmbeddedNats, find_nats
 from bridge.demo.observer import Counts, effects_of, read_counts, read_dead_letters, read_history
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.demo.server_process import ServerFailed, ServerProcess
 from bridge.demo.workspace import Workspace
 from eventbus.connection import connect
+from eventbus.errors import EventBusError
 from eventbus.jetstream import JetStream
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 
+_BRIDGE = (sys.executable, "-P", "-m", "bridge")
 _TABLES = Path(__file__).with_name("sample_tables.sql")
 _SECRETS = (
     ("acme", "sap_password", erp_sap.PASSWORD),
     ("globex", "netsuite_token", erp_netsuite.TOKEN),
     ("initech", "erp_token", erp_plain.TOKEN),
 )
-READY_WITHIN_S = 40.0
 SETTLED_WITHIN_S = 90.0
 OUTAGE_AFTER_S = 3.0
 OUTAGE_S = 5.0
@@ -83,12 +84,18 @@ class Progress:
 class Demo:
     """Made by `running`; everything is up and the workload has not begun."""
 
-    def __init__(self, options: Options, dsn: str, erps: Erps, jetstream: JetStream) -> None:
+    def __init__(
+        self, options: Options, dsn: str, erps: Erps, jetstream: JetStream, bridge: ServerProcess
+    ) -> None:
+        self.bridge = bridge
+        """The process of `bridge up`."""
         self._options = options
         self._dsn = dsn
         self._erps = erps
         self._jetstream = jetstream
         self._subjects = Subjects()
+        self._counts = Counts()
+        self._dead: list[Effect] = []
         self._outage = False
 
     async def run(self, stop: asyncio.Event, show: Callable[[Progress], None]) -> Verdict:
@@ -129,19 +136,21 @@ class Demo:
     async def judge(self) -> Verdict:
         erps = self._erps
         history = await read_history(self._dsn)
-        dead = await read_dead_letters(self._jetstream, self._subjects)
+        with contextlib.suppress(EventBusError):
+            self._dead = await read_dead_letters(self._jetstream, self._subjects)
         effects = (
             effects_of(workload.SAP_TENANT, erps.sap.effects)
             + effects_of(workload.NETSUITE_TENANT, erps.netsuite.effects)
             + effects_of(workload.PLAIN_TENANT, erps.plain.effects)
         )
-        return judge(history, effects, dead)
+        return judge(history, effects, self._dead)
 
     async def look(self) -> Progress:
         async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
             found = await (await connection.execute("SELECT count(*) FROM demo.history")).fetchone()
-        counts = await read_counts(self._jetstream, self._subjects)
-        return Progress(found[0] if found else 0, counts, self._erps.delivered, self._outage)
+        with contextlib.suppress(EventBusError):  # while nats-server is away we show what we saw last
+            self._counts = await read_counts(self._jetstream, self._subjects)
+        return Progress(found[0] if found else 0, self._counts, self._erps.delivered, self._outage)
 
     async def _outages(self, *, forever: bool) -> None:
         while True:
@@ -175,14 +184,14 @@ async def running(options: Options, say: Callable[[str], None]) -> AsyncIterator
         say("three simulated ERPs listen: SAP-like, NetSuite-like and a small REST one")
         workspace.write(dsn, erps.endpoints())
         await _set_secrets(workspace)
-        await stack.enter_async_context(_bridge_up(workspace))
+        bridge = await stack.enter_async_context(_bridge_up(workspace))
         say(f"`bridge up --setup` runs on {workspace.config}")
         url = find_nats(workspace.nats)
         if url is None:
             raise ServerFailed(f"the nats-server in {workspace.nats} ended")
         connection = await connect(NatsSettings(servers=(url,)), name="bridge demo", reconnect=True)
         stack.push_async_callback(connection.close)
-        yield Demo(options, dsn, erps, JetStream(connection))
+        yield Demo(options, dsn, erps, JetStream(connection), bridge)
 
 
 async def _create_database(postgres: EmbeddedPostgres) -> str:
@@ -218,16 +227,13 @@ async def _command(workspace: Workspace, words: tuple[str, ...], stdin: bytes) -
         raise ServerFailed(f"bridge {' '.join(words)}: {output.decode(errors='replace')}")
 
 
-_BRIDGE = (sys.executable, "-c", "from bridge.cli.main import main; main()")
-
-
 @contextlib.asynccontextmanager
-async def _bridge_up(workspace: Workspace) -> AsyncIterator[None]:
+async def _bridge_up(workspace: Workspace) -> AsyncIterator[ServerProcess]:
     process = ServerProcess(workspace.folder / "up", "bridge-up", signal.SIGTERM)
     async with process.locked() as lock:
         await process.launch([*_BRIDGE, "up", "--setup", "--config", str(workspace.config)], lock)
     try:
-        await process.until_ready(lambda: b"ready" in process.log.read_bytes())
-        yield
+        await process.until_ready(lambda: b"ready: capture" in process.log.read_bytes())
+        yield process
     finally:
         await process.end(signal.SIGTERM)
