@@ -176,6 +176,8 @@ class Supervisor:
 
         Raises StartRefused, when every other child has been stopped.
         """
+        if stop.is_set():
+            return
         keepers = [asyncio.ensure_future(child.keep()) for child in self.children]
         stopping = asyncio.ensure_future(stop.wait())
         try:
