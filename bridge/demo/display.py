@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from bridge.demo.judge import Verdict
@@ -62,13 +63,17 @@ def _line(progress: Progress, rate: float) -> str:
     return (
         f"committed {progress.committed} · captured {counts.captured} (behind {_behind(progress)}) · "
         f"routed {counts.routed} · delivered {progress.delivered} ({rate:.0f}/s) · "
-        f"retried {_retried(progress)} · dead letters {counts.dead_lettered}"
+        f"retried {_retried(progress)} · dead letters {counts.dead_lettered} · lag {_lag(progress)}"
         + (" · the small ERP is down" if progress.outage else "")
     )
 
 
 def _behind(progress: Progress) -> int:
     return max(0, progress.committed - progress.counts.captured)
+
+
+def _lag(progress: Progress) -> str:
+    return "–" if progress.lag is None else f"{progress.lag * 1000:.0f} ms"
 
 
 def _table(progress: Progress, rate: float) -> Table:
@@ -80,9 +85,14 @@ def _table(progress: Progress, rate: float) -> Table:
     table.add_row("committed in PostgreSQL", str(progress.committed), "")
     table.add_row("captured into EVENTS", str(counts.captured), f"{_behind(progress)} behind")
     table.add_row("routed into DELIVERIES", str(counts.routed), "")
-    table.add_row("delivered to the ERPs", str(progress.delivered), f"{rate:.0f}/s")
-    table.add_row("tried again", str(_retried(progress)), f"{max(0, waiting)} on their way or not wanted")
+    table.add_row("delivered to the ERPs", str(progress.delivered), f"{rate:.0f}/s, lag {_lag(progress)}")
+    table.add_row(
+        "tried again", str(_retried(progress)), f"{max(0, waiting)} on their way or skipped by their mapping"
+    )
     table.add_row("dead letters", str(counts.dead_lettered), "planted by the demo")
+    table.add_section()
+    for route, text in progress.latest.items():
+        table.add_row(route, "", escape(text))
     if progress.outage:
         table.add_row("the small ERP", "[yellow]down[/yellow]", "its route waits")
     return table

@@ -1,6 +1,6 @@
 """What the demo shows while it runs, and what it judges by at the end: read from the outside, as anybody could."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
 
 _TENANT_KEYS = {"acme": SAP_TENANT, "globex": NETSUITE_TENANT, "initech": PLAIN_TENANT}
+ROUTES = ("acme/purchase-requisitions", "globex/vendors", "initech/work-requests")
 _HISTORY = "SELECT table_name AS table, op, old, new FROM demo.history ORDER BY seq"
 
 
@@ -65,9 +66,28 @@ async def read_dead_letters(jetstream: JetStream, subjects: Subjects) -> list[Ef
     return found
 
 
-def effects_of(tenant_key: str, effects: Sequence[ErpEffect]) -> list[Effect]:
-    """An ERP's log in the judge's terms."""
-    return [Effect(tenant_key, number_in(_text(tenant_key, effect.body))) for effect in effects]
+async def read_latest(jetstream: JetStream, subjects: Subjects) -> dict[str, str]:
+    """The last attempt of each route, in words: what it sent, what came back, what is done next."""
+    found = {}
+    for route in ROUTES:
+        message = await jetstream.last_message(
+            subjects.stream("ATTEMPTS"), subjects.attempt(*route.split("/"))
+        )
+        if message is not None:
+            found[route] = _attempt_text(decode_event(message.payload))
+    return found
+
+
+def _attempt_text(record: Mapping[str, Any]) -> str:
+    status = f" ({record['status']})" if record["status"] else ""
+    said = f": {record['message'][:60]}" if record.get("message") else ""
+    number = f", attempt {record['attempt']}" if record["attempt"] > 1 else ""
+    return f"{record['outcome']}{status}{number} → {record['then'].replace('_', ' ')}{said}"
+
+
+def effect_of(tenant_key: str, effect: ErpEffect) -> Effect:
+    """A line of an ERP's log in the judge's terms."""
+    return Effect(tenant_key, number_in(_text(tenant_key, effect.body)))
 
 
 def _text(tenant_key: str, body: Any) -> str:

@@ -133,6 +133,7 @@ ALTER TABLE third_parties REPLICA IDENTITY USING INDEX third_parties_identity;
 CREATE SCHEMA demo;
 CREATE TABLE demo.history (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
     table_name text NOT NULL,
     op text NOT NULL,
     old jsonb,

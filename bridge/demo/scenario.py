@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,16 @@ import psycopg
 
 from bridge.demo import erp_netsuite, erp_plain, erp_sap, workload
 from bridge.demo.judge import Effect, Verdict, judge
+from bridge.demo.lag import Lags
 from bridge.demo.nats_server import EmbeddedNats, find_nats
-from bridge.demo.observer import Counts, effects_of, read_counts, read_dead_letters, read_history
+from bridge.demo.observer import (
+    Counts,
+    effect_of,
+    read_counts,
+    read_dead_letters,
+    read_history,
+    read_latest,
+)
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.demo.server_process import ServerFailed, ServerProcess
 from bridge.demo.workspace import Workspace
@@ -58,9 +66,15 @@ class Erps:
     netsuite: erp_netsuite.NetSuiteErp = field(default_factory=lambda: erp_netsuite.NetSuiteErp(rate=20))
     plain: erp_plain.PlainErp = field(default_factory=lambda: erp_plain.PlainErp(cut_every=25))
 
-    @property
-    def delivered(self) -> int:
-        return len(self.sap.effects) + len(self.netsuite.effects) + len(self.plain.effects)
+    def effects(self) -> list[tuple[Effect, float]]:
+        """What they did, and when (seconds since the epoch), in the order in which they did it."""
+        logs = (
+            (workload.SAP_TENANT, self.sap.effects),
+            (workload.NETSUITE_TENANT, self.netsuite.effects),
+            (workload.PLAIN_TENANT, self.plain.effects),
+        )
+        done = [(effect_of(tenant, effect), effect.at) for tenant, log in logs for effect in log]
+        return sorted(done, key=lambda effect: effect[1])
 
     def endpoints(self) -> dict[str, str]:
         """What the sample tenants call them, and where they are."""
@@ -73,11 +87,17 @@ class Erps:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One look at everything. outage: the small ERP is down just now."""
+    """One look at everything.
+
+    lag: seconds from change to ERP, the median of the last ones; latest: each route's last attempt, in words;
+    outage: the small ERP is down just now.
+    """
 
     committed: int
     counts: Counts
     delivered: int
+    lag: float | None
+    latest: Mapping[str, str]
     outage: bool
 
 
@@ -95,6 +115,8 @@ class Demo:
         self._jetstream = jetstream
         self._subjects = Subjects()
         self._counts = Counts()
+        self._latest: dict[str, str] = {}
+        self._lags = Lags()
         self._dead: list[Effect] = []
         self._outage = False
 
@@ -123,34 +145,37 @@ class Demo:
 
     async def _settled(self, show: Callable[[Progress], None]) -> Verdict:
         """The verdict as soon as nothing is missing; else what it is when nothing has moved any more for long."""
-        last, quiet = self._erps.delivered, 0.0
+        last, quiet = 0, 0.0
         while True:
             verdict = await self.judge()
             show(await self.look())
             if not verdict.lost or quiet >= SETTLED_WITHIN_S:
                 return verdict
             await asyncio.sleep(LOOK_EVERY_S)
-            quiet = quiet + LOOK_EVERY_S if self._erps.delivered == last else 0.0
-            last = self._erps.delivered
+            quiet = quiet + LOOK_EVERY_S if verdict.delivered == last else 0.0
+            last = verdict.delivered
 
     async def judge(self) -> Verdict:
-        erps = self._erps
         history = await read_history(self._dsn)
         with contextlib.suppress(EventBusError):
             self._dead = await read_dead_letters(self._jetstream, self._subjects)
-        effects = (
-            effects_of(workload.SAP_TENANT, erps.sap.effects)
-            + effects_of(workload.NETSUITE_TENANT, erps.netsuite.effects)
-            + effects_of(workload.PLAIN_TENANT, erps.plain.effects)
-        )
-        return judge(history, effects, self._dead)
+        return judge(history, (effect for effect, _ in self._erps.effects()), self._dead)
 
     async def look(self) -> Progress:
         async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
-            found = await (await connection.execute("SELECT count(*) FROM demo.history")).fetchone()
+            await self._lags.read(connection)
         with contextlib.suppress(EventBusError):  # while nats-server is away we show what we saw last
             self._counts = await read_counts(self._jetstream, self._subjects)
-        return Progress(found[0] if found else 0, self._counts, self._erps.delivered, self._outage)
+            self._latest = await read_latest(self._jetstream, self._subjects)
+        effects = self._erps.effects()
+        return Progress(
+            committed=self._lags.committed,
+            counts=self._counts,
+            delivered=len(effects),
+            lag=self._lags.median(effects),
+            latest=self._latest,
+            outage=self._outage,
+        )
 
     async def _outages(self, *, forever: bool) -> None:
         while True:
