@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.lane_state import Barrier
-from tests.simulation.lane_world import LaneRules, LaneWorld, Violated
+from tests.simulation.lane_surroundings import LaneRules, Violated
+from tests.simulation.lane_world import LaneWorld
 
 SEEDS = 2_000
 

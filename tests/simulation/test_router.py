@@ -1,0 +1,36 @@
+"""The router stores each delivery once, in order, by the routes in force at its event, whatever crashes when."""
+
+import pytest
+
+from tests.simulation.router_world import RouterRules, RouterWorld
+from tests.simulation.writer_world import Rules, Violated
+
+SEEDS = 1_000
+
+
+def run_all(rules: RouterRules, seeds: range = range(SEEDS)) -> None:
+    for seed in seeds:
+        RouterWorld(seed, rules).run()
+
+
+def test_every_delivery_is_stored_once_and_in_order() -> None:
+    run_all(RouterRules())
+
+
+@pytest.mark.slow
+def test_it_holds_for_many_more_seeds() -> None:
+    run_all(RouterRules(), range(SEEDS, 20_000))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param(RouterRules(resumes_at_cursor=False), id="takes a half-routed event for done"),
+        pytest.param(RouterRules(looks_behind_torn=False), id="ignores what a torn batch left"),
+        pytest.param(RouterRules(believes_spans=False), id="routes by today's table"),
+        pytest.param(RouterRules(Rules(checks_expected=False)), id="writes without a fence"),
+    ],
+)
+def test_each_rule_is_needed(rules: RouterRules) -> None:
+    with pytest.raises(Violated):
+        run_all(rules)
