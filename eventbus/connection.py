@@ -12,7 +12,8 @@ import nats.errors
 
 from eventbus import wire
 from eventbus.errors import ConnectionLost, NatsRefused, NatsUnreachable, NoAnswer
-from eventbus.nats_client import Handler, NatsClient
+from eventbus.nats_client import NatsClient
+from eventbus.nats_parser import Handler
 from eventbus.settings import NatsSettings
 
 CONNECT_TIMEOUT_S = 5.0

@@ -1,4 +1,4 @@
-"""The one place that knows the inside of nats-py (2.12 to 2.16): two doors below its own.
+"""The inside of nats-py (2.12 to 2.16) is known here and in nats_parser only: two doors below its own.
 
 nats-py spends 10 to 25 µs on a message: it parses headers, builds a Msg, passes a queue and a task. The doors give
 the raw parts of a message to a plain function, and put ready protocol lines on the wire in one write.
@@ -10,11 +10,9 @@ from collections.abc import Callable
 from nats.aio.client import Client
 
 from eventbus.errors import ConnectionLost
+from eventbus.nats_parser import Handler, RawParser
 
 WRITE_TIMEOUT_S = 15.0
-
-Handler = Callable[[bytes, bytes, bytes, bytes], None]
-"""Called with subject, reply subject, header block (empty where there is none) and payload; must not raise."""
 
 
 class NatsClient(Client):
@@ -23,6 +21,7 @@ class NatsClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._handlers: dict[int, Handler] = {}
+        self._ps = RawParser(self, self._handlers)
 
     async def subscribe_raw(self, subject: str, handler: Handler) -> int:
         """Every message on `subject` goes to `handler`, also after a reconnect. Returns the subscription's id."""
@@ -42,7 +41,10 @@ class NatsClient(Client):
             raise ConnectionLost("the connection to NATS is down")
         self._pending.append(lines)
         waiting, self._pending, self._pending_data_size = self._pending, [], 0
-        self._transport.writelines(waiting)
+        try:
+            self._transport.writelines(waiting)
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError where the socket is closed already
+            raise ConnectionLost(f"the connection to NATS is down: {error}") from None
 
     async def drain_writes(self) -> None:
         """Waits while the socket's buffer is full. Raises ConnectionLost."""
@@ -54,7 +56,7 @@ class NatsClient(Client):
                 await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
         except TimeoutError:
             raise ConnectionLost(f"NATS took nothing for {WRITE_TIMEOUT_S:g} s") from None
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise ConnectionLost(f"the connection to NATS is down: {error}") from None
 
     def on_reading_ended(self, callback: Callable[[], None]) -> None:
