@@ -1,7 +1,8 @@
 """The router: EVENTS → DELIVERIES, exactly once (rules T1 to T7).
 
 It reads subjects only and decodes no payload. Its position makes it the only one: a standby reads that position, and
-claims it when it does not change for ten seconds, or at once when its writer has left in order.
+claims it when it does not change for ten seconds, or at once when its writer has left in order. The wait is courtesy:
+of two writers the server refuses one, whoever claims when.
 """
 
 import asyncio
@@ -45,11 +46,15 @@ class RouterStopped(Exception):
 class Router:
     """One shard's router on a connection without reconnect."""
 
-    def __init__(self, connection: Connection, subjects: Subjects, lanes: int, shard: int = 0) -> None:
+    def __init__(
+        self, connection: Connection, subjects: Subjects, lanes: int, me: str, shard: int = 0
+    ) -> None:
+        """me: this process, unlike any other."""
         self._connection = connection
         self._jetstream = JetStream(connection)
         self._subjects = subjects
         self._fanout = Fanout(subjects, lanes)
+        self._me = me
         self._shard = shard
         self._events = subjects.stream("EVENTS")
         self._deliveries = subjects.stream("DELIVERIES")
@@ -75,7 +80,7 @@ class Router:
         made = StreamsMade(await self._created(self._events), await self._created(self._deliveries))
 
         def encode(mark: RouterMark, fence: FenceMark) -> bytes:
-            return encode_position(made, mark, fence)
+            return encode_position(self._me, made, mark, fence)
 
         writer = FencedWriter(
             self._connection, self._place, encode=encode, key_of=delivery_key, committed=self._on_committed
@@ -94,7 +99,7 @@ class Router:
         seen, since = -1, 0.0
         while not stop.is_set():
             stored = await writer.position.read()
-            if stored.seq == 0 or _position(stored).released:
+            if stored.seq == 0 or self._is_free(_position(stored)):
                 return stored
             if stored.seq != seen:
                 if seen == -1:
@@ -106,6 +111,10 @@ class Router:
                 async with asyncio.timeout(POLL_S):
                     await stop.wait()
         return None
+
+    def _is_free(self, position: RouterPosition) -> bool:
+        """Its writer has left in order, or was ourselves on a connection that is lost."""
+        return position.released or position.writer == self._me
 
     async def _lead(
         self, writer: FencedWriter[RouterMark], stored: Stored, made: StreamsMade, stop: asyncio.Event
@@ -207,7 +216,7 @@ class Router:
         except TimeoutError:
             log.warning("left without releasing the router's position", refusal=writer.blocked)
 
-    def _on_committed(self, committed: Committed[RouterMark]) -> None:
+    def _on_committed(self, _: Committed[RouterMark]) -> None:
         self._committed_at = asyncio.get_running_loop().time()
 
 

@@ -32,12 +32,13 @@ class StreamsMade(NamedTuple):
 
 
 class RouterPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """The payload. cursor: `<tenant>/<route>`."""
+    """The payload. cursor: `<tenant>/<route>`; writer: the process, unlike any other."""
 
     event_seq: int
     event_id: str
     cursor: str | None = None
     released: bool = False
+    writer: str = ""
     events_created: str
     deliveries_created: str
     token: str = ""
@@ -60,13 +61,14 @@ class RouterPosition(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(RouterPosition)
 
 
-def encode_position(made: StreamsMade, mark: RouterMark, fence: FenceMark) -> bytes:
+def encode_position(writer: str, made: StreamsMade, mark: RouterMark, fence: FenceMark) -> bytes:
     return msgspec.json.encode(
         RouterPosition(
             event_seq=mark.event_seq,
             event_id=mark.event_id,
             cursor=None if mark.cursor is None else "/".join(mark.cursor),
             released=mark.released,
+            writer=writer,
             events_created=made.events,
             deliveries_created=made.deliveries,
             token=fence.token,

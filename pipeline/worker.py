@@ -1,9 +1,6 @@
 """The worker: every lane that nobody else owns, the tenants in force, and the keeper of dead letters."""
 
 import asyncio
-import os
-import secrets
-import socket
 
 import structlog
 
@@ -37,15 +34,16 @@ class Worker:
         subjects: Subjects,
         lanes: int,
         *,
+        me: str,
         deadline_s: float,
         secrets_key: bytes | None,
         egress: EgressPolicy,
     ) -> None:
-        """deadline_s: of routes that have none of their own."""
+        """me: this process, unlike any other; deadline_s: of routes that have none of their own."""
         self._subjects = subjects
         self._lanes = lanes
         self._deadline_s = deadline_s
-        self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._me = me
         self._tenants = TenantsInForce(subjects, secrets_key, egress)
         self._attempts = AttemptsLog(subjects)
         self._memories = [SettledMemory() for _ in range(lanes)]

@@ -1,6 +1,9 @@
 """`bridge run`: routes events to deliveries and delivers them, until stopped."""
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ class _Pipeline:
         self._role = role
         self._nats = nats_servers(settings)
         self._subjects = Subjects(settings.nats.namespace)
+        self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}".replace(".", "-")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises Findings where the router needs a decision, and as connecting does."""
@@ -60,7 +64,7 @@ class _Pipeline:
 
     async def _route(self, stop: asyncio.Event) -> None:
         async def route(connection: Connection) -> None:
-            await Router(connection, self._subjects, self._nats.lanes).run(stop)
+            await Router(connection, self._subjects, self._nats.lanes, self._me).run(stop)
 
         try:
             await reconnecting(self._nats, "bridge router", route, stop)
@@ -71,6 +75,7 @@ class _Pipeline:
         worker = Worker(
             self._subjects,
             self._nats.lanes,
+            me=self._me,
             deadline_s=self._settings.streams.deliveries_deadline,
             secrets_key=secret_key(self._settings),
             egress=EgressPolicy(self._settings.egress),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
@@ -112,12 +113,17 @@ class Bus:
 
     def route(self) -> Callable[[], Awaitable[None]]:
         """Starts a router; returns what stops it in order."""
+        me = secrets.token_hex(4)
         return self._start(
-            "router", lambda connection, stop: Router(connection, self.subjects, self.nats.lanes).run(stop)
+            "router",
+            lambda connection, stop: Router(connection, self.subjects, self.nats.lanes, me).run(stop),
         )
 
     def work(self) -> Callable[[], Awaitable[None]]:
-        worker = Worker(self.subjects, self.nats.lanes, deadline_s=600.0, secrets_key=None, egress=LOOPBACK)
+        me = secrets.token_hex(4)
+        worker = Worker(
+            self.subjects, self.nats.lanes, me=me, deadline_s=600.0, secrets_key=None, egress=LOOPBACK
+        )
         return self._start("worker", worker.run, worker.aclose)
 
     def _start(

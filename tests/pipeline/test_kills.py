@@ -1,0 +1,175 @@
+"""`bridge run` killed at any moment: every delivery happens, each key in order, repeated only as the same request."""
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bridge.demo.erp_plain import PlainErp
+from bridge.demo.nats_server import EmbeddedNats
+from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
+
+KEYS = 6
+
+
+@pytest.fixture
+async def erp() -> AsyncIterator[PlainErp]:
+    async with PlainErp() as erp:
+        yield erp
+
+
+class Runner:
+    """`bridge run` of one role, as a process."""
+
+    def __init__(self, shop: Bus, folder: Path, role: str) -> None:
+        self._config = folder / "bridge.yaml"
+        self._role = role
+        self._process: Process | None = None
+        nats = {
+            "servers": list(shop.nats.servers),
+            "namespace": shop.nats.namespace,
+            "lanes": shop.nats.lanes,
+        }
+        streams = {
+            "events": {"max_bytes": "64MB"},
+            "deliveries": {"max_bytes": "64MB"},
+            "attempts": {"max_bytes": "16MB"},
+            "dlq": {"max_bytes": "16MB"},
+        }
+        settings = {
+            "sources": {"shop": {"dsn": "postgresql://nowhere/shop", "tables": {"public.orders": {}}}},
+            "nats": nats,
+            "streams": streams,
+            "egress": {"allow": ["127.0.0.0/8"]},
+        }
+        self._config.write_text(json.dumps(settings))
+
+    async def start(self) -> None:
+        command = (sys.executable, "-m", "bridge", "run", "--role", self._role, "--config", str(self._config))
+        self._process = await asyncio.create_subprocess_exec(*command, stderr=DEVNULL)
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        assert self._process is not None
+        self._process.terminate()
+        return await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(shop: Bus, folder: Path, *roles: str) -> AsyncIterator[list[Runner]]:
+    runners = [Runner(shop, folder, role) for role in roles]
+    try:
+        for runner in runners:
+            await runner.start()
+        yield runners
+    finally:
+        for runner in runners:
+            await runner.kill()
+
+
+def check(erp: PlainErp, total: int) -> None:
+    """Nothing lost; each key in order; a repeated request has its first one's key and stands where it may."""
+    assert order_at_erp(erp) == {str(key): list(range(key, total, KEYS)) for key in range(KEYS)}
+    bodies: dict[str, Counter[str]] = {}
+    for call in erp.calls:
+        bodies.setdefault(call.idempotency_key, Counter())[json.dumps(call.body)] += 1
+    assert len(bodies) == total
+    assert all(len(found) == 1 for found in bodies.values())
+
+
+async def feed(shop: Bus, total: int, pause: float) -> None:
+    for n in range(total):
+        while True:
+            try:
+                await shop.change(n % KEYS, n)
+                break
+            except Exception:  # noqa: BLE001 — the server was killed: as capture would, until it is stored
+                await asyncio.sleep(0.2)
+                if any(
+                    json.loads(one.payload)["after"]["n"] == n
+                    for one in await shop.stored("EVENTS", "events.>")
+                ):
+                    break
+        await asyncio.sleep(pause)
+
+
+async def test_a_killed_worker_loses_nothing(
+    nats_server: EmbeddedNats, namespace: str, erp: PlainErp, tmp_path: Path
+) -> None:
+    async with bus(nats_server.url, namespace) as shop:
+        await shop.apply(acme(erp))
+        shop.route()
+        async with running(shop, tmp_path, "worker") as (worker,):
+            feeding = asyncio.create_task(feed(shop, 120, 0.01))
+            await erp.until(lambda: len(erp.effects) >= 30, timeout_s=20)
+            await worker.kill()
+            await worker.start()
+            await feeding
+            await erp.until(lambda: len(erp.effects) == 120, timeout_s=30)
+            await shop.settled()
+            assert await worker.stop() == 0
+        check(erp, 120)
+        assert await shop.dead_letters() == []
+
+
+async def test_a_killed_server_loses_nothing(own_nats: EmbeddedNats, erp: PlainErp) -> None:
+    async with bus(own_nats.url, "") as shop:
+        await shop.apply(acme(erp))
+        shop.route()
+        shop.work()
+        for n in range(30):
+            await shop.change(n % KEYS, n)
+        await erp.until(lambda: len(erp.effects) >= 10)
+        await own_nats.kill()
+        await own_nats.start()
+        for n in range(30, 60):
+            await eventually_changed(shop, n)
+        await erp.until(lambda: len(erp.effects) == 60, timeout_s=30)
+        check(erp, 60)
+
+
+async def eventually_changed(shop: Bus, n: int) -> None:
+    async def change() -> int:
+        try:
+            return await shop.change(n % KEYS, n)
+        except Exception:  # noqa: BLE001 — the server is still starting, nothing was stored
+            return 0
+
+    await eventually(change, bool)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_kills_at_random(own_nats: EmbeddedNats, erp: PlainErp, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    async with (
+        bus(own_nats.url, "") as shop,
+        running(shop, tmp_path, "router", "router", "worker", "worker") as runners,
+    ):
+        await shop.apply(acme(erp))
+        feeding = asyncio.create_task(feed(shop, 600, 0.1))
+        for _ in range(12):
+            await asyncio.sleep(chance.uniform(1, 8))
+            victims: list[Runner | EmbeddedNats] = [*runners, own_nats]
+            victim = chance.choice(victims)
+            await victim.kill()
+            await asyncio.sleep(chance.uniform(0, 1))
+            await victim.start()
+        await feeding
+        await erp.until(lambda: len(erp.effects) >= 600, timeout_s=120)
+        await shop.settled(60)
+        check(erp, 600)
+        assert await shop.dead_letters() == []
