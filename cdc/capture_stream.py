@@ -1,10 +1,12 @@
 """From the claimed position on: read, decode, publish, confirm (rules C7, C8).
 
-Memory is bounded: nothing is read while the writer holds its 16 MiB; a read takes about 1 MiB, and beside that there is
-one row with its JSON.
+Memory is bounded: nothing is read while the writer holds its 16 MiB; a read takes about 64 KiB, and beside that there
+is one row with its JSON.
 """
 
 import asyncio
+
+import structlog
 
 from cdc.big_events import BigEvents
 from cdc.decoder import Decoder
@@ -13,6 +15,8 @@ from cdc.replication_frames import Keepalive, XLogData, parse_frame
 from cdc.source_errors import SourceLost
 from cdc.tenure import Tenure
 from eventbus.group_commit import Group
+
+log = structlog.get_logger()
 
 
 class CaptureStream:
@@ -36,6 +40,8 @@ class CaptureStream:
                 else:
                     await self._keepalive(found)
             await self._put_ready()
+            # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
+            await asyncio.sleep(0)
 
     async def _decode(self, data: XLogData) -> None:
         wanted = self._decoder.feed(data.wal_start, data.payload)
@@ -75,6 +81,7 @@ class Pulse:
 
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
+        self._blocked: int | None = None
         self.stream: CaptureStream | None = None
 
     async def run(self) -> None:
@@ -82,6 +89,7 @@ class Pulse:
         tenure = self._tenure
         while True:
             tenure.changed.clear()
+            self._tell_blocked()
             if self.stream is not None:
                 self.stream.put_lone()
             confirmed = tenure.progress.feedback(_now())
@@ -90,6 +98,19 @@ class Pulse:
             if tenure.progress.server_wants_to_end:
                 raise SourceLost("PostgreSQL shuts down, and waits for what may not be confirmed yet")
             await self._wait()
+
+    def _tell_blocked(self) -> None:
+        blocked, source = self._tenure.writer.blocked, self._tenure.source.name
+        if blocked == self._blocked:
+            return
+        self._blocked = blocked
+        if blocked is None:
+            log.info("publishing again", source=source)
+        else:
+            stream = self._tenure.writer.position.place.stream
+            log.warning(
+                "the stream takes nothing; the slot waits", source=source, stream=stream, code=blocked
+            )
 
     async def _wait(self) -> None:
         tenure, stream = self._tenure, self.stream

@@ -16,8 +16,8 @@ from cdc.source_dsn import replication
 from cdc.source_errors import SourceLost, first_line, source_errors, stream_error
 from eventbus.lsn import parse_lsn
 
-SLICE = 1 << 20
-"""Bytes that one `read` takes at most, give or take a message: what the event loop waits for us."""
+SLICE = 1 << 16
+"""Bytes that one `read` takes at most, give or take a message: 2 ms of work, for which the event loop waits."""
 _PARTING = 2.0
 
 
