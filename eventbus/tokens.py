@@ -14,7 +14,6 @@ UNKNOWN_TENANT = "~"
 
 _MAX = 150
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
-_ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
 def escape(value: str) -> str:
@@ -31,13 +30,3 @@ def escape(value: str) -> str:
 def tenant_token(key: str) -> str:
     """A tenant key as a token; never equal to `NO_TENANT` or `UNKNOWN_TENANT`."""
     return "=5F" if key == NO_TENANT else escape(key)
-
-
-def unescape(token: str) -> str | None:
-    """The value behind a token; None for a hashed one."""
-    if token == "=":
-        return ""
-    if token.startswith("=h"):
-        return None
-    raw = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), token).encode("latin-1")
-    return raw.decode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The streams and buckets as they should be, compared with those that are (contract, "Streams and subjects").
+"""The streams and buckets as they should be, compared with those that are (docs/architecture.md, "Streams and buckets").
 
 Every command creates what is missing and refuses what differs: a stream that ages out or forgets would lose changes
 without a word.

@@ -1,4 +1,4 @@
-"""The payload of a dead letter (contract, "Dead letter"). Pure."""
+"""The payload of a dead letter (docs/operator.md, "Dead letters"). Pure."""
 
 from typing import Any
 

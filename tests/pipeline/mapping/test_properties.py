@@ -6,16 +6,15 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus.event import decode_json, encode_json
 from pipeline.mapping import MappingInvalid, RenderError, RenderInput, compile_mapping
 
-NUMBERS = st.integers(-(10**30), 10**30) | st.decimals(
-    allow_nan=False, allow_infinity=False, places=None
-).filter(
-    lambda number: -300 < number.as_tuple().exponent < 300  # type: ignore[operator]
+NUMBERS = st.integers(-(10**30), 10**30) | st.decimals(allow_nan=False, allow_infinity=False).filter(
+    lambda number: -300 < int(number.as_tuple().exponent) < 300
 )
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(st.characters(codec="utf-8"))
 VALUES = st.recursive(
@@ -89,15 +88,11 @@ def test_the_payload_reads_back_digit_for_digit(value: Any) -> None:
 
 @given(SCALARS)
 def test_a_path_has_the_segments_of_its_mapping(value: Any) -> None:
-    try:
-        request = rendered(WHOLE, x=value)
-    except RenderError as caught:
-        refused = caught.class_
-    else:
-        refused = ""
-    assert (refused != "") is (value in (None, "", ".", ".."))
-    if refused:
+    if value in (None, "", ".", ".."):
+        with pytest.raises(RenderError):
+            rendered(WHOLE, x=value)
         return
+    request = rendered(WHOLE, x=value)
     empty, a, segment, b = request["path"].split("/")
     assert (empty, a, b) == ("", "a", "b")
     assert request["path"].isascii()
@@ -110,12 +105,8 @@ def test_a_path_has_the_segments_of_its_mapping(value: Any) -> None:
 def test_arithmetic_is_exact_and_never_float(x: Any, y: Any) -> None:
     try:
         body = rendered(SUM, x=x, y=y)["body"]
-    except RenderError as caught:
-        refused = caught.class_
-    else:
-        refused = ""
-    assert refused in ("", "value", "limit")
-    if refused:
+    except RenderError as refused:
+        assert refused.class_ in ("value", "limit")
         return
     assert not floats(body)
     assert all(isinstance(number, int | Decimal) for number in body[:5])
