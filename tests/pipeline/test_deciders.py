@@ -1,0 +1,253 @@
+"""What is decided without I/O: outcomes, retries, breakers, order, fan-out, leases, what is remembered."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from eventbus.group_commit import Group
+from eventbus.subjects import Subjects, lane_of
+from pipeline.attempt import Attempt, DeliveryId, attempt_record
+from pipeline.breaker import Breaker
+from pipeline.dead_letter import dead_letter
+from pipeline.delivery_turn import RetryRecord
+from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
+from pipeline.fanout import Fanout, RoutedEvent, delivery_key
+from pipeline.lease import Lease, LeaseWatch, Tenure
+from pipeline.ordering import lines_of
+from pipeline.retry_schedule import retry_delay
+from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
+from pipeline.router_start import Begin, RouterFacts, Stop, behind_torn, decide_start
+from pipeline.settled_memory import SettledMemory
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy
+
+POLICY = RetryPolicy(max_attempts=3, initial_s=2, factor=3, max_s=60, jitter=0.2)
+ANSWER = Answer(409, {}, {"error": "locked"})
+BREAKER = BreakerPolicy(failures=3, window_s=60, open_s=30)
+
+
+def situation(attempts: int = 1, *, safe: bool = True, deadline: float = 10_000, held: int = 1) -> Situation:
+    return Situation(1_000, deadline, attempts, held, 30.0, safe, POLICY, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "at", "expected"),
+    [
+        (Delivered(ANSWER), situation(), Ack()),
+        (Rejected("no", ANSWER, "X1"), situation(), DeadLetter("rejected", Problem("X1", "no", ANSWER))),
+        (RetryLater("busy"), situation(1), RetryAt(1_002)),
+        (RetryLater("busy"), situation(2), RetryAt(1_006)),
+        (RetryLater("busy", after=40), situation(1), RetryAt(1_040)),
+        (RetryLater("busy"), situation(3), DeadLetter("exhausted", Problem("retry_later", "busy"))),
+        (
+            RetryLater("busy"),
+            situation(1, deadline=1_001),
+            DeadLetter("expired", Problem("retry_later", "busy")),
+        ),
+        (RetryLater("busy"), situation(1, safe=False), RetryAt(1_002)),
+        (Unavailable("down"), situation(99, safe=False), Hold(1_002)),
+        (Unavailable("down"), situation(1, held=9), Hold(1_030)),
+        (Uncertain("cut"), situation(1), RetryAt(1_002)),
+        (
+            Uncertain("cut"),
+            situation(1, safe=False),
+            DeadLetter("uncertain", Problem("uncertain", "cut")),
+        ),
+    ],
+)
+def test_disposition(outcome: Outcome, at: Situation, expected: Disposition) -> None:
+    assert decide(outcome, at) == expected
+
+
+@given(st.integers(1, 10_000), st.floats(-1, 1), st.none() | st.floats(0, 1e12))
+def test_a_delay_stays_within_the_policy(attempt: int, jitter: float, asked: float | None) -> None:
+    wait = retry_delay(POLICY, attempt, jitter, asked)
+    assert POLICY.initial_s * 0.8 <= wait <= POLICY.max_s * 1.2
+
+
+def test_a_breaker_begins_with_a_probe_opens_and_probes_again() -> None:
+    breaker = Breaker(BREAKER)
+    assert breaker.admits(0)
+    breaker.started()
+    assert not breaker.admits(0)
+    breaker.answered()
+    for now in (1.0, 2.0, 3.0):
+        assert breaker.admits(now)
+        breaker.started()
+        breaker.failed(now)
+    assert not breaker.admits(32.9)
+    assert breaker.next_probe == 33.0
+    assert breaker.admits(33.0)
+    breaker.started()
+    assert not breaker.admits(33.0)
+    breaker.abandoned()
+    assert breaker.admits(33.0)
+    breaker.started()
+    breaker.failed(34.0, after=100)
+    assert breaker.next_probe == 134.0
+
+
+def test_a_breaker_counts_failures_in_a_row_within_its_window() -> None:
+    breaker = Breaker(BREAKER)
+    for now in (0.0, 1.0, 100.0, 101.0):
+        breaker.answered() if now == 0.0 else breaker.failed(now)
+    assert breaker.admits(101.0)
+    breaker.answered()
+    breaker.failed(102.0)
+    breaker.failed(103.0)
+    assert breaker.admits(103.0)
+
+
+def test_an_event_whose_key_changed_stands_in_both_lines() -> None:
+    event = {
+        "source": {"schema": "public", "table": "t"},
+        "key": {"id": 2},
+        "before": {"id": 1, "status": "open"},
+    }
+    assert lines_of(event, "acme/r") == (
+        ("acme/r", "public.t", b'{"id":1}'),
+        ("acme/r", "public.t", b'{"id":2}'),
+    )
+
+
+@pytest.mark.parametrize("before", [None, {"status": "open"}, {"id": 2}])
+def test_a_key_that_did_not_change_stands_in_one_line(before: object) -> None:
+    event = {"source": {"schema": "public", "table": "t"}, "key": {"id": 2}, "before": before}
+    assert lines_of(event, "acme/r") == (("acme/r", "public.t", b'{"id":2}'),)
+
+
+def test_without_a_key_the_table_is_one_line() -> None:
+    event = {"source": {"schema": "public", "table": "t"}, "key": None}
+    assert lines_of(event, "acme/r") == (("acme/r", "public.t", None),)
+
+
+HEADERS = b"NATS/1.0\r\nBridge-Event-Id: s:0/1:1\r\nNats-Batch-Id: c-1\r\nBridge-Object: o\r\n\r\n"
+
+
+def test_a_delivery_copies_our_headers_and_never_the_servers() -> None:
+    (group,) = Fanout(Subjects("ns"), 16).groups(RoutedEvent(7, HEADERS, b"{}"), [("acme", "r")])
+    (message,) = group.messages
+    assert message.subject == f"ns.deliveries.{lane_of('acme', 16)}.acme.r".encode()
+    lines = message.headers.decode().split("\r\n")
+    assert lines == [
+        "Bridge-Event-Id: s:0/1:1",
+        "Bridge-Object: o",
+        "Bridge-Event-Seq: 7",
+        "Bridge-Target: acme/r",
+        "",
+    ]
+    headers = dict(line.split(": ") for line in lines if line)
+    assert delivery_key(headers) == message.key == (7, "acme", "r")
+    assert group.mark == RouterMark(7, "s:0/1:1")
+
+
+def fan(payload: bytes, targets: int, after: tuple[str, str] | None = None) -> list[Group[RouterMark]]:
+    names = [(f"t{number:04}", "r") for number in range(targets)]
+    return list(Fanout(Subjects(), 16).groups(RoutedEvent(7, HEADERS, payload), names, after))
+
+
+def test_a_wide_event_is_cut_into_batches_and_leaves_its_cursor_by_name() -> None:
+    groups = fan(b"{}", 2_000)
+    assert [len(group.messages) for group in groups] == [999, 999, 2]
+    assert [group.mark.cursor for group in groups] == [("t0998", "r"), ("t1997", "r"), None]
+    assert fan(b"{}", 2_000, after=("t1997", "r")) == groups[2:]
+
+
+def test_a_big_event_is_cut_by_bytes() -> None:
+    groups = fan(b"x" * 2**20, 10)
+    assert sum(len(group.messages) for group in groups) == 10
+    assert max(group.size for group in groups) <= 4 * 2**20
+
+
+MADE = StreamsMade("e1", "d1")
+
+
+def position(seq: int = 5, cursor: str | None = None) -> RouterPosition:
+    return RouterPosition(
+        event_seq=seq, event_id="s:0/5:1", cursor=cursor, events_created="e1", deliveries_created="d1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "facts"),
+    [
+        (position(), RouterFacts(StreamsMade("e2", "d1"), "s:0/5:1", has_deliveries=True)),
+        (position(), RouterFacts(StreamsMade("e1", "d2"), "s:0/5:1", has_deliveries=True)),
+        (position(), RouterFacts(MADE, None, has_deliveries=True)),
+        (position(), RouterFacts(MADE, "s:0/6:1", has_deliveries=True)),
+        (None, RouterFacts(MADE, None, has_deliveries=True)),
+    ],
+)
+def test_a_router_stops_where_sequences_may_mean_something_else(
+    held: RouterPosition | None, facts: RouterFacts
+) -> None:
+    assert isinstance(decide_start(held, facts), Stop)
+
+
+def test_a_router_goes_on_behind_its_position_and_what_a_torn_batch_left() -> None:
+    start = decide_start(position(cursor="a/r"), RouterFacts(MADE, "s:0/5:1", has_deliveries=True))
+    assert start == Begin(RouterMark(5, "s:0/5:1", ("a", "r")))
+    assert behind_torn(start.mark, (5, "b", "r"), "s:0/5:1") == RouterMark(5, "s:0/5:1", ("b", "r"))
+    assert behind_torn(start.mark, (5, "a", "q"), "s:0/5:1") == start.mark
+    assert behind_torn(RouterMark(5, "x"), (5, "b", "r"), "x") == RouterMark(5, "x")
+    assert decide_start(None, RouterFacts(MADE, None, has_deliveries=False)) == Begin(RouterMark(0, ""))
+
+
+def test_a_lease_is_free_when_it_was_released_or_seen_unchanged_for_five_seconds() -> None:
+    watch, lease = LeaseWatch(), Lease("a", 1.0)
+    assert watch.may_claim(None, 0, 0)
+    assert watch.may_claim(Lease("a", 1.0, released=True), 9, 0)
+    assert not watch.may_claim(lease, 1, 10)
+    assert not watch.may_claim(lease, 2, 14.9)
+    assert not watch.may_claim(lease, 2, 19.8)
+    assert watch.may_claim(lease, 2, 20.0)
+
+
+def test_a_tenure_counts_from_before_the_renewal() -> None:
+    tenure = Tenure(4.0)
+    tenure.renewed(3.0)
+    assert tenure.holds(6.9)
+    assert not tenure.holds(7.0)
+
+
+def test_the_memory_keeps_ten_minutes_and_what_is_above_the_floor() -> None:
+    memory = SettledMemory()
+    for seq in range(0, 1_000, 2):
+        memory.add(seq, seq / 10)
+    assert 500 in memory
+    assert 501 not in memory
+    memory.add(5_000, 800.0)
+    memory.forget(floor=400, now=800.0)
+    assert 10 not in memory
+    assert 400 in memory
+    assert 998 in memory
+    assert 5_000 in memory
+
+
+DELIVERY = DeliveryId("acme", "orders", "s:0/1:1", 7, 9)
+
+
+def test_a_dead_letter_holds_the_event_byte_for_byte_and_a_bounded_answer() -> None:
+    letter = DeadLetter("rejected", Problem("X1", "no" * 1_000, Answer(422, {}, "é" * 5_000)))
+    payload = dead_letter(DELIVERY, b'{"cost": 1273.00}', letter, RetryRecord(2, 0.0, 1.5), "abc")
+    assert b'{"cost": 1273.00}' in payload
+    found = json.loads(payload)
+    assert len(found["error"]["message"]) == 1_000
+    assert len(found["error"]["response"].encode()) < 2_010
+    assert (found["delivery_id"], found["attempts"]) == ("s:0/1:1/acme/orders", 2)
+    assert found["last_attempt"] == "1970-01-01T00:00:01.500Z"
+
+
+def test_an_attempts_record_names_no_value() -> None:
+    record = attempt_record(
+        Attempt(DELIVERY, 1, RetryLater("busy", ANSWER), RetryAt(12.0), 10.0, 10.25, "abc", "w1")
+    )
+    assert (record["outcome"], record["status"], record["then"], record["ms"]) == (
+        "retry_later",
+        409,
+        "retry",
+        250,
+    )
+    assert "locked" not in json.dumps(record)
