@@ -103,10 +103,14 @@ def test_a_path_has_the_segments_of_its_mapping(value: Any) -> None:
 @settings(max_examples=200)
 @given(NUMBERS, NUMBERS)
 def test_arithmetic_is_exact_and_never_float(x: Any, y: Any) -> None:
+    refused = ""
+    body: list[Any] = []
     try:
         body = rendered(SUM, x=x, y=y)["body"]
-    except RenderError as refused:
-        assert refused.class_ in ("value", "limit")
+    except RenderError as caught:
+        refused = caught.class_
+    assert refused in ("", "value", "limit")
+    if refused:
         return
     assert not floats(body)
     assert all(isinstance(number, int | Decimal) for number in body[:5])
