@@ -30,7 +30,7 @@ class CaptureStream:
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
-        replication, writer = self._tenure.connections.replication, self._tenure.writer
+        replication, writer, feed = self._tenure.connections.replication, self._tenure.writer, self._decoder.feed
         while True:
             await writer.wait_room()
             for frame in await replication.read():
