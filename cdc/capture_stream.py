@@ -30,23 +30,18 @@ class CaptureStream:
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
-        replication, writer, feed = self._tenure.connections.replication, self._tenure.writer, self._decoder.feed
+        held, writer, feed = self._tenure.connections, self._tenure.writer, self._decoder.feed
         while True:
             await writer.wait_room()
-            for frame in await replication.read():
+            for frame in await held.replication.read():
                 found = parse_frame(frame)
-                if isinstance(found, XLogData):
-                    await self._decode(found)
-                else:
+                if not isinstance(found, XLogData):
                     await self._keepalive(found)
+                elif (wanted := feed(found.wal_start, found.payload)) is not None:
+                    self._decoder.learn(await held.catalogue.facts(wanted))
             await self._put_ready()
             # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
             await asyncio.sleep(0)
-
-    async def _decode(self, data: XLogData) -> None:
-        wanted = self._decoder.feed(data.wal_start, data.payload)
-        if wanted is not None:
-            self._decoder.learn(await self._tenure.connections.catalogue.facts(wanted))
 
     async def _keepalive(self, keepalive: Keepalive) -> None:
         # everything before it is put before its LSN can be; within a transaction it says nothing that may be let go

@@ -246,3 +246,20 @@ async def test_a_killed_postgres_costs_nothing(
         await own_postgres.start()
         await source.captured()
     await assert_gap_free(source)
+
+
+async def test_a_shutdown_of_postgres_does_not_wait_for_what_is_held_back(
+    own_postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str
+) -> None:
+    source = Source(own_postgres.dsn(), NatsSettings((nats_server.url,), namespace, sync_interval=120.0))
+    await source.create()
+    async with source.capturing():
+        await insert(source, 1)
+        await source.captured()
+        began = asyncio.get_running_loop().time()
+        await own_postgres.stop()
+        assert asyncio.get_running_loop().time() - began < 12
+        await own_postgres.start()
+        await insert(source, 2)
+        await source.captured()
+    await assert_gap_free(source)
