@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 from functools import partial
 
 import pytest
@@ -9,11 +10,18 @@ import pytest
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.capture import Capture
+from cdc.pgoutput import parse_begin
 from cdc.progress import ProgressSettings
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import Consent
+from eventbus.batch_publisher import BatchPublisher
+from eventbus.connection import connect
+from eventbus.event import HEADER_EVENT_ID
+from eventbus.group_commit import Outgoing
+from eventbus.lsn import format_lsn
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
+from eventbus.wire import header_lines
 from tests.cdc.capturing import STREAMS, Source, Workload, assert_gap_free
 
 
@@ -263,3 +271,34 @@ async def test_a_shutdown_of_postgres_does_not_wait_for_what_is_held_back(
         await insert(source, 2)
         await source.captured()
     await assert_gap_free(source)
+
+
+async def test_capture_goes_on_behind_a_torn_batch(source: Source) -> None:
+    async with source.capturing():
+        await source.captured()
+    await source.sql("INSERT INTO orders SELECT i, 1, 'open', 1 FROM generate_series(1, 3) i")
+    peek = "pg_logical_slot_peek_binary_changes('{}', NULL, NULL, 'proto_version', '1', 'publication_names', 'bridge')"
+    changes = await source.sql(f"SELECT data FROM {peek.format(source.settings.slot)}")
+    lsn = format_lsn(parse_begin(changes[0][0])[0])
+    await store_without_position(source, f"shop:{lsn}:1", f"shop:{lsn}:2")
+    async with source.capturing():
+        await source.captured()
+    assert [event["id"] for event in await source.events()] == [
+        f"shop:{lsn}:{number}" for number in (1, 2, 3)
+    ]
+
+
+async def store_without_position(source: Source, first: str, last: str) -> None:
+    """What a batch leaves whose position was never stored."""
+    subject = Subjects(source.nats.namespace).event("shop", "1", "public", "orders", "insert")
+    committed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+    def message(event_id: str) -> tuple[bytes, bytes]:
+        payload = json.dumps({"id": event_id, "source": {"table": "orders"}}).encode()
+        return header_lines({HEADER_EVENT_ID: event_id}), payload
+
+    async with await connect(source.nats, name="test", reconnect=False) as connection:
+        publisher = BatchPublisher(connection, lambda _, seq, __: committed.set_result(seq))
+        await publisher.send("c-torn", 1, [Outgoing(subject.encode(), *message(first), (0, 1))])
+        await publisher.commit("c-torn", 2, subject, *message(last))
+        assert await committed is not None
