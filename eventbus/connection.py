@@ -56,6 +56,11 @@ class Connection:
         return int(self.client.max_payload)
 
     @property
+    def reconnects(self) -> int:
+        """How often it was lost and made again."""
+        return int(self.client.stats["reconnects"])
+
+    @property
     def servers(self) -> str:
         """For messages: where the servers are, without user or password."""
         return self._servers
@@ -192,7 +197,10 @@ async def connect(settings: NatsSettings, *, name: str, reconnect: bool) -> Conn
             await connection.start(reconnect=reconnect)
     except (OSError, TimeoutError, nats.errors.Error, ValueError) as error:
         await connection.close()
-        raise _refusal(where, troubles[-1] if troubles else error) from None
+        # after a refusal the socket may be reset, and that would be the last complaint
+        raise _refusal(
+            where, next(filter(_is_refusal, troubles), troubles[-1] if troubles else error)
+        ) from None
     connection.complaint = ""
     return connection
 
@@ -224,11 +232,14 @@ def _without_secrets(server: str) -> str:
     return server.replace(f"{urlsplit(server).netloc.rpartition('@')[0]}@", "") if "@" in server else server
 
 
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, nats.errors.Error):
+        return not isinstance(error, nats.errors.NoServersError | TimeoutError)
+    return isinstance(error, ssl.SSLError)
+
+
 def _refusal(where: str, error: Exception) -> NatsUnreachable | NatsRefused:
-    if isinstance(error, ssl.SSLError) or (
-        isinstance(error, nats.errors.Error)
-        and not isinstance(error, nats.errors.NoServersError | TimeoutError)
-    ):
+    if _is_refusal(error):
         return NatsRefused(f"NATS at {where} refused us: {error}; check user, password, credentials and TLS")
     return NatsUnreachable(
         f"cannot reach NATS at {where}: {str(error) or type(error).__name__}; check nats.servers and that it runs"

@@ -43,7 +43,10 @@ class NatsClient(Client):
         waiting, self._pending, self._pending_data_size = self._pending, [], 0
         try:
             self._transport.writelines(waiting)
-        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError where the socket is closed already
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # uvloop raises RuntimeError where the socket is closed already
             raise ConnectionLost(f"the connection to NATS is down: {error}") from None
 
     async def drain_writes(self) -> None:

@@ -66,13 +66,16 @@ class OrderedReader:
         while True:
             pulls = self._pulls or await self._begin_patiently()
             try:
-                messages = self._without_gap(await pulls.next())
+                came = await pulls.next()
             except ConsumerGone:
-                messages = []
+                came = []
+            messages = self._without_gap(came)
+            if not came or len(messages) < len(came):
+                # begin again at once: behind a gap nothing may follow for long
+                self._pulls = None
+                await pulls.stop()
             if messages:
                 return messages
-            self._pulls = None
-            await pulls.stop()
 
     async def empty(self) -> bool:
         """Whether there is nothing more to read right now."""

@@ -203,8 +203,12 @@ class PullConsumer:
 
     async def _renew(self) -> None:
         lost = asyncio.ensure_future(self._connection.lost.wait())
+        reconnects = self._connection.reconnects
         try:
             while not lost.done():
+                if self._connection.reconnects != reconnects:
+                    # what was on its way to the old connection went nowhere, and nobody would say so
+                    self._fail(ConsumerGone(f"the connection was lost while {self._name} delivered"))
                 self._forget_expired()
                 self._refill(keep_pin=True)
                 await asyncio.wait([lost], timeout=EXPIRES_S)
