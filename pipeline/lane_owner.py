@@ -173,6 +173,10 @@ class Ownership:
                     return []
 
     async def _take(self, message: Message, *, held_back: bool) -> None:
+        self._lease.check()
+        if not self._is_delivery(message):
+            await self._services.settling.terminate(message, "not a delivery of ours")
+            return
         match self._state.seen(message.seq):
             case Taken.SETTLED:
                 self._acks.again(message)
@@ -182,6 +186,15 @@ class Ownership:
                 await self._hold(message, known=Known())
             case Taken.KNOWN:
                 pass
+
+    def _is_delivery(self, message: Message) -> bool:
+        try:
+            self._lane.subjects.parse_delivery(message.subject)
+        except ValueError as error:
+            log.error("somebody published what is no delivery", seq=message.seq, error=str(error))  # noqa: TRY400
+            self._state.seen(message.seq)
+            return False
+        return True
 
     async def _begin(self, taken: TakenOver) -> None:
         """All that the last owner left is back: now it may go, in order (rule R4)."""

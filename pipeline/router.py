@@ -144,6 +144,9 @@ class Router:
             for task in work:
                 task.cancel()
             await asyncio.wait(work)
+            for task in work:
+                if not task.cancelled():
+                    task.exception()
 
     async def _facts(self, held: RouterPosition | None, made: StreamsMade) -> RouterFacts:
         event_id, any_delivery = None, False

@@ -17,5 +17,9 @@ async def side_by_side(*jobs: Coroutine[Any, Any, object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for task in tasks:
+            # what the others raised in ending is nobody's news
+            if not task.cancelled():
+                task.exception()
     for task in done:
         task.result()

@@ -100,4 +100,7 @@ class Worker:
             for owner in owners:
                 owner.cancel()
             await asyncio.wait(owners)
+            for owner in owners:
+                if not owner.cancelled():
+                    owner.exception()
         await self._attempts.drain(LAST_RECORDS_S)

@@ -4,23 +4,31 @@ import asyncio
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any, TypeVar
 
+import msgspec
+
 from bridge.demo.erp_plain import TOKEN, PlainErp
 from connectors.egress import EgressPolicy
+from eventbus.buckets import Bucket
 from eventbus.connection import Connection, connect
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.jetstream import JetStream, StoredMessage
 from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
 from eventbus.settings import NatsSettings, StreamSettings
+from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from eventbus.topology import desired_streams, ensure_topology
 from eventbus.wire import header_lines
+from pipeline.lease import Lease
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router
+from pipeline.takeover import State, Suspect
 from pipeline.tenants.apply import Application
 from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy, Route, RouteSource, Tenant
 from pipeline.tenants.model import Connection as Endpoint
@@ -186,6 +194,26 @@ class Bus:
         lane = self.subjects.parse_delivery(delivery.subject).lane
         subject = f"$JS.ACK.{self.subjects.stream('DELIVERIES')}.lane-{lane}.1.{delivery.seq}.1.0.0"
         await self.jetstream.connection.request(subject, f"+TERM {reason}".encode())
+
+    async def crashed_owners(self, lane: int, suspect: int) -> None:
+        """Leaves the lane as owners would that were killed three times, the last two while they handled `suspect`."""
+        stream, name = self.subjects.stream("DELIVERIES"), f"lane-{lane}"
+        await self.jetstream.create_consumer(
+            stream, pinned_consumer(name, self.subjects.lane(lane), max_ack_pending=10_000)
+        )
+        settling = Settling(self.jetstream.connection)
+        consumer = PullConsumer(self.jetstream.connection, Source(stream, name, PIN_GROUP), 10)
+        await consumer.start()
+        for times in range(3):
+            messages = await consumer.next()
+            while times < 2 and len(messages) < 2:
+                messages += await consumer.next()
+            if times < 2:
+                await settling.nak(messages)
+        await consumer.stop()
+        bucket = Bucket(self.jetstream, self.subjects.bucket("LANES"))
+        await bucket.put(f"lease.{lane}", msgspec.json.encode(Lease("somebody.else", time.time())))
+        await bucket.put(f"state.{lane}", msgspec.json.encode(State(3, Suspect(suspect, 2))))
 
     async def unsettled(self) -> int:
         """Deliveries that no lane has settled, delivered or not."""

@@ -9,6 +9,7 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from bridge.demo.nats_server import EmbeddedNats
+from eventbus.subjects import lane_of
 from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, bus, eventually, order_at_erp
 
@@ -324,3 +325,32 @@ async def test_the_keeper_writes_the_dead_letter_of_a_message_terminated_by_hand
     assert letter["delivery_seq"] == delivery.seq
     assert "a person's whim" in letter["error"]["message"]
     assert letter["advisory"]
+
+
+async def test_what_is_no_delivery_does_not_stop_its_lane(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    lane = lane_of("acme", shop.nats.lanes)
+    await shop.jetstream.publish(f"{shop.subjects.prefix}deliveries.{lane}.by.hand.here", b"{}")
+    stop = shop.work()
+    await shop.settled()
+    await stop()
+    assert await shop.dead_letters() == []
+
+
+async def test_a_delivery_that_ends_its_workers_becomes_a_dead_letter_and_its_neighbours_do_not(
+    shop: Bus, erp: PlainErp
+) -> None:
+    await shop.apply(acme(erp))
+    stop = shop.route()
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    poison, _ = await eventually(
+        lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2
+    )
+    await stop()
+    await shop.crashed_owners(lane_of("acme", shop.nats.lanes), suspect=poison.seq)
+    shop.work()
+    await erp.until(lambda: order_at_erp(erp) == {"2": [2]}, timeout_s=20)
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
+    await shop.settled()
