@@ -11,7 +11,7 @@ import structlog
 from cdc.big_events import BigEvents
 from cdc.decoder import Decoder
 from cdc.position import Mark
-from cdc.replication_frames import Keepalive, XLogData, parse_frame
+from cdc.replication_frames import Keepalive
 from cdc.source_errors import SourceLost
 from cdc.tenure import Tenure
 from eventbus.group_commit import Group
@@ -30,15 +30,15 @@ class CaptureStream:
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
-        held, writer, feed = self._tenure.connections, self._tenure.writer, self._decoder.feed
+        held, writer, decoder = self._tenure.connections, self._tenure.writer, self._decoder
         while True:
             await writer.wait_room()
-            for frame in await held.replication.read():
-                found = parse_frame(frame)
-                if not isinstance(found, XLogData):
-                    await self._keepalive(found)
-                elif (wanted := feed(found.wal_start, found.payload)) is not None:
-                    self._decoder.learn(await held.catalogue.facts(wanted))
+            frames = iter(await held.replication.read())
+            while (asked := decoder.feed(frames)) is not None:
+                if isinstance(asked, Keepalive):
+                    await self._keepalive(asked)
+                else:
+                    decoder.learn(await held.catalogue.facts(asked))
             await self._put_ready()
             # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
             await asyncio.sleep(0)

@@ -8,7 +8,7 @@ A transaction's changes are counted, wanted or not, so that an event's id never 
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -41,13 +41,19 @@ from cdc.pgoutput import (
 )
 from cdc.position import FINISHED, Mark
 from cdc.relations import Relations
+from cdc.replication_frames import MESSAGE_AT, XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.settings import TableSettings
 from cdc.transaction_groups import TransactionGroups
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
 _OUTSIDE = "it stands outside a transaction"
-_Handler = Callable[[int, bytes], FactsWanted | None]
+_Handler = Callable[[bytes], FactsWanted | None]
+"""Takes one XLogData frame."""
+_OID = slice(MESSAGE_AT + 1, MESSAGE_AT + 5)
+_KIND = MESSAGE_AT + 5
+_ROW = MESSAGE_AT + 6
+"""Where in an insert's, update's or delete's frame the relation, the kind of the first row and that row stand."""
 
 
 class DecodingFailed(Exception):
@@ -57,8 +63,8 @@ class DecodingFailed(Exception):
 class Decoder:
     """One connection's stream: after a reconnect begin with a new one.
 
-    `feed` every XLogData in order; where it wants facts, `learn` them before the next. `take` what is ready after
-    every burst of frames, for nothing here holds a flood back.
+    `feed` all frames in order; where it wants facts, `learn` them before the next. `take` what is ready after every
+    burst of frames, for nothing here holds a flood back.
     """
 
     def __init__(self, origin: Origin, tables: Mapping[str, TableSettings], resume_after: Mark) -> None:
@@ -69,15 +75,16 @@ class Decoder:
         self._pending: Relation | None = None
         self._within: Transaction | None = None
         self._skipped = False
-        self._resume = resume_after.key
+        finished = resume_after.ordinal >= FINISHED
+        self._resume_lsn = resume_after.lsn if finished else resume_after.lsn - 1
         self._groups = TransactionGroups(resume_after)
         self.unknown_tenants: Counter[str] = Counter()
         """Events whose tenant is NULL or not told, by `schema.table`."""
         self._handlers: list[_Handler] = [self._refuse] * 256
         for tag, handler in (
-            (INSERT, self._row),
-            (UPDATE, self._row),
-            (DELETE, self._row),
+            (INSERT, self._insert),
+            (UPDATE, self._update),
+            (DELETE, self._delete),
             (BEGIN, self._begin),
             (COMMIT, self._commit),
             (RELATION, self._relation),
@@ -92,12 +99,20 @@ class Decoder:
     def between_transactions(self) -> bool:
         return self._within is None
 
-    def feed(self, wal_start: int, payload: bytes) -> FactsWanted | None:
-        """One message, as XLogData brings it. Raises DecodingFailed."""
+    def feed(self, frames: Iterator[bytes]) -> Keepalive | FactsWanted | None:
+        """CopyData frames up to the first that asks for something; None: all are taken. Raises DecodingFailed."""
+        handlers, frame = self._handlers, b""
         try:
-            return self._handlers[payload[0]](wal_start, payload)
+            # all of a slice in one loop: a call per frame from outside would cost as much as what most frames need
+            for frame in frames:
+                if frame[0] != XLOG_DATA:
+                    return parse_keepalive(frame)
+                wanted = handlers[frame[MESSAGE_AT]](frame)
+                if wanted is not None:
+                    return wanted
         except (ValueError, LookupError, OverflowError, struct.error, msgspec.MsgspecError) as error:
-            raise self._failure(wal_start, payload, error) from error
+            raise self._failure(frame, error) from error
+        return None
 
     def learn(self, facts: Facts) -> None:
         """The answer to what the last `feed` wanted."""
@@ -114,18 +129,18 @@ class Decoder:
 
     # messages, in the order in which a transaction brings them
 
-    def _begin(self, _wal_start: int, payload: bytes) -> None:
+    def _begin(self, frame: bytes) -> None:
         if self._within is not None:
             raise MessageInvalid("it begins within another transaction")
-        final_lsn, commit_ts, xid = parse_begin(payload)
-        self._skipped = (final_lsn, FINISHED) <= self._resume
+        final_lsn, commit_ts, xid = parse_begin(frame[MESSAGE_AT:])
+        self._skipped = final_lsn <= self._resume_lsn
         self._within = Transaction(self._origin, final_lsn, commit_ts, xid)
 
-    def _replication_origin(self, _wal_start: int, _payload: bytes) -> None:
+    def _replication_origin(self, _frame: bytes) -> None:
         """Where a change came from before it was replicated here: nothing an event tells."""
 
-    def _relation(self, _wal_start: int, payload: bytes) -> FactsWanted | None:
-        relation = parse_relation(payload)
+    def _relation(self, frame: bytes) -> FactsWanted | None:
+        relation = parse_relation(frame[MESSAGE_AT:])
         wanted = self._relations.wanted(relation)
         if wanted is None:
             self._describe(relation, Facts())
@@ -139,53 +154,65 @@ class Decoder:
             None if table is None else TableEvents(table, self._origin, self.unknown_tenants)
         )
 
-    def _type(self, _wal_start: int, payload: bytes) -> None:
-        self._relations.type_message(parse_type(payload))
+    def _type(self, frame: bytes) -> None:
+        self._relations.type_message(parse_type(frame[MESSAGE_AT:]))
 
-    def _row(self, wal_start: int, payload: bytes) -> None:
-        within, table = self._within, self._tables[payload[1:5]]
-        if within is None:
-            raise MessageInvalid(_OUTSIDE)
-        tag, kind = payload[0], payload[5]
-        if table is None or self._skipped:
-            within.ordinal += 1
-        elif kind == NEW_ROW and tag == INSERT:
-            self._groups.add(table.insert(within, wal_start, parse_row(payload)))
-        elif kind == NEW_ROW and tag == UPDATE:
-            self._groups.add(table.update(within, wal_start, parse_row(payload)))
-        elif kind in OLD_ROWS and tag == UPDATE:
-            old, new = parse_two_rows(payload)
-            for event in table.update_from(within, wal_start, new, old):
-                self._groups.add(event)
-        elif kind in OLD_ROWS and tag == DELETE:
-            self._groups.add(table.delete(within, wal_start, parse_row(payload)))
+    def _insert(self, frame: bytes) -> None:
+        table, within, kind = self._tables[frame[_OID]], self._within, frame[_KIND]
+        if table is None or within is None or self._skipped:
+            self._transaction().ordinal += 1
+        elif kind == NEW_ROW:
+            self._groups.add(table.insert(within, wal_start(frame), parse_row(frame, _ROW)))
         else:
-            raise MessageInvalid(f"no row of kind {kind:#04x} belongs there")
+            raise _unknown_kind(kind)
 
-    def _truncate(self, wal_start: int, payload: bytes) -> None:
+    def _update(self, frame: bytes) -> None:
+        table, within, kind = self._tables[frame[_OID]], self._within, frame[_KIND]
+        if table is None or within is None or self._skipped:
+            self._transaction().ordinal += 1
+        elif kind == NEW_ROW:
+            self._groups.add(table.update(within, wal_start(frame), parse_row(frame, _ROW)))
+        elif kind in OLD_ROWS:
+            old, new = parse_two_rows(frame, _ROW)
+            for event in table.update_from(within, wal_start(frame), new, old):
+                self._groups.add(event)
+        else:
+            raise _unknown_kind(kind)
+
+    def _delete(self, frame: bytes) -> None:
+        table, within, kind = self._tables[frame[_OID]], self._within, frame[_KIND]
+        if table is None or within is None or self._skipped:
+            self._transaction().ordinal += 1
+        elif kind in OLD_ROWS:
+            self._groups.add(table.delete(within, wal_start(frame), parse_row(frame, _ROW)))
+        else:
+            raise _unknown_kind(kind)
+
+    def _truncate(self, frame: bytes) -> None:
         within = self._transaction()
-        for oid in parse_truncate(payload):
+        for oid in parse_truncate(frame[MESSAGE_AT:]):
             table = self._tables[oid]
             if table is None or self._skipped:
                 within.ordinal += 1
             else:
-                self._groups.add(table.truncate(within, wal_start))
+                self._groups.add(table.truncate(within, wal_start(frame)))
 
-    def _message(self, _wal_start: int, payload: bytes) -> None:
+    def _message(self, frame: bytes) -> None:
         # one outside a transaction has a place of its own, ordinal 0 at its own LSN: it moves no ordinal
-        if parse_message(payload).transactional:
+        if parse_message(frame[MESSAGE_AT:]).transactional:
             self._transaction().ordinal += 1
 
-    def _commit(self, _wal_start: int, payload: bytes) -> None:
-        within, (commit_lsn, end_lsn) = self._transaction(), parse_commit(payload)
-        if commit_lsn != within.lsn:
+    def _commit(self, frame: bytes) -> None:
+        commit_lsn, end_lsn = parse_commit(frame[MESSAGE_AT:])
+        if commit_lsn != self._transaction().lsn:
             raise MessageInvalid(f"it ends a transaction at {format_lsn(commit_lsn)}")
         self._within = None
         if not self._skipped:
             self._groups.finish(commit_lsn, end_lsn)
 
-    def _refuse(self, _wal_start: int, payload: bytes) -> FactsWanted | None:
-        raise MessageInvalid(f"{message_name(payload)} is not of protocol version 1, which was asked for")
+    def _refuse(self, frame: bytes) -> FactsWanted | None:
+        name = message_name(frame[MESSAGE_AT:])
+        raise MessageInvalid(f"{name} is not of protocol version 1, which was asked for")
 
     # what they share
 
@@ -194,8 +221,9 @@ class Decoder:
             raise MessageInvalid(_OUTSIDE)
         return self._within
 
-    def _failure(self, wal_start: int, payload: bytes, error: Exception) -> DecodingFailed:
-        where = f"WAL {format_lsn(wal_start)}"
+    def _failure(self, frame: bytes, error: Exception) -> DecodingFailed:
+        payload = frame[MESSAGE_AT:]
+        where = f"WAL {format_lsn(wal_start(frame))}" if payload else "an unknown place"
         if self._within is not None:
             where = f"{where}, transaction {format_lsn(self._within.lsn)} after change {self._within.ordinal}"
         return DecodingFailed(
@@ -208,6 +236,10 @@ class Decoder:
             return ""
         table = self._tables.get(payload[1:5])
         return f", relation {int.from_bytes(payload[1:5])}" if table is None else f", table {table.name}"
+
+
+def _unknown_kind(kind: int) -> MessageInvalid:
+    return MessageInvalid(f"no row of kind {kind:#04x} belongs there")
 
 
 class _Tables(dict[bytes, TableEvents | None]):

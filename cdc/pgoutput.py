@@ -48,7 +48,7 @@ _NAMES = {
 }
 
 _BEGIN = struct.Struct(">xQqI")
-_COMMIT = struct.Struct(">xBQQq")
+_COMMIT = struct.Struct(">xxQQ8x")
 _OID = struct.Struct(">xI")
 _COLUMN = struct.Struct(">Ii")
 _RELATION_TAIL = struct.Struct(">cH")
@@ -109,8 +109,7 @@ def parse_begin(payload: bytes) -> tuple[int, int, int]:
 
 def parse_commit(payload: bytes) -> tuple[int, int]:
     """The commit record's LSN, and where it ends: what may be confirmed once everything is published."""
-    _flags, commit_lsn, end_lsn, _commit_ts = _COMMIT.unpack(payload)
-    return commit_lsn, end_lsn
+    return _COMMIT.unpack(payload)
 
 
 def parse_relation(payload: bytes) -> Relation:
@@ -149,25 +148,25 @@ def parse_message(payload: bytes) -> LogicalMessage:
     return LogicalMessage(flags & 1 == 1, lsn, _name(payload, _MESSAGE.size)[0])
 
 
-def parse_row(payload: bytes) -> Row:
-    """The only row of a message: an insert's, a delete's, or an update's without an old one."""
-    if len(payload) < _WIDE:
-        return _as_msgpack(payload[6:])
-    row, _end = _walk(payload, 6)
+def parse_row(data: bytes, at: int = 6) -> Row:
+    """The only row of a message: an insert's, a delete's, or an update's without an old one; it begins at `at`."""
+    if len(data) < _WIDE:
+        return _as_msgpack(data[at:])
+    row, _end = _walk(data, at)
     return row
 
 
-def parse_two_rows(payload: bytes) -> tuple[Row, Row]:
-    """An update's old and new row."""
-    (count,) = _COUNT.unpack_from(payload, 6)
-    if len(payload) < _WIDE and count < _SMALL:
+def parse_two_rows(data: bytes, at: int = 6) -> tuple[Row, Row]:
+    """An update's old and new row; the old one begins at `at`."""
+    (count,) = _COUNT.unpack_from(data, at)
+    if len(data) < _WIDE and count < _SMALL:
         # between the rows stand N and two bytes of count: three small integers more in one array
-        both = _as_msgpack(_COUNT.pack(2 * count + 3) + payload[8:])
+        both = _as_msgpack(_COUNT.pack(2 * count + 3) + data[at + 2 :])
         marker, old, new = both[count], both[:count], both[count + 3 :]
     else:
-        old, at = _walk(payload, 6)
-        marker = payload[at]
-        new, _end = _walk(payload, at + 1)
+        old, end = _walk(data, at)
+        marker = data[end]
+        new, _end = _walk(data, end + 1)
     if marker != NEW_ROW:
         raise MessageInvalid(f"expected the new row after {count} old values, found {marker!r}")
     return old, new

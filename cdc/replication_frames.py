@@ -12,7 +12,8 @@ from eventbus.lsn import format_lsn
 XLOG_DATA = 0x77  # 'w'
 KEEPALIVE = 0x6B  # 'k'
 
-_XLOG_DATA = struct.Struct(">xQQq")
+MESSAGE_AT = 25
+"""Where in an XLogData frame the plugin's message begins; before it: tag, its LSN, the server's WAL end and clock."""
 _KEEPALIVE = struct.Struct(">xQqB")
 _STATUS = struct.Struct(">cQQQqB")
 _WAL_START = struct.Struct(">xQ")
@@ -23,13 +24,6 @@ class FrameInvalid(ValueError):
     """The server sent what the streaming replication protocol does not know."""
 
 
-class XLogData(NamedTuple):
-    """A piece of the plugin's output: `wal_start` is its LSN, 0 for relation and type messages."""
-
-    wal_start: int
-    payload: bytes
-
-
 class Keepalive(NamedTuple):
     """`wal_end`: how far the server has sent; `reply`: it wants an answer now, or it will hang up."""
 
@@ -38,18 +32,18 @@ class Keepalive(NamedTuple):
     reply: bool
 
 
-def parse_frame(frame: bytes) -> XLogData | Keepalive:
-    """One CopyData. Raises FrameInvalid."""
-    try:
-        if frame[0] == XLOG_DATA:
-            if len(frame) > _XLOG_DATA.size:
-                return XLogData(_WAL_START.unpack_from(frame)[0], frame[_XLOG_DATA.size :])
-        elif frame[0] == KEEPALIVE:
-            wal_end, sent_at, reply = _KEEPALIVE.unpack(frame)
-            return Keepalive(wal_end, sent_at, reply == 1)
-    except (IndexError, struct.error):
-        pass
-    raise FrameInvalid(f"not a replication frame: {len(frame)} bytes beginning {frame[:25].hex()}")
+def wal_start(xlog_data: bytes) -> int:
+    """The LSN of what an XLogData frame carries; 0 for relation and type messages."""
+    lsn: int = _WAL_START.unpack_from(xlog_data)[0]
+    return lsn
+
+
+def parse_keepalive(frame: bytes) -> Keepalive:
+    """A frame that is no XLogData. Raises FrameInvalid."""
+    if len(frame) != _KEEPALIVE.size or frame[0] != KEEPALIVE:
+        raise FrameInvalid(f"not a replication frame: {len(frame)} bytes beginning {frame[:25].hex()}")
+    wal_end, sent_at, reply = _KEEPALIVE.unpack(frame)
+    return Keepalive(wal_end, sent_at, reply == 1)
 
 
 def status_update(confirmed: int, now: float, *, reply: bool = False) -> bytes:

@@ -19,7 +19,7 @@ class TransactionGroups:
         self._size = 0
         self._complete = 0
         self._complete_size = 0
-        self._complete_to = resume_after
+        self._ended, self._flush = 0, resume_after.flush  # where the last complete transaction stands
         self._groups: list[Group[Mark]] = []
 
     def add(self, message: Outgoing) -> None:
@@ -34,7 +34,7 @@ class TransactionGroups:
     def finish(self, lsn: int, end_lsn: int) -> None:
         """The open transaction ended."""
         self._complete, self._complete_size = len(self._messages), self._size
-        self._complete_to = Mark(lsn, FINISHED, end_lsn)
+        self._ended, self._flush = lsn, end_lsn
 
     def take(self) -> list[Group[Mark]]:
         """All but the open transaction, or the last of it."""
@@ -49,13 +49,14 @@ class TransactionGroups:
         else:
             lsn, ordinal = self._messages[-1].key
             # within a transaction PostgreSQL may let go of no more than before it
-            mark = Mark(int(lsn), int(ordinal), self._complete_to.flush)
+            mark = Mark(int(lsn), int(ordinal), self._flush)
             self._group(len(self._messages), self._size, mark)
 
     def _group_complete(self) -> None:
-        ended = self._grouped_to.within_transaction and self._complete_to.key > self._grouped_to.key
+        complete_to = Mark(self._ended, FINISHED, self._flush)
+        ended = self._grouped_to.within_transaction and complete_to.key > self._grouped_to.key
         if self._complete or ended:
-            self._group(self._complete, self._complete_size, self._complete_to)
+            self._group(self._complete, self._complete_size, complete_to)
             self._complete = self._complete_size = 0
 
     def _group(self, count: int, size: int, mark: Mark) -> None:

@@ -9,6 +9,7 @@ from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
 from cdc.pgoutput import NULL
 from cdc.position import Mark
+from cdc.replication_frames import Keepalive
 from cdc.settings import TableSettings
 from eventbus.event import decode_event
 from eventbus.group_commit import Outgoing
@@ -79,10 +80,17 @@ def decoder(tables: Mapping[str, TableSettings], resume_after: Mark = NOTHING_YE
     return Decoder(Origin("shop", "shop_db", epoch, Subjects()), tables, resume_after)
 
 
-def feed(stream: Decoder, *payloads: bytes, wal_start: int = 0x16B3700) -> None:
-    for payload in payloads:
-        wanted: FactsWanted | None = stream.feed(wal_start, payload)
-        assert wanted is None
+def frame(payload: bytes, wal_start: int = 0x16B3700) -> bytes:
+    """An XLogData that carries a message."""
+    return b"w" + struct.pack(">QQq", wal_start, wal_start, 0) + payload
+
+
+def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | None:
+    return stream.feed(iter([frame(payload) for payload in payloads]))
+
+
+def feed(stream: Decoder, *payloads: bytes) -> None:
+    assert asked(stream, *payloads) is None
 
 
 def taken(stream: Decoder) -> list[Outgoing]:
@@ -109,7 +117,7 @@ def started(*identity: str, resume_after: Mark = NOTHING_YET, tables: Any = TABL
     feed(stream, *DESCRIBED)
     if identity:
         described = relation(ORDERS, "orders", COLUMNS, identity, "f" if len(identity) == 4 else "i")
-        assert stream.feed(0, described) == FactsWanted(ORDERS, ())
+        assert asked(stream, described) == FactsWanted(ORDERS, ())
         stream.learn(Facts(key=("id",)))
     return stream
 

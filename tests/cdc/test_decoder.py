@@ -1,4 +1,5 @@
 import contextlib
+import struct
 
 import pytest
 from hypothesis import example, given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from cdc.catalogue_facts import Facts, FactsWanted, TypeFacts
 from cdc.decoder import DecodingFailed
 from cdc.pgoutput import UNCHANGED
+from cdc.replication_frames import Keepalive
 from cdc.settings import TableSettings
 from tests.cdc.pgoutput_stream import (
     COLUMNS,
@@ -17,13 +19,16 @@ from tests.cdc.pgoutput_stream import (
     OTHER,
     TABLES,
     TEXT,
+    asked,
     begin,
     commit,
     decoder,
     delete,
     events,
     feed,
+    frame,
     insert,
+    inserts,
     message,
     relation,
     row,
@@ -237,7 +242,7 @@ def test_rows_are_read_as_the_last_relation_message_described_them() -> None:
 def test_the_catalogue_is_asked_for_types_once() -> None:
     stream = decoder(TABLES)
     columns = {"id": INT8, "company": TEXT, "scores": 70_000, "mood": 70_002}
-    wanted = stream.feed(0, relation(ORDERS, "orders", columns, key=["id"]))
+    wanted = asked(stream, relation(ORDERS, "orders", columns, key=["id"]))
     assert wanted == FactsWanted(0, (70_000, 70_002))
     stream.learn(
         Facts(
@@ -252,6 +257,23 @@ def test_the_catalogue_is_asked_for_types_once() -> None:
     assert events(stream)[0]["after"] == {"id": 1, "company": "7", "scores": [1, 2], "mood": "fine"}
 
 
+def test_frames_are_taken_up_to_what_asks_for_something() -> None:
+    stream = started()
+    keepalive = b"k" + struct.pack(">QqB", LSN + 48, 5, 1)
+    frames = iter([frame(payload) for payload in inserts(2)] + [keepalive, frame(begin(LSN + 100))])
+    assert stream.feed(frames) == Keepalive(LSN + 48, 5, reply=True)
+    assert len(events(stream)) == 2
+    assert stream.between_transactions
+    assert stream.feed(frames) is None
+    assert not stream.between_transactions
+
+
+@pytest.mark.parametrize("frame", [b"", b"w", b"w" + bytes(24), b"k" + bytes(16), b"x" + bytes(30)])
+def test_what_is_no_frame_is_refused(frame: bytes) -> None:
+    with pytest.raises(DecodingFailed):
+        decoder(TABLES).feed(iter([frame]))
+
+
 def test_every_message_that_is_cut_short_is_refused() -> None:
     for payload in (
         insert(ORDERS, "1", "7", "some text", None),
@@ -264,7 +286,7 @@ def test_every_message_that_is_cut_short_is_refused() -> None:
             stream = started("id", "company")
             feed(stream, begin(LSN))
             with pytest.raises(DecodingFailed):
-                stream.feed(LSN - 8, payload[:length])
+                feed(stream, payload[:length])
 
 
 @given(tag=st.sampled_from("BCORYIUDTM"), rest=st.binary(max_size=60), known=st.booleans())
@@ -274,7 +296,7 @@ def test_whatever_comes_is_understood_or_refused(*, tag: str, rest: bytes, known
     if tag != "B":
         feed(stream, begin(LSN))
     with contextlib.suppress(DecodingFailed):
-        stream.feed(0, tag.encode() + (ORDERS.to_bytes(4) if known else b"") + rest)
+        asked(stream, tag.encode() + (ORDERS.to_bytes(4) if known else b"") + rest)
 
 
 @pytest.mark.parametrize(
@@ -297,12 +319,12 @@ def test_what_is_not_understood_stops_with_its_place(payloads: list[bytes], says
     stream = started()
     feed(stream, *payloads[:-1])
     with pytest.raises(DecodingFailed, match=says):
-        stream.feed(0x16B3700, payloads[-1])
+        feed(stream, payloads[-1])
 
 
 def test_an_error_holds_no_value() -> None:
     stream = started()
     feed(stream, relation(ORDERS, "orders", {"id": INT8, "company": TEXT, "raw": 17}, key=["id"]), begin(LSN))
     with pytest.raises(DecodingFailed) as failed:
-        stream.feed(0, insert(ORDERS, "1", "7", "secret"))
+        feed(stream, insert(ORDERS, "1", "7", "secret"))
     assert "secret" not in str(failed.value)

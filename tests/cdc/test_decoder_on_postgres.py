@@ -10,7 +10,7 @@ import pytest
 from cdc.catalogue_facts import KEY_COLUMNS_SQL, TYPES_SQL, Facts, FactsWanted
 from cdc.settings import TableSettings
 from eventbus.event import decode_event
-from tests.cdc.pgoutput_stream import decoder
+from tests.cdc.pgoutput_stream import decoder, frame
 
 SESSION = (
     "-c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC"
@@ -42,8 +42,8 @@ class Database:
             " NULL, NULL, 'proto_version', '1', 'publication_names', 'bridge', 'messages', 'true')"
         )
         for lsn, payload in sent:
-            wanted = stream.feed(lsn, payload)
-            if wanted is not None:
+            wanted = stream.feed(iter([frame(payload, lsn)]))
+            if isinstance(wanted, FactsWanted):
                 stream.learn(await self._facts(wanted))
         return [decode_event(message.payload) for group in stream.take() for message in group.messages]
 
