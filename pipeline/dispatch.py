@@ -1,4 +1,4 @@
-"""Which deliveries of a lane may be sent now: within each connection's concurrency and breaker (rule R8). Pure.
+"""Which deliveries of a lane may be sent now: within each connection's concurrency, rate and breaker (rule R8). Pure.
 
 Of each connection the least sequence goes first. Connections do not wait for each other. Time is passed in, in
 seconds of a clock that never goes back.
@@ -17,8 +17,11 @@ GateKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
+    """concurrency: requests at once; rate: requests a second, evenly spread; None: no limit."""
+
     concurrency: int
     breaker: BreakerPolicy
+    rate: float | None = None
 
 
 @dataclass(slots=True)
@@ -28,11 +31,17 @@ class Gate:
     settings: GateSettings
     breaker: Breaker
     under_way: int = 0
+    next_at: float = float("-inf")
     ready: list[int] = field(default_factory=list)
 
     def next(self, now: float) -> int | None:
-        if not self.ready or self.under_way >= self.settings.concurrency or not self.breaker.admits(now):
+        settings = self.settings
+        if not self.ready or self.under_way >= settings.concurrency or now < self.next_at:
             return None
+        if not self.breaker.admits(now):
+            return None
+        if settings.rate is not None:
+            self.next_at = now + 1 / settings.rate
         self.under_way += 1
         self.breaker.started()
         return heappop(self.ready)
@@ -46,12 +55,13 @@ class Dispatch:
         self._open: set[GateKey] = set()
         self._gate_of: dict[int, GateKey] = {}
         self._delayed: list[tuple[float, int]] = []
-        self._probes: list[tuple[float, GateKey]] = []
+        self._gate_times: list[tuple[float, GateKey]] = []
+        self._woken: set[tuple[float, GateKey]] = set()
 
     @property
     def wake(self) -> float | None:
         """When to call `due` and `admitted` again although nothing happened."""
-        times = [queue[0][0] for queue in (self._delayed, self._probes) if queue]
+        times = [queue[0][0] for queue in (self._delayed, self._gate_times) if queue]
         return min(times, default=None)
 
     def offer(self, seq: int, key: GateKey, settings: GateSettings) -> None:
@@ -77,12 +87,17 @@ class Dispatch:
 
     def admitted(self, now: float) -> Iterator[int]:
         """What may be sent now; `ended` is owed for each."""
-        while self._probes and self._probes[0][0] <= now:
-            self._open.add(heappop(self._probes)[1])
+        while self._gate_times and self._gate_times[0][0] <= now:
+            woken = heappop(self._gate_times)
+            self._woken.discard(woken)
+            self._open.add(woken[1])
         while self._open:
-            gate = self._gates[self._open.pop()]
+            key = self._open.pop()
+            gate = self._gates[key]
             while (seq := gate.next(now)) is not None:
                 yield seq
+            if gate.ready and gate.next_at > now:
+                self._wake_at(gate.next_at, key)
 
     def breaker_of(self, seq: int) -> Breaker | None:
         """Of the connection that `seq` was admitted to: tell it what the endpoint did. None: it needs none (more)."""
@@ -96,4 +111,9 @@ class Dispatch:
         gate.under_way -= 1
         self._open.add(key)
         if (probe := gate.breaker.next_probe) is not None:
-            heappush(self._probes, (probe, key))
+            self._wake_at(probe, key)
+
+    def _wake_at(self, when: float, key: GateKey) -> None:
+        if (when, key) not in self._woken:
+            self._woken.add((when, key))
+            heappush(self._gate_times, (when, key))

@@ -49,7 +49,8 @@ class LaneTurns:
         key: GateKey = (item.id.tenant, found.connection.name if found else "")
         settings = NO_CONNECTION
         if found is not None:
-            settings = GateSettings(found.connection.concurrency, found.connection.breaker)
+            connection = found.connection
+            settings = GateSettings(connection.concurrency, connection.breaker, connection.rate_limit)
         self._dispatch.offer(seq, key, settings)
         self._pump_soon()
 

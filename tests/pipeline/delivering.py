@@ -16,8 +16,9 @@ from bridge.demo.erp_plain import TOKEN, PlainErp
 from connectors.egress import EgressPolicy
 from eventbus.buckets import Bucket
 from eventbus.connection import Connection, connect
-from eventbus.event import HEADER_EVENT_ID
+from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT
 from eventbus.jetstream import JetStream, StoredMessage
+from eventbus.objects import ObjectStore
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
 from eventbus.settings import NatsSettings, StreamSettings
@@ -118,6 +119,22 @@ class Bus:
     async def put(self, payload: bytes, event_id: str, tenant: str = "4711") -> int:
         subject = self.subjects.event("shop", tenant, "public", "orders", "update")
         return await self.jetstream.publish(subject, payload, header_lines({HEADER_EVENT_ID: event_id}))
+
+    async def big_change(self, key: int, n: int) -> None:
+        """As `change`, of an event that is an object."""
+        event_id = f"shop:0/B{n:X}:1"
+        event = {
+            "op": "update",
+            "tenant": "4711",
+            "source": {"name": "shop", "schema": "public", "table": "orders"},
+            "key": {"id": key},
+            "after": {"id": key, "n": n, "photo": "x" * 2 * MB},
+        }
+        objects = ObjectStore(self.jetstream, self.subjects.bucket("BIG_EVENTS"))
+        await objects.put(event_id, json.dumps(event).encode())
+        subject = self.subjects.event("shop", "4711", "public", "orders", "update")
+        headers = header_lines({HEADER_EVENT_ID: event_id, HEADER_OBJECT: event_id})
+        await self.jetstream.publish(subject, b"", headers)
 
     def route(self) -> Callable[[], Awaitable[None]]:
         """Starts a router; returns what stops it in order."""

@@ -13,6 +13,7 @@ from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker
 from pipeline.dead_letter import dead_letter
 from pipeline.delivery_turn import RetryRecord
+from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
 from pipeline.fanout import Fanout, RoutedEvent, delivery_key
 from pipeline.lease import Lease, LeaseWatch, Tenure
@@ -98,6 +99,60 @@ def test_a_breaker_counts_failures_in_a_row_within_its_window() -> None:
     breaker.failed(102.0)
     breaker.failed(103.0)
     assert breaker.admits(103.0)
+
+
+def drain(dispatch: Dispatch, now: float) -> list[int]:
+    return list(dispatch.admitted(now))
+
+
+def opened(settings: GateSettings, seqs: range) -> Dispatch:
+    """A connection that has answered its first request, number 0."""
+    dispatch = Dispatch()
+    dispatch.offer(0, ("acme", "erp"), settings)
+    assert drain(dispatch, 0.0) == [0]
+    breaker = dispatch.breaker_of(0)
+    assert breaker is not None
+    breaker.answered()
+    dispatch.sent(0)
+    for seq in reversed(seqs):
+        dispatch.offer(seq, ("acme", "erp"), settings)
+    return dispatch
+
+
+def test_a_connection_takes_the_least_first_and_no_more_than_it_may_at_once() -> None:
+    dispatch = opened(GateSettings(2, BREAKER), range(1, 6))
+    assert drain(dispatch, 0.0) == [1, 2]
+    dispatch.sent(1)
+    assert drain(dispatch, 0.0) == [3]
+    assert dispatch.wake is None
+
+
+def test_a_rate_spreads_requests_evenly() -> None:
+    dispatch = opened(GateSettings(9, BREAKER, rate=4.0), range(1, 9))
+    assert drain(dispatch, 0.0) == []
+    assert dispatch.wake == 0.25
+    assert [drain(dispatch, now / 8) for now in range(2, 7)] == [[1], [], [2], [], [3]]
+
+
+def test_an_open_breaker_lets_one_through_when_its_time_has_come() -> None:
+    dispatch = opened(GateSettings(3, BREAKER), range(1, 8))
+    assert drain(dispatch, 0.0) == [1, 2, 3]
+    for seq in (1, 2, 3):
+        breaker = dispatch.breaker_of(seq)
+        assert breaker is not None
+        breaker.failed(1.0)
+        dispatch.sent(seq)
+    assert drain(dispatch, 1.0) == []
+    assert dispatch.wake == 31.0
+    assert drain(dispatch, 31.0) == [4]
+
+
+def test_what_is_delayed_comes_back_when_due() -> None:
+    dispatch = Dispatch()
+    dispatch.delay(7, 2.0)
+    assert dispatch.wake == 2.0
+    assert list(dispatch.due(1.9)) == []
+    assert list(dispatch.due(2.0)) == [7]
 
 
 def test_an_event_whose_key_changed_stands_in_both_lines() -> None:

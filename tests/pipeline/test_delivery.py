@@ -1,33 +1,17 @@
 """From EVENTS to the ERP, on a real nats-server and a real HTTP server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-
-import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
-from bridge.demo.nats_server import EmbeddedNats
 from eventbus.subjects import lane_of
-from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy
-from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, bus, eventually, order_at_erp
+from pipeline.tenants.model import MappingText, RetryPolicy
+from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
 BUSY = Reply(429, {"message": "slow down"})
 DOWN = Reply(503, {"message": "maintenance"})
 NO = Reply(422, {"message": "no such cost centre"})
-
-
-@pytest.fixture
-async def erp() -> AsyncIterator[PlainErp]:
-    async with PlainErp() as erp:
-        yield erp
-
-
-@pytest.fixture
-async def shop(nats_server: EmbeddedNats, namespace: str) -> AsyncIterator[Bus]:
-    async with bus(nats_server.url, namespace) as shop:
-        yield shop
 
 
 async def test_each_change_arrives_once_and_each_key_in_order(shop: Bus, erp: PlainErp) -> None:
@@ -91,67 +75,6 @@ async def test_a_retry_after_is_honoured_within_the_policys_bounds(shop: Bus, er
     await erp.until(lambda: len(erp.effects) == 1, timeout_s=5)
 
 
-async def test_what_passes_never_spends_its_attempts_and_is_buried(shop: Bus, erp: PlainErp) -> None:
-    erp.script([Step(BUSY)] * 3)
-    await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=3, initial_s=0.02, factor=1, max_s=0.1)))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    await shop.change(1, 2)
-    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
-    (letter,) = await shop.dead_letters()
-    assert (letter["reason"], letter["attempts"], letter["error"]["status"]) == ("exhausted", 3, 429)
-
-
-async def test_a_rejection_is_a_dead_letter_and_the_message_ends_with_its_reason(
-    shop: Bus, erp: PlainErp
-) -> None:
-    erp.script([Step(NO)])
-    await shop.apply(acme(erp))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    await shop.change(1, 2)
-    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
-    await shop.settled()
-    (letter,) = await shop.dead_letters()
-    assert letter["reason"] == "rejected"
-    assert letter["event"]["after"] == {"id": 1, "n": 1}
-    assert letter["error"]["response"] == {"message": "no such cost centre"}
-    assert letter["delivery_id"] == "shop:0/1:1/acme/orders"
-    (advisory,) = await shop.advisories()
-    assert (advisory["stream_seq"], advisory["reason"]) == (letter["delivery_seq"], "rejected acme/orders")
-
-
-async def test_a_mapping_that_fails_is_a_dead_letter_at_once(shop: Bus, erp: PlainErp) -> None:
-    await shop.apply(acme(erp, UPSERT.replace("after.n", "after.absent")))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert (letter["reason"], letter["error"]["class"]) == ("mapping", "missing")
-    assert "mappings/order.yaml" in letter["error"]["message"]
-    assert erp.calls == []
-
-
-async def test_a_requirement_that_does_not_hold_is_a_rejection(shop: Bus, erp: PlainErp) -> None:
-    await shop.apply(acme(erp, UPSERT + "require: after.n > 5\n"))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert letter["reason"] == "rejected"
-
-
-async def test_a_payload_that_is_no_event_is_a_dead_letter(shop: Bus, erp: PlainErp) -> None:
-    await shop.apply(acme(erp))
-    shop.route()
-    shop.work()
-    await shop.put(b"{not json", "shop:0/AA:1")
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert (letter["reason"], letter["event"]) == ("mapping", "{not json")
-
-
 async def test_an_endpoint_that_is_down_holds_its_route_and_spends_nothing(shop: Bus, erp: PlainErp) -> None:
     erp.unavailable()
     await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=2, initial_s=0.02, factor=1, max_s=0.05)))
@@ -193,31 +116,6 @@ async def test_one_route_that_is_down_does_not_hold_up_another(shop: Bus, erp: P
     assert erp.effects == []
 
 
-async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp: PlainErp) -> None:
-    tenant = acme(erp)
-    await shop.apply(tenant)
-    stop = shop.route()
-    await shop.change(1, 1)
-    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), bool)
-    await stop()
-    await shop.apply(replace(tenant, routes={}))
-    shop.work()
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
-    await shop.settled()
-    assert erp.calls == []
-
-
-async def test_what_is_older_than_its_deadline_is_not_sent(shop: Bus, erp: PlainErp) -> None:
-    erp.script([Step(DOWN)] * 50)
-    await shop.apply(acme(erp, deadline_s=1.0))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert (letter["reason"], letter["attempts"]) == ("expired", 0)
-
-
 async def test_a_lost_answer_is_repeated_where_that_is_safe(shop: Bus, erp: PlainErp) -> None:
     erp.script([Step(cut="after")])
     await shop.apply(acme(erp))
@@ -227,19 +125,6 @@ async def test_a_lost_answer_is_repeated_where_that_is_safe(shop: Bus, erp: Plai
     await shop.settled_of(1)
     assert len(erp.calls) == 2
     assert order_at_erp(erp) == {"1": [1]}
-
-
-async def test_a_lost_answer_is_parked_where_a_repeat_is_unsafe(shop: Bus, erp: PlainErp) -> None:
-    erp.script([Step(cut="after")])
-    await shop.apply(acme(erp, UNSAFE))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    await shop.change(2, 2)
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert (letter["reason"], letter["attempts"]) == ("uncertain", 1)
-    await erp.until(lambda: order_at_erp(erp) == {"1": [1], "2": [2]})
-    assert len(erp.calls) == 2
 
 
 async def test_a_refusal_before_anything_happened_is_repeated_though_unsafe(shop: Bus, erp: PlainErp) -> None:
@@ -308,25 +193,6 @@ async def test_a_router_that_leaves_hands_over_at_once(shop: Bus, erp: PlainErp)
     assert [message.headers["Bridge-Event-Id"] for message in found] == ["shop:0/1:1", "shop:0/2:1"]
 
 
-async def test_the_keeper_writes_the_dead_letter_of_a_message_terminated_by_hand(
-    shop: Bus, erp: PlainErp
-) -> None:
-    tenant = acme(erp)
-    broken = replace(tenant.connections["erp"], breaker=BreakerPolicy(failures=1, window_s=60, open_s=60))
-    erp.unavailable()
-    await shop.apply(replace(tenant, connections={"erp": broken}))
-    shop.route()
-    shop.work()
-    await shop.change(1, 1)
-    await erp.until(lambda: len(erp.calls) == 1)
-    (delivery,) = await shop.stored("DELIVERIES", "deliveries.>")
-    await shop.terminate(delivery, "a person's whim")
-    (letter,) = await eventually(shop.dead_letters, bool)
-    assert letter["delivery_seq"] == delivery.seq
-    assert "a person's whim" in letter["error"]["message"]
-    assert letter["advisory"]
-
-
 async def test_what_is_no_delivery_does_not_stop_its_lane(shop: Bus, erp: PlainErp) -> None:
     await shop.apply(acme(erp))
     lane = lane_of("acme", shop.nats.lanes)
@@ -335,22 +201,3 @@ async def test_what_is_no_delivery_does_not_stop_its_lane(shop: Bus, erp: PlainE
     await shop.settled()
     await stop()
     assert await shop.dead_letters() == []
-
-
-async def test_a_delivery_that_ends_its_workers_becomes_a_dead_letter_and_its_neighbours_do_not(
-    shop: Bus, erp: PlainErp
-) -> None:
-    await shop.apply(acme(erp))
-    stop = shop.route()
-    await shop.change(1, 1)
-    await shop.change(2, 2)
-    poison, _ = await eventually(
-        lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2
-    )
-    await stop()
-    await shop.crashed_owners(lane_of("acme", shop.nats.lanes), suspect=poison.seq)
-    shop.work()
-    await erp.until(lambda: order_at_erp(erp) == {"2": [2]}, timeout_s=20)
-    (letter,) = await shop.dead_letters()
-    assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
-    await shop.settled()

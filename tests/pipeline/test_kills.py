@@ -20,12 +20,6 @@ from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
 KEYS = 6
 
 
-@pytest.fixture
-async def erp() -> AsyncIterator[PlainErp]:
-    async with PlainErp() as erp:
-        yield erp
-
-
 class Runner:
     """`bridge run` of one role, as a process."""
 

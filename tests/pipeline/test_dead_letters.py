@@ -1,0 +1,165 @@
+"""What becomes a dead letter, why, and what does not: on a real nats-server and a real HTTP server."""
+
+from dataclasses import replace
+
+from bridge.demo.erp_plain import PlainErp
+from bridge.demo.erp_server import Reply, Step
+from eventbus.subjects import lane_of
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy
+from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
+
+BUSY = Reply(429, {"message": "slow down"})
+DOWN = Reply(503, {"message": "maintenance"})
+NO = Reply(422, {"message": "no such cost centre"})
+
+
+async def test_what_passes_never_spends_its_attempts_and_is_buried(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(BUSY)] * 3)
+    await shop.apply(acme(erp, retry=RetryPolicy(max_attempts=3, initial_s=0.02, factor=1, max_s=0.1)))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(1, 2)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["attempts"], letter["error"]["status"]) == ("exhausted", 3, 429)
+
+
+async def test_a_rejection_is_a_dead_letter_and_the_message_ends_with_its_reason(
+    shop: Bus, erp: PlainErp
+) -> None:
+    erp.script([Step(NO)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(1, 2)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
+    await shop.settled()
+    (letter,) = await shop.dead_letters()
+    assert letter["reason"] == "rejected"
+    assert letter["event"]["after"] == {"id": 1, "n": 1}
+    assert letter["error"]["response"] == {"message": "no such cost centre"}
+    assert letter["delivery_id"] == "shop:0/1:1/acme/orders"
+    (advisory,) = await shop.advisories()
+    assert (advisory["stream_seq"], advisory["reason"]) == (letter["delivery_seq"], "rejected acme/orders")
+
+
+async def test_a_mapping_that_fails_is_a_dead_letter_at_once(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, UPSERT.replace("after.n", "after.absent")))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["error"]["class"]) == ("mapping", "missing")
+    assert "mappings/order.yaml" in letter["error"]["message"]
+    assert erp.calls == []
+
+
+async def test_a_requirement_that_does_not_hold_is_a_rejection(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, UPSERT + "require: after.n > 5\n"))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert letter["reason"] == "rejected"
+
+
+async def test_a_payload_that_is_no_event_is_a_dead_letter(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.put(b"{not json", "shop:0/AA:1")
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["event"]) == ("mapping", "{not json")
+
+
+async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    await shop.apply(tenant)
+    stop = shop.route()
+    await shop.change(1, 1)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), bool)
+    await stop()
+    await shop.apply(replace(tenant, routes={}))
+    shop.work()
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
+    await shop.settled()
+    assert erp.calls == []
+
+
+async def test_what_is_older_than_its_deadline_is_not_sent(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(DOWN)] * 50)
+    await shop.apply(acme(erp, deadline_s=1.0))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["attempts"]) == ("expired", 0)
+
+
+async def test_a_lost_answer_is_parked_where_a_repeat_is_unsafe(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(cut="after")])
+    await shop.apply(acme(erp, UNSAFE))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["attempts"]) == ("uncertain", 1)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [1], "2": [2]})
+    assert len(erp.calls) == 2
+
+
+async def test_the_keeper_writes_the_dead_letter_of_a_message_terminated_by_hand(
+    shop: Bus, erp: PlainErp
+) -> None:
+    tenant = acme(erp)
+    broken = replace(tenant.connections["erp"], breaker=BreakerPolicy(failures=1, window_s=60, open_s=60))
+    erp.unavailable()
+    await shop.apply(replace(tenant, connections={"erp": broken}))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.calls) == 1)
+    (delivery,) = await shop.stored("DELIVERIES", "deliveries.>")
+    await shop.terminate(delivery, "a person's whim")
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert letter["delivery_seq"] == delivery.seq
+    assert "a person's whim" in letter["error"]["message"]
+    assert letter["advisory"]
+
+
+async def test_a_big_event_is_read_from_its_object_and_stands_in_its_line(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(BUSY), Step(NO)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.big_change(1, 1)
+    await shop.change(1, 2)
+    await shop.big_change(1, 3)
+    await erp.until(lambda: order_at_erp(erp) == {"1": [2, 3]})
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["event"]) == ("rejected", None)
+    (stored,) = await shop.stored("DLQ")
+    assert stored.headers["Bridge-Object"] == "shop:0/B1:1"
+
+
+async def test_a_delivery_that_ends_its_workers_becomes_a_dead_letter_and_its_neighbours_do_not(
+    shop: Bus, erp: PlainErp
+) -> None:
+    await shop.apply(acme(erp))
+    stop = shop.route()
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    poison, _ = await eventually(
+        lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2
+    )
+    await stop()
+    await shop.crashed_owners(lane_of("acme", shop.nats.lanes), suspect=poison.seq)
+    shop.work()
+    await erp.until(lambda: order_at_erp(erp) == {"2": [2]}, timeout_s=20)
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
+    await shop.settled()
