@@ -4,7 +4,6 @@ from collections.abc import Mapping as Members
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -12,6 +11,7 @@ from bridge.cli.errors import Usage
 from bridge.cli.mapping_check import read_text, tenant_lookups
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
+from connectors.http_request import query_target
 from connectors.protocol import RequestInvalid
 from connectors.registry import prepare
 from eventbus.event import encode_json
@@ -44,7 +44,6 @@ class PreviewFailed(Exception):
             "message": self.message,
             "file": self.mark.file,
             "line": self.mark.line,
-            "column": self.mark.column,
             "expression": self.expression,
         }
 
@@ -124,7 +123,7 @@ def of_route(route: str, config: Path) -> Subject:
 
 
 def _tenant(name: str, config: Path) -> Tenant:
-    folder = load_settings(config).tenants
+    folder = load_settings(config, with_sources=False).tenants
     read = load_tenants(folder, shipped("templates"))
     if name in read.invalid:
         raise PreviewFailed.of_tenant(read.invalid[name])
@@ -165,21 +164,12 @@ def shown(result: Members[str, Any]) -> str:
         return f"skipped by {result['skipped']}: nothing would be sent"
     if "path" not in result:
         return _indented(result)
-    lines = [f"{result.get('method', '')} {result['path']}{_query(result.get('query') or {})}"]
+    lines = [f"{result.get('method', '')} {result['path']}{query_target(result.get('query') or {})}"]
     lines += [f"{name}: {value}" for name, value in (result.get("headers") or {}).items()]
     body = result.get("body")
     if body is not None:
         lines += ["", body if isinstance(body, str) else _indented(body)]
     return "\n".join(lines)
-
-
-def _query(query: Members[str, Any]) -> str:
-    pairs = [
-        f"{quote(name, safe='$')}={quote(str(value), safe='')}"
-        for name, values in query.items()
-        for value in (values if isinstance(values, list) else [values])
-    ]
-    return "?" + "&".join(pairs) if pairs else ""
 
 
 def _indented(value: object) -> str:

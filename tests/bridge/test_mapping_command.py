@@ -79,8 +79,14 @@ def test_preview_of_a_route_has_its_params_time_zone_and_name(folder: Path) -> N
     assert shown["query"] == {"at": "2026-11-24T00:00:00-03:00"}
     assert shown["headers"]["Idempotency-Key"] == "fracttal:0/16B3748:3/acme/orders"
     text = run(*arguments)
-    assert text.stdout.startswith("POST /orders/1%2F2?at=2026-11-24T00%3A00%3A00-03%3A00\n")
+    assert text.stdout.startswith("POST /orders/1%2F2?at=2026-11-24T00:00:00-03:00\n")
     assert '"cost": 1273.10' in text.stdout
+
+
+def test_a_preview_needs_no_source(folder: Path) -> None:
+    (folder / "bridge.yaml").write_text("sources: {fracttal: {dsn: '${NOT_SET_HERE}', tables: {}}}\n")
+    arguments = ("--event", folder / "event.json", "--config", folder / "bridge.yaml")
+    assert run("preview", "--route", "acme/orders", *arguments).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -105,6 +111,7 @@ def test_preview_of_an_event_that_cannot_be_rendered(folder: Path) -> None:
     result = run("preview", order(folder), "--event", folder / "event.json", "--json")
     assert result.exit_code == 1
     error = json.loads(result.stdout)["error"]
+    assert set(error) == {"class", "message", "file", "line", "expression"}
     assert (error["class"], error["file"], error["line"]) == ("missing", str(order(folder)), 11)
     assert error["expression"] == "{{ after.cost }}"
     assert "did you mean 'costs'?" in error["message"]
@@ -132,7 +139,7 @@ def test_preview_of_a_route_whose_mapping_is_invalid(folder: Path) -> None:
 
 
 def test_preview_of_a_request_the_connector_cannot_send(folder: Path) -> None:
-    order(folder).write_text(MAPPING.replace('"/orders/{{ key.id }}"', "orders"))
+    order(folder).write_text(MAPPING.replace('"/orders/{{ key.id }}"', '"{{ key.id }}"'))
     result = run("preview", order(folder), "--event", folder / "event.json", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["class"] == "request"
