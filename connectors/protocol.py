@@ -4,7 +4,7 @@ A kind is one module, found by its name in `connectors.registry`. It prepares (p
 what would be sent) and sends (the only part that touches the network, and never raises for the network's trouble).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -105,8 +105,11 @@ class Leaf(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
+    """check: raises RequestInvalid for a value that cannot be sent, so that a mapping need not wait for an event."""
+
     leaf: Leaf
     required: bool = False
+    check: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any, cast
 from connectors.protocol import ConnectionSettings, Connector, ConnectorKind, Prepared, RequestShape
 
 _KINDS: Mapping[str, str] = {"rest": "connectors.rest"}
+PLANNED = ("soap", "graphql", "jsonrpc")
+"""Refused by name: not built yet."""
 
 
 class UnknownKind(LookupError):

@@ -36,10 +36,10 @@ from connectors.protocol import (
 from connectors.redaction import Redactor
 
 SHAPE = RequestShape({
-    "method": RequestKey(Leaf.TEXT, required=True),
-    "path": RequestKey(Leaf.PATH, required=True),
+    "method": RequestKey(Leaf.TEXT, required=True, check=method_token),
+    "path": RequestKey(Leaf.PATH, required=True, check=path_target),
     "query": RequestKey(Leaf.QUERY),
-    "headers": RequestKey(Leaf.HEADER),
+    "headers": RequestKey(Leaf.HEADER, check=header_texts),
     "body": RequestKey(Leaf.TREE),
 })  # fmt: skip
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -142,18 +142,29 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> YamlError:
             Mark(file, line, 1),
             "holds a control character that YAML does not allow; remove it",
         )
-    problem = getattr(error, "problem", None) or "cannot be parsed"
     lines = text.splitlines()
     written = lines[mark.line] if mark.line < len(lines) else ""
-    if "escape code" in problem:
-        problem += "; write the character itself"
-    elif "{{" in written or "{%" in written:
-        problem += '; put values with {{ … }} or {% … %} in quotes: "{{ … }}"'
-    elif problem.startswith("did not find expected"):
-        problem += "; put a text with brackets, braces, commas or quotes in it in quotes"
-    elif "\t" in written:
-        problem += "; indent with spaces, not with tabs"
+    problem = getattr(error, "problem", None) or "cannot be parsed"
+    if problem == "found unexpected end of stream" and (start := getattr(error, "context_mark", None)):
+        mark, problem = start, "the quote that opens here is never closed"
+    elif advice := _advice(problem, written):
+        problem += f"; {advice}"
     return YamlError(Mark(file, mark.line + 1, mark.column + 1), f"is not valid YAML: {problem}")
+
+
+def _advice(problem: str, written: str) -> str:
+    """What to write instead, as far as libyaml's complaint and the line tell it."""
+    if "escape code" in problem:
+        return "write the character itself"
+    if "unknown escape" in problem:
+        return r"in double quotes a backslash begins an escape: write \\, or the text in single quotes"
+    if "{{" in written or "{%" in written:
+        return 'put values with {{ … }} or {% … %} in quotes: "{{ … }}"'
+    if problem.startswith("mapping values are not allowed"):
+        return "put a text with a colon in it in quotes"
+    if problem.startswith("did not find expected"):
+        return "indent the keys of one object alike, and put a text with brackets, braces, commas or quotes in quotes"
+    return "indent with spaces, not with tabs" if "\t" in written else ""
 
 
 class _Builder:

@@ -5,7 +5,7 @@ from collections.abc import Mapping as Members
 from hashlib import sha256
 from typing import get_args
 
-from connectors.registry import kinds, shape
+from connectors.registry import PLANNED, kinds, shape
 from pipeline.mapping.errors import Finding, MappingInvalid
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.filters import Toolbox
@@ -34,7 +34,6 @@ KEYS = (
 )
 LATER = dict.fromkeys(("extends", "enrich", "steps", "ordering"), "not built yet")
 OPERATIONS = ("insert", "update", "delete", "read", "truncate", "message")
-LATER_CONNECTORS = ("soap", "graphql", "jsonrpc")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -206,18 +205,13 @@ class _MappingCompiler:
         return tuple(compiled)
 
     def _condition(self, key: str) -> Evaluator | None:
-        node = self.root.get(key)
-        if node is None:
-            return None
-        if isinstance(node, ScalarNode):
-            return self.reader.condition(node)
-        self.reader.refuse(node.mark, f"{key} takes an expression, not {node.describe()}")
-        return None
+        entry = self.root.entry(key)
+        return None if entry is None else self.reader.condition_of(entry, key)
 
     def _connector(self) -> str:
         node = self._required("connector", "connector: rest")
         kind = self._read(node, "rest")
-        if node is not None and kind in LATER_CONNECTORS and kind not in kinds():
+        if node is not None and kind in PLANNED:
             self.reader.refuse(node.mark, f"connector {kind!r} is not built yet; built: {', '.join(kinds())}")
         elif node is not None and kind not in kinds():
             self.reader.refuse(node.mark, f"unknown connector {kind!r}{nearest(kind, kinds())}")

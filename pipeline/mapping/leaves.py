@@ -12,7 +12,7 @@ from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_expression, parse_template
 from pipeline.mapping.values import Frame, Value, bounded_text, kind_of, text_of
-from pipeline.yaml_tree import Mark, ScalarNode
+from pipeline.yaml_tree import Entry, Mark, ScalarNode
 
 Write: TypeAlias = Callable[[Frame, list[str]], None]
 AsText: TypeAlias = Callable[[Value], str]
@@ -39,6 +39,17 @@ class Reader:
     scope: Scope
     toolbox: Toolbox
     findings: list[Finding]
+
+    def condition_of(self, entry: Entry, key: str) -> Evaluator:
+        """The condition that stands under a key; `key` is how errors call it."""
+        node = entry.value
+        if isinstance(node, ScalarNode) and not node.is_null:
+            return self.condition(node)
+        if node.is_null:
+            self.refuse(entry.mark, f"{key} is empty; write a condition, or remove the key")
+        else:
+            self.refuse(node.mark, f"{key} takes a condition, not {node.describe()}")
+        return lambda _frame: False
 
     def condition(self, node: ScalarNode) -> Evaluator:
         """A bare expression that has to give true or false."""

@@ -2,13 +2,16 @@
 
 from urllib.parse import quote, unquote
 
-from connectors.protocol import Leaf, RequestShape
+from jinja2 import nodes
+
+from connectors.protocol import Leaf, RequestInvalid, RequestKey, RequestShape
 from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
-from pipeline.mapping.structure import compile_tree
+from pipeline.mapping.structure import RESERVED, compile_tree
+from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_template
 from pipeline.mapping.values import OMIT, Frame, Value, kind_of, text_of
-from pipeline.yaml_tree import Entry, MappingNode, Mark, ScalarNode
+from pipeline.yaml_tree import Entry, MappingNode, Mark, Node, ScalarNode
 
 _LATER = dict.fromkeys(("form", "xml", "text"), "raw bodies are not built yet; write body")
 _LINE_BREAKS = ("\r", "\n", "\0")
@@ -22,12 +25,42 @@ def compile_request(node: MappingNode, shape: RequestShape, reader: Reader) -> E
     for key, spec in shape.keys.items():
         if spec.required and node.get(key) is None:
             reader.refuse(node.mark, f"the request needs {key!r}")
-    parts = [
-        (entry.key, _part(entry, shape.keys[entry.key].leaf, reader))
-        for entry in node
-        if entry.key in shape.keys
-    ]
+    known = [entry for entry in node if entry.key in shape.keys]
+    parts = [(entry.key, _part(entry, shape.keys[entry.key].leaf, reader)) for entry in known]
+    for entry in known:
+        _check_what_is_written(entry, shape.keys[entry.key], reader)
     return lambda frame: {key: value for key, inner in parts if (value := inner(frame)) is not OMIT}
+
+
+def _check_what_is_written(entry: Entry, key: RequestKey, reader: Reader) -> None:
+    """What no event can put right is found before the first one: literal texts, and the names of headers."""
+    if key.check is None:
+        return
+    probes: list[tuple[Mark, Value]] = []
+    if key.leaf is Leaf.HEADER and isinstance(entry.value, MappingNode):
+        own = [one for one in entry.value if one.key not in RESERVED]
+        probes = [(one.mark, {one.key: _written_text(one.value, "x")}) for one in own]
+    elif isinstance(entry.value, ScalarNode) and key.leaf is Leaf.PATH:
+        probes = [(entry.value.mark, _written_text(entry.value, "…"))]
+    elif isinstance(entry.value, ScalarNode) and not is_template(entry.value.text):
+        probes = [(entry.value.mark, entry.value.text.strip())]
+    for mark, value in probes:
+        try:
+            key.check(value)
+        except RequestInvalid as error:
+            reader.refuse(mark, str(error))
+
+
+def _written_text(node: Node, value: str) -> str:
+    """A leaf's text with `value` in the place of what is not literal; an expression at its beginning may give a /."""
+    text = node.text.strip() if isinstance(node, ScalarNode) else "{{}}"
+    if not is_template(text):
+        return text
+    try:
+        literals = [data.data for part in parse_template(text) for data in part.find_all(nodes.TemplateData)]
+    except SyntaxInvalid:
+        return "/"
+    return ("/" if text.startswith("{") else "") + value.join([*literals, ""])
 
 
 def _part(entry: Entry, leaf: Leaf, reader: Reader) -> Evaluator:

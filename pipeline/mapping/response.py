@@ -8,7 +8,7 @@ from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.scope import ANSWER_NAMES
 from pipeline.mapping.values import Frame
-from pipeline.yaml_tree import MappingNode, ScalarNode
+from pipeline.yaml_tree import MappingNode
 
 RULES = ("ok", "retry", "reject")
 
@@ -86,10 +86,5 @@ def compile_rules(node: MappingNode | None, reader: Reader) -> Rules:
 
 
 def _rule(node: MappingNode, key: str, reader: Reader) -> Evaluator | None:
-    value = node.get(key)
-    if value is None:
-        return None
-    if isinstance(value, ScalarNode):
-        return reader.condition(value)
-    reader.refuse(value.mark, f"response.{key} takes an expression, not {value.describe()}")
-    return None
+    entry = node.entry(key)
+    return None if entry is None else reader.condition_of(entry, f"response.{key}")

@@ -26,7 +26,7 @@ NAMES = (
 )
 ANSWER_NAMES = ("status", "headers", "body")
 FUNCTIONS = ("changed", "became", "range")
-LATER = ("saved", "wait_for", "steps")
+LATER = ("saved", "wait_for", "steps", "nil")
 
 
 @dataclass(slots=True)

@@ -80,10 +80,7 @@ def _once(keys: _Keys, reader: Reader) -> Evaluator:
 
 
 def _condition(entry: Entry, reader: Reader) -> Evaluator:
-    if isinstance(entry.value, ScalarNode):
-        return reader.condition(entry.value)
-    reader.refuse(entry.mark, f"{entry.key} takes an expression, not {entry.value.describe()}")
-    return lambda _frame: False
+    return reader.condition_of(entry, entry.key)
 
 
 def _else(keys: _Keys, reader: Reader) -> Evaluator:

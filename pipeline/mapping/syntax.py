@@ -4,6 +4,7 @@ Jinja parses; the tree it gives is evaluated by `expressions`. So there is no Py
 constant folding to set a bomb off at compile time, and a literal such as 1.10 keeps the digits written.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
@@ -70,10 +71,27 @@ def parse_expression(text: str) -> nodes.Expr:
         parser = Parser(_GRAMMAR, text, state="variable")
         expression = parser.parse_expression()
         if not parser.stream.eos:
-            raise SyntaxInvalid(f"unexpected {parser.stream.current.value!r} after the expression")
+            unexpected = f"unexpected {parser.stream.current.value!r} after the expression"
+            raise SyntaxInvalid(unexpected + _advice(text))
         return expression
 
     return _parsed(text, parse)
+
+
+_FOREIGN = (
+    (re.compile(r"&&"), "write `and` for &&"),
+    (re.compile(r"\|\|"), "write `or` for ||"),
+    (re.compile(r"\?"), "write `a if condition else b` for condition ? a : b"),
+    (re.compile(r"===|!==|<>|(?<![=!<>])=(?!=)"), "write == to compare, != for unequal"),
+    (re.compile(r"!(?!=)"), "write `not` for !"),
+)
+"""What people bring from other languages, and Jinja refuses."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def _advice(text: str) -> str:
+    code = _QUOTED.sub("''", text)
+    return next((f"; {advice}" for pattern, advice in _FOREIGN if pattern.search(code)), "")
 
 
 _T = TypeVar("_T")
@@ -85,7 +103,7 @@ def _parsed(text: str, parse: Callable[[], _T]) -> _T:
     try:
         return parse()
     except TemplateSyntaxError as error:
-        raise SyntaxInvalid(f"not valid Jinja: {error.message}") from None
+        raise SyntaxInvalid(f"not valid Jinja: {error.message}{_advice(text)}") from None
     except RecursionError:
         raise SyntaxInvalid("nested too deeply; compute parts of it in vars") from None
     except (ValueError, ArithmeticError):

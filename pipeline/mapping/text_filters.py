@@ -39,7 +39,7 @@ def whole(value: Value, what: str, minimum: int = 0) -> int:
     """A whole number given as an argument."""
     if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= MAX_TEXT:
         return value
-    raise invalid_value(f"{what} takes a whole number from {minimum}, not {kind_of(value)}")
+    raise invalid_value(f"{what} takes a whole number from {minimum} to {MAX_TEXT}, not {kind_of(value)}")
 
 
 def number_of(value: Value) -> int | Decimal:

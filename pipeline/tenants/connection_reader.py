@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors.protocol import ConnectionSettings, SettingsInvalid
-from connectors.registry import check_settings, kinds
+from connectors.registry import PLANNED, check_settings, kinds
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, rate, whole
 from pipeline.tenants.model import SECRET_REFERENCE, BreakerPolicy, Connection
@@ -36,7 +36,7 @@ def _connection(tenant: str, entry: Entry) -> Connection:
     auth = section.get("auth")
     connection = Connection(
         name=entry.key,
-        connector=one_of(section.require("connector"), kinds()),
+        connector=one_of(section.require("connector"), kinds(), later=PLANNED),
         base_url=_base_url(section.require("base_url")),
         auth={} if auth is None else _auth(tenant, auth),
         timeout_s=or_default(section.get("timeout"), duration, defaults.timeout_s),

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,36 @@ def test_a_condition_gives_true_or_false(outcome: Callable[..., Any], condition:
 def test_a_condition_is_a_bare_expression(compiled: Callable[..., Any], condition: str) -> None:
     with pytest.raises(MappingInvalid):
         compiled(f"when: {condition}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["when:", "require: null", "response: {ok: }", "request: {method: POST, path: /x, body: {a: {$if: }}}"],
+)
+def test_a_condition_that_was_forgotten_is_no_condition_that_holds(
+    compiled: Callable[..., Any], text: str
+) -> None:
+    with pytest.raises(MappingInvalid, match="is empty; write a condition"):
+        compiled(text)
+
+
+@pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        ("after.a && after.b", "write `and`"),
+        ("after.a || after.b", "write `or`"),
+        ("after.a = 1", "write =="),
+        ("after.a === 'b ? c'", "write =="),
+        ("after.a ? true : false", "a if condition else b"),
+        ("!after.a", "write `not`"),
+        ("nil == 1", "not built yet"),
+    ],
+)
+def test_what_other_languages_write_is_answered_with_what_this_one_does(
+    compiled: Callable[..., Any], condition: str, says: str
+) -> None:
+    with pytest.raises(MappingInvalid, match=says):
+        compiled(f"when: {json.dumps(condition)}")
 
 
 def test_order_is_when_vars_skip_if_require_request(outcome: Callable[..., Any]) -> None:
@@ -207,10 +238,12 @@ def test_what_is_probably_not_meant_is_a_warning(compiled: Callable[..., Any]) -
     text = """
 params: {used: {}, unused: {}}
 vars: {v: "{{ params.used }}"}
-request: {method: POST, path: /x, body: {plant: 0123, code: "0123"}}
+request: {method: POST, path: /x, body: {plant: 0123, code: "0123", $fro: 1, $filter: 2, $$if: 3, "{{ x }}": 4}}
 """
     assert [finding.message for finding in compiled(text).warnings] == [
         "nothing uses params.unused",
         "nothing uses vars.v",
         '0123 is the number 123; a code is text: write "0123"',
+        "$fro is sent as it stands; did you mean '$for'?",
+        "keys are sent as they stand; write $for with $key for a key that is computed",
     ]

@@ -46,9 +46,39 @@ def test_values_that_would_lead_elsewhere_are_refused(request_of: Callable[..., 
 
 @pytest.mark.parametrize("path", ["/a/../b", "/a/./b", "/a/%2e%2E/b", "/a/.%2e"])
 def test_dot_segments_are_refused(request_of: Callable[..., Any], path: str) -> None:
-    with pytest.raises(RenderError) as caught:
+    with pytest.raises(MappingInvalid) as caught:
         request_of(f'  path: "{path}"\n')
+    assert caught.value.findings[0].mark.line == 5
+
+
+def test_dot_segments_that_values_make_are_refused(request_of: Callable[..., Any]) -> None:
+    with pytest.raises(RenderError) as caught:
+        request_of('  path: "/a/.{{ after.c }}/b"\n', c=".")
     assert caught.value.class_ == "path"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("  path: orders\n", 5, "begins with /"),
+        ('  path: "orders/{{ after.c }}"\n', 5, "begins with /"),
+        ("  path: /orders?expand=all\n", 5, "request.query"),
+        ('  path: "/orders?id={{ after.c }}"\n', 5, "request.query"),
+        ('  path: "{{ after.c }}/orders?all=1"\n', 5, "request.query"),
+        ("  path: /100%\n", 5, "%25"),
+        ("  path: /x\n  headers:\n    Authorization: x\n", 7, "set by the connection"),
+        ('  path: /x\n  headers:\n    X A: "{{ after.c }}"\n', 7, "not a header name"),
+        ("  path: /x\n  headers:\n    X-A: ñ\n", 7, "ASCII"),
+    ],
+)
+def test_what_no_event_can_put_right_is_found_before_the_first(
+    request_of: Callable[..., Any], text: str, line: int, says: str
+) -> None:
+    with pytest.raises(MappingInvalid) as caught:
+        request_of(text, c="x")
+    (finding,) = caught.value.findings
+    assert finding.mark.line == line
+    assert says in finding.message
 
 
 def test_queries_and_headers_are_texts_without_nulls(request_of: Callable[..., Any]) -> None:
