@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import structlog
 
 from cdc.position import Mark
@@ -48,7 +49,7 @@ class BigEvents:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
         headers = message.headers + f"{HEADER_OBJECT}: {event_id}\r\n".encode()
-        return message._replace(headers=headers, payload=b"")
+        return msgspec.structs.replace(message, headers=headers, payload=b"")
 
 
 def _event_id(message: Outgoing) -> str:

@@ -32,10 +32,13 @@ class BatchPublisher:
         reply = b" " + self._reply(batch) if first == 1 else b""
         lines: list[bytes] = []
         size = 0
-        for number, (subject, headers, payload, _) in enumerate(messages, first):
-            block = b"%b%d\r\n%b\r\n" % (start, number, headers)
+        for number, message in enumerate(messages, first):
+            payload = message.payload
+            block = b"%b%d\r\n%b\r\n" % (start, number, message.headers)
             total = len(block) + len(payload)
-            lines.append(b"HPUB %b%b %d %d\r\n%b%b\r\n" % (subject, reply, len(block), total, block, payload))
+            lines.append(
+                b"HPUB %b%b %d %d\r\n%b%b\r\n" % (message.subject, reply, len(block), total, block, payload)
+            )
             reply = b""
             size += total
             if size > CHUNK:

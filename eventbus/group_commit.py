@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from eventbus.fence import Refusal, Stored, classify_refusal
 
@@ -23,7 +25,8 @@ Mark = TypeVar("Mark")
 OrderKey = tuple[int | str, ...]
 
 
-class Outgoing(NamedTuple):
+# not a named tuple: it is made in a third of the time, and the garbage collector need not walk thousands of them
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One message. `headers`: whole lines, each with its CRLF, without the version line and the final blank one.
 
     key: its place in the writer's order, such as (LSN, ordinal); rises from message to message.
