@@ -31,6 +31,13 @@ class LaneWorld(Surroundings):
                 worker.step()
         raise self.violated("every delivery ends", f"pending {self.consumer.pending}, booked {self.booked}")
 
+    def unread(self, seq: int) -> int:
+        owners = [worker.owned for worker in self.workers if worker.owned is not None]
+        return sum(
+            seq in owner.turns and owner.turns[seq].sent and not owner.tenure.holds(self.now)
+            for owner in owners
+        )
+
     def _happen(self) -> None:
         choice = self.random.random()
         if choice < 0.70:
