@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.cli.errors import Usage
-from pipeline.mapping import Finding, Lookup, MappingInvalid, compile_mapping, parse_lookup
+from pipeline.mapping import Finding, Lookup, Mapping, MappingInvalid, compile_mapping, parse_lookup
 from pipeline.mapping.cases import CaseResult, read_cases, run_cases
 from pipeline.yaml_tree import Mark, YamlError
 
@@ -45,6 +45,7 @@ class Report:
     """What was found so far."""
 
     lines: list[Line] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
     cases: int = 0
 
     @property
@@ -121,6 +122,7 @@ def _check(file: Path, report: Report) -> None:
 
 def _compile(file: Path, text: str, lookups: dict[str, Lookup] | None, report: Report) -> None:
     mapping = compile_mapping(text, file=str(file), name=file.stem, lookups=lookups)
+    report.mappings.append(mapping)
     for warning in mapping.warnings:
         report.finding("warning", str(file), warning)
 

@@ -27,9 +27,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def run_service(
-    service: Service[T], shutdown_timeout: float, ready: asyncio.Event | None = None
-) -> T | None:
+def run_service(service: Service[T], shutdown_timeout: float, ready: asyncio.Event | None = None) -> T | None:
     """A command that works until SIGTERM or Ctrl-C: the first lets it drain, a second one exits at once.
 
     What is not drained within `shutdown_timeout` seconds is cancelled, and None is returned: nothing is lost by

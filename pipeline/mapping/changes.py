@@ -29,7 +29,11 @@ def changed(frame: Frame, column: Value) -> bool:
     identity = event.get("identity") or list(event.get("key") or {})
     if column in identity:
         return False
-    raise _unknown_before(event, str(column), identity)
+    source = event["source"]
+    raise EvaluationError(
+        "before_unknown",
+        f"whether {column!r} changed is unknown: {cure(source['schema'], source['table'], [*identity, str(column)])}",
+    )
 
 
 def became(frame: Frame, column: Value, value: Value) -> bool:
@@ -40,17 +44,15 @@ def became(frame: Frame, column: Value, value: Value) -> bool:
     return equal(member(event["after"], column, "after", frame), value) and changed(frame, column)
 
 
-def _unknown_before(event: Frame, column: str, identity: list[str]) -> EvaluationError:
-    source = event["source"]
-    table = f"{_quoted(source['schema'])}.{_quoted(source['table'])}"
-    index = _quoted(f"{source['table']}_bridge_identity"[:63])
-    columns = ", ".join(_quoted(name) for name in [*identity, column])
-    return EvaluationError(
-        "before_unknown",
-        f"whether {column!r} changed is unknown: the table's replica identity does not carry it. Let the DBA run"
-        f" (with the tenant column, every other column that mappings compare, all NOT NULL, in the index too):"
-        f" CREATE UNIQUE INDEX CONCURRENTLY {index} ON {table} ({columns});"
-        f" ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index};",
+def cure(schema: str, table: str, columns: list[str]) -> str:
+    """Why an update does not tell, and the SQL after which it does; columns: the identity's and the new ones."""
+    name = f"{_quoted(schema)}.{_quoted(table)}"
+    index = _quoted(f"{table}_bridge_identity"[:63])
+    return (
+        "the table's replica identity does not carry it. Let the DBA run (with the tenant column, every other column"
+        " that mappings compare, all NOT NULL, in the index too):"
+        f" CREATE UNIQUE INDEX CONCURRENTLY {index} ON {name} ({', '.join(map(_quoted, columns))});"
+        f" ALTER TABLE {name} REPLICA IDENTITY USING INDEX {index};"
     )
 
 

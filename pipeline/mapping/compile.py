@@ -87,6 +87,7 @@ class _MappingCompiler:
             repeat=repeat,
             version=_version(text, lookups, self.reader.toolbox.lookups_used),
             program=program,
+            compared=frozenset(self.scope.compared),
             warnings=tuple(warnings_of(self.root, self.scope)),
         )
 

@@ -212,6 +212,8 @@ class Compiler:
             raise SyntaxInvalid(f"write {signatures[name]}")
         if name == "range":
             return lambda frame: _range(*[argument(frame) for argument in arguments])
+        if (column := _constant_text(node.args[0])) is not None:
+            self.scope.compared.add(column)
         function: Callable[..., bool] = changed if name == "changed" else became
         return lambda frame: function(frame, *[argument(frame) for argument in arguments])
 

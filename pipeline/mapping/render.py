@@ -87,7 +87,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping, ready to use. `version` changes with its text and with the lookups it uses."""
+    """One mapping, ready to use. `version` changes with its text and with the lookups it uses.
+
+    compared: the columns that `changed` and `became` compare with the row before.
+    """
 
     name: str
     file: str
@@ -97,6 +100,7 @@ class Mapping:
     repeat: Repeat
     version: str
     program: Program = field(repr=False)
+    compared: frozenset[str] = frozenset()
     warnings: tuple[Finding, ...] = ()
 
     def check_params(self, params: Members[str, Value]) -> list[str]:

@@ -31,7 +31,11 @@ LATER = ("saved", "wait_for", "steps", "nil")
 
 @dataclass(slots=True)
 class Scope:
-    """The names known while a mapping compiles. `members` holds those whose members are known then too."""
+    """The names known while a mapping compiles.
+
+    members: of those whose members are known then too. assigned: by `{% set %}`. compared: the columns that
+    `changed` and `became` ask about.
+    """
 
     names: set[str] = field(default_factory=lambda: set(NAMES))
     members: dict[str, set[str]] = field(
@@ -46,6 +50,7 @@ class Scope:
     )
     used: set[str] = field(default_factory=set)
     assigned: set[str] = field(default_factory=set)
+    compared: set[str] = field(default_factory=set)
 
     def use(self, name: str) -> None:
         """Note that a name is used. Raises SyntaxInvalid where there is none such."""

@@ -1,7 +1,9 @@
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -210,3 +212,42 @@ def test_check_of_nothing_is_wrong_use(tmp_path: Any) -> None:
     assert run("check", tmp_path).exit_code == 2
     assert run("check", tmp_path / "nothing.yaml").exit_code == 2
     assert run("check").exit_code == 2
+
+
+async def test_check_with_a_configuration_asks_whether_updates_tell_what_is_compared(
+    folder: Path, database: str
+) -> None:
+    order(folder).write_text(MAPPING.replace("after.status == 3", "became('status', 3) or changed('nope')"))
+    config = folder / "bridge.yaml"
+    config.write_text(
+        f"sources: {{fracttal: {{dsn: '{database}', tenant_column: t, tables: {{public.work_orders: {{}}}}}}}}\n"
+    )
+
+    async def checked(sql: str) -> Result:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            await connection.execute(sql.encode())
+        return await asyncio.to_thread(run, "check", order(folder), "--config", config)
+
+    table = "CREATE TABLE work_orders (id int PRIMARY KEY, t int NOT NULL, status int NOT NULL)"
+    found = await checked(table)
+    assert found.exit_code == 1
+    assert f"{order(folder)}: public.work_orders has no column 'nope' to compare" in found.stdout
+    assert 'ON "public"."work_orders" ("id", "status");' in found.stdout
+    await checked("CREATE UNIQUE INDEX told ON work_orders (t, id, status)")
+    cured = await checked(
+        "ALTER TABLE work_orders REPLICA IDENTITY USING INDEX told; ALTER TABLE work_orders ADD nope int"
+    )
+    assert "'status'" not in cured.stdout
+    assert "'nope'" in cured.stdout
+    full = await checked("ALTER TABLE work_orders REPLICA IDENTITY FULL")
+    assert full.exit_code == 0, full.stdout
+
+
+def test_check_says_when_the_source_cannot_be_asked(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace("after.status == 3", "became('status', 3)"))
+    config = folder / "bridge.yaml"
+    config.write_text(config.read_text().replace("localhost", "u:geheim@127.0.0.1:1"))
+    result = run("check", order(folder), "--config", config)
+    assert result.exit_code == 3
+    assert "geheim" not in result.stderr
+    assert "0 errors" in result.stdout
