@@ -32,6 +32,11 @@ class Removal(NamedTuple):
 async def removal(source: SourceSettings, catalogue: Catalogue) -> Removal:
     """Only what setup made. Raises SetupRefused where the slot is read, or was made by somebody else."""
     state = await catalogue.slot(source.slot, source.publication)
+    if state.exists and state.database != state.connected_to:
+        raise SetupRefused(
+            f"slot {source.slot} belongs to database {state.database}, the dsn names {state.connected_to}: correct `dsn` "
+            "or `slot` of the source"
+        )
     if state.active_pid is not None:
         raise SetupRefused(
             f"slot {source.slot} is read by process {state.active_pid}: stop `bridge cdc start` there first"

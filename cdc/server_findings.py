@@ -78,13 +78,19 @@ def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding
                 "ALTER SYSTEM SET max_replication_slots = 20; -- takes a restart of PostgreSQL",
             )
         return
+    if slot.database != slot.connected_to:
+        # somebody else's, and perhaps in use: no SQL that drops it
+        yield Finding(
+            Level.ERROR,
+            "slot_database",
+            settings.slot,
+            f"slot {settings.slot} belongs to database {slot.database}, the dsn names {slot.connected_to}: correct "
+            "`dsn`, or give the source another `slot` in bridge.yaml",
+            stops=True,
+        )
+        return
     for code, wrong, message in (
         ("slot_plugin", slot.plugin != "pgoutput", f"is made for plugin {slot.plugin}, not pgoutput"),
-        (
-            "slot_database",
-            slot.database != slot.connected_to,
-            f"belongs to database {slot.database}, the dsn names {slot.connected_to}",
-        ),
         (
             "slot_two_phase",
             slot.two_phase,

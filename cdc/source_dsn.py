@@ -42,8 +42,13 @@ def user_and_password(dsn: str) -> tuple[str | None, str | None]:
 
 def _parts(dsn: str) -> dict[str, str]:
     try:
-        return {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+        parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
     except psycopg.ProgrammingError:
+        parts = {}
+    if not parts:
         raise DsnInvalid(
             "the dsn is neither a URI (postgresql://user@host:5432/database) nor a list of key=value"
-        ) from None
+        )
+    if not all(port.isdecimal() for port in parts.get("port", "5432").split(",")):
+        raise DsnInvalid("the dsn's port is not a number")
+    return parts

@@ -23,7 +23,8 @@ SELECT application_name::text AS name, host(client_addr) AS address, backend_sta
 class CaptureStatus:
     """LSNs as text, None where unknown. lag_bytes: WAL that is not published; lag_seconds: since when, at most.
 
-    state: running, stopped, missing (no slot) or lost (the slot cannot be read any more).
+    state: running, stopped, missing (no slot), lost (the slot cannot be read any more) or moved (it is confirmed beyond
+    what is published).
     """
 
     source: str
@@ -57,7 +58,7 @@ def status_of(
     seconds = None
     if position is not None and position.written:
         seconds = max(0.0, (now - datetime.fromisoformat(position.written)).total_seconds()) if lag else 0.0
-    state = _state(slot)
+    state = _state(slot, position)
     return CaptureStatus(
         source=source.name,
         slot=source.slot,
@@ -73,12 +74,16 @@ def status_of(
     )
 
 
-def _state(slot: SlotState) -> str:
+def _state(slot: SlotState, position: Position | None) -> str:
     if not slot.exists:
         return "missing"
     if slot.wal_status == "lost" or slot.invalidation is not None:
         return "lost"
-    return "stopped" if slot.active_pid is None else "running"
+    if slot.active_pid is not None:
+        return "running"
+    published = position.mark.flush if position and not position.dropped else None
+    moved = published is not None and slot.confirmed_flush is not None and slot.confirmed_flush > published
+    return "moved" if moved else "stopped"
 
 
 def _summary(
@@ -96,9 +101,14 @@ def _summary(
             return f"Slot {source.slot} can no longer be read: `bridge cdc check` says why and what to do."
         case "running":
             who = f"Slot {source.slot} is read by {reader}"
+        case "moved":
+            return (
+                f"Nobody reads slot {source.slot}, and it is confirmed beyond what was published: changes between the "
+                "two may be missing in EVENTS. `bridge cdc start` says what is to be decided."
+            )
         case _:
             who = f"Nobody reads slot {source.slot}: run `bridge cdc start`"
-    if position is None:
+    if position is None or position.dropped:
         return f"{who}; nothing has been published yet."
     if not lag:
         return f"{who}; everything is published."

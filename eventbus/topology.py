@@ -40,13 +40,17 @@ class Difference:
 class TopologyDiffers(EventBusError):
     """Streams differ from what the settings ask for."""
 
+    remedy = "let bridge.yaml say what the stream has, or change the stream (`nats stream edit`)"
+
     def __init__(self, differences: list[Difference]) -> None:
-        super().__init__("; ".join(map(str, differences)))
+        super().__init__(f"{'; '.join(map(str, differences))}; {self.remedy}")
         self.differences = differences
 
 
 class LanesDiffer(TopologyDiffers):
     """The number of lanes is another than when DELIVERIES was made: it is fixed from then on."""
+
+    remedy = "let bridge.yaml say what the stream has"
 
 
 class NoRoom(EventBusError):

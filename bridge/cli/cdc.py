@@ -29,6 +29,7 @@ from cdc.start_decision import Consent
 from cdc.status import CaptureStatus, read_status
 from eventbus.connection import Connection, connect
 from eventbus.errors import EventBusError, NatsRefused, NatsUnreachable
+from eventbus.topology import NoRoom, TopologyDiffers
 from pipeline.yaml_tree import load_file
 
 _UNKNOWN = {"table_unknown", "column_unknown"}
@@ -212,7 +213,7 @@ def _words() -> Iterator[None]:
     except CaptureStopped as stopped:
         ways = "".join(f"\n  - {way}" for way in stopped.stop.ways)
         raise Findings(f"{stopped.stop.message}{ways and f'. Ways on:{ways}'}") from None
-    except DsnInvalid as error:
+    except (DsnInvalid, TopologyDiffers, NoRoom) as error:
         raise Usage(str(error)) from None
     except (SetupRefused, DecodingFailed, EventBusError) as error:
         raise CommandError(str(error)) from None

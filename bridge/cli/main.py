@@ -52,6 +52,8 @@ class LazyGroup(click.Group):
 
 def as_command_error(error: Exception) -> CommandError:
     """The message and exit code for an error that no command turned into its own words."""
+    if isinstance(error, ImportError):
+        return CommandError(f"this installation is not whole: {error}; install fracttal-bridge again")
     # imported when something went wrong: `bridge --help` pays for none of it
     from bridge.demo.server_process import ServerFailed  # noqa: PLC0415
     from eventbus.errors import ConnectionLost, EventBusError, NatsRefused, NatsUnreachable, NoAnswer  # noqa: PLC0415

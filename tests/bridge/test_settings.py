@@ -154,6 +154,14 @@ MISTAKES = {
         SOURCE.replace("${BRIDGE_SOURCE_DSN}", f"postgresql//u:{PASSWORD}@h"),
         "bridge.yaml:3:10: sources.fracttal.dsn: the dsn is neither a URI (postgresql://user@host:5432/database)",
     ),
+    "empty dsn": (
+        SOURCE.replace("${BRIDGE_SOURCE_DSN}", "''"),
+        "bridge.yaml:3:10: sources.fracttal.dsn: the dsn is neither a URI",
+    ),
+    "dsn with a port that is none": (
+        SOURCE.replace("${BRIDGE_SOURCE_DSN}", f"postgresql://bridge:{PASSWORD}@db.example:abc/x"),
+        "bridge.yaml:3:10: sources.fracttal.dsn: the dsn's port is not a number",
+    ),
     "dsn with a number": (
         SOURCE.replace("${BRIDGE_SOURCE_DSN}", "4711"),
         "bridge.yaml:3:10: sources.fracttal.dsn: expected text; put the value in quotes",

@@ -242,6 +242,49 @@ async def test_status_and_drop(
     assert "There is no slot" in (await bridge("status", "--config", file)).out
 
 
+async def test_status_tells_a_slot_that_somebody_moved(
+    source: Source, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    source.nats = NatsSettings((nats_server.url,), namespace, sync_interval=0.0)
+    await source.set_up()
+    async with source.capturing():
+        await source.captured()
+    await source.sql(
+        "INSERT INTO marks VALUES (4711)",
+        f"SELECT pg_replication_slot_advance('{source.settings.slot}', pg_current_wal_lsn())",
+    )
+    moved = json.loads((await bridge("status", "--json", "--config", config(tmp_path, source))).out)
+    assert moved["state"] == "moved"
+    assert "`bridge cdc start` says what is to be decided" in moved["summary"]
+
+
+async def test_a_slot_of_another_database_is_left_alone(
+    source: Source, postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    source.nats = NatsSettings((nats_server.url,), namespace)
+    await source.set_up()
+    elsewhere = Source(postgres.dsn(), source.nats)
+    file = config(tmp_path, source, dsn=elsewhere.dsn)
+    for command in (("check",), ("drop", "--yes")):
+        refused = await bridge(*command, "--config", file)
+        said = refused.out + refused.error
+        assert refused.code in {1, 2}  # 2: its table is not there either
+        assert "belongs to database" in said
+        assert "pg_drop_replication_slot" not in said
+
+
+async def test_streams_of_another_size_end_with_2(
+    source: Source, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    source.nats = NatsSettings((nats_server.url,), namespace)
+    await source.set_up()
+    async with source.capturing():
+        await source.captured()
+    refused = await bridge("start", "--config", config(tmp_path, source))
+    assert refused.code == 2
+    assert "max_bytes is" in refused.error
+
+
 async def test_mistakes_name_file_line_and_remedy(source: Source, tmp_path: Path) -> None:
     file = config(tmp_path, source, table="public.ordrs")
     unknown = await bridge("check", "--config", file)

@@ -38,6 +38,7 @@ async def test_what_differs_is_refused_with_both_values(jetstream: JetStream, na
         (f"{namespace}-ATTEMPTS", "max_age", 60 * 10**9, int(STREAMS.attempts_keep * 1e9)),
     ]
     assert f"stream {namespace}-EVENTS: max_bytes is" in str(error.value)
+    assert "nats stream edit" in str(error.value)
 
 
 async def test_other_lanes_are_refused_as_such(jetstream: JetStream, namespace: str) -> None:
