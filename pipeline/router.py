@@ -7,6 +7,7 @@ of two writers the server refuses one, whoever claims when.
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
 import structlog
 
@@ -37,6 +38,14 @@ BEAT_S = 2.0
 RELEASE_S = 5.0
 
 log = structlog.get_logger()
+
+
+@dataclass
+class _Table:
+    """seq: of the last routing message in it."""
+
+    routes: RoutingTable
+    seq: int = 0
 
 
 class RouterStopped(Exception):
@@ -126,10 +135,9 @@ class Router:
         claimed = await writer.claim(stored, start.mark)
         self._mark = _behind(start.mark, claimed)
         log.info("routing", shard=self._shard, event_seq=self._mark.event_seq)
-        table = await self._load_table()
         work = [
             asyncio.create_task(job)
-            for job in (writer.run(), self._read(writer, table), self._beat(writer), stop.wait())
+            for job in (writer.run(), self._read(writer), self._beat(writer), stop.wait())
         ]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -158,35 +166,40 @@ class Router:
             event_id = found.headers.get(HEADER_EVENT_ID, "") if found else None
         return RouterFacts(made, event_id, any_delivery)
 
-    async def _load_table(self) -> RoutingTable:
-        """Every tenant's last message. It is right for older events too: its spans say since when and until when."""
-        table = RoutingTable()
-        reading = Reading(self._events, [self._subjects.all_routes], None)
-        async with OrderedReader(self._jetstream, reading) as reader:
-            left = reader.waiting
-            while left > 0:
-                messages = await reader.next()
-                for message in messages:
-                    _put(table, message)
-                left = min(left - len(messages), messages[-1].pending)
-        return table
-
-    async def _read(self, writer: FencedWriter[RouterMark], table: RoutingTable) -> None:
+    async def _read(self, writer: FencedWriter[RouterMark]) -> None:
         mark = self._mark
         # an event of which some deliveries are missing is read again
         start = mark.event_seq if mark.cursor is not None else mark.event_seq + 1
-        subjects = [self._subjects.all_events, self._subjects.all_routes]
-        async with OrderedReader(self._jetstream, Reading(self._events, subjects, start)) as reader:
+        table = _Table(RoutingTable())
+        async with OrderedReader(
+            self._jetstream, Reading(self._events, [self._subjects.all_events], start)
+        ) as reader:
             while True:
-                for message in await reader.next():
-                    if message.subject.startswith(self._routes_prefix):
-                        _put(table, message)
-                    else:
-                        await self._route(writer, table, message)
+                messages = await reader.next()
+                await self._refresh(table)
+                for message in messages:
+                    await self._route(writer, table.routes, message)
 
-    @property
-    def _routes_prefix(self) -> str:
-        return self._subjects.all_routes.removesuffix("*")
+    async def _refresh(self, table: _Table) -> None:
+        """Makes the table at least as new as the events that have come (rules T4, T5).
+
+        A newer one is right for them too: its spans say since when and until when. Swapping it where its message
+        stands among the events would not do: a later apply rolls that message up before a slow reader comes to it.
+        """
+        subject = self._subjects.all_routes
+        last = await self._jetstream.last_message(self._events, subject)
+        if last is not None and last.seq > table.seq:
+            async with OrderedReader(
+                self._jetstream, Reading(self._events, [subject], table.seq + 1)
+            ) as reader:
+                left = reader.waiting
+                while left > 0:
+                    messages = await reader.next()
+                    for message in messages:
+                        _put(table.routes, message)
+                    table.seq = messages[-1].seq
+                    left = min(left - len(messages), messages[-1].pending)
+            table.seq = max(table.seq, last.seq)
 
     async def _route(self, writer: FencedWriter[RouterMark], table: RoutingTable, message: Message) -> None:
         event = RoutedEvent(message.seq, message.header_block, message.payload)

@@ -6,12 +6,12 @@ may know that only from the messages themselves.
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from eventbus.fence import ClaimLost
-from eventbus.group_commit import CommitLimits, Group, GroupCommit
+from eventbus.group_commit import CommitLimits, Group, GroupCommit, Outgoing
 from eventbus.subjects import Subjects
 from pipeline.fanout import Fanout, RoutedEvent
 from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
@@ -34,6 +34,7 @@ class RouterRules:
     resumes_at_cursor: bool = True
     looks_behind_torn: bool = True
     believes_spans: bool = True
+    refreshes_after_reading: bool = True
 
 
 class RouterWorld(World):
@@ -152,22 +153,26 @@ class SimulatedRouter(SimulatedWriter):
     def _groups(self, mark: RouterMark) -> Iterator[Group[Any] | None]:
         """Group after group; None: nothing there yet."""
         world, table = self.router_world, RoutingTable()
-        for message in list(world.events.messages.values()):
-            if message.subject.startswith("routes."):
-                table.put(message.seq, message.payload)
         read = mark.event_seq - (mark.cursor is not None)
         while True:
-            found = world.events.between(">", read, world.events.last_seq + 1)
-            if not found:
-                if not world.chaos:
-                    world.publish()
-                yield None
-                continue
-            read = found[0].seq
-            if found[0].subject.startswith("routes."):
-                table.put(read, found[0].payload)
-            else:
-                yield from self._event(found[0], table, mark)
+            found = world.events.between("events.>", read, world.events.last_seq + 1)[
+                : world.random.randint(1, 3)
+            ]
+            if not found and not world.chaos:
+                world.publish()
+            fresh = world.router_rules.refreshes_after_reading
+            if fresh:
+                yield None  # what was read is on its way; others go on
+            if fresh or read == mark.event_seq - (mark.cursor is not None):
+                self._refresh(table)
+            for message in found:
+                read = message.seq
+                yield from self._event(message, table, mark)
+            yield None
+
+    def _refresh(self, table: RoutingTable) -> None:
+        for message in self.router_world.events.between("routes.*", 0, 2**62):
+            table.put(message.seq, message.payload)
 
     def _event(
         self, message: ModelMessage, table: RoutingTable, mark: RouterMark
@@ -182,11 +187,11 @@ class SimulatedRouter(SimulatedWriter):
             yield Group([self._numbered(one) for one in group.messages], group.mark, len(group.messages))
         yield Group((), RouterMark(message.seq, message.headers["Id"]))
 
-    def _numbered(self, message: Any) -> Any:
-        number = self.router_world.numbers.get(message.key)
+    def _numbered(self, message: Outgoing) -> Outgoing:
+        number = self.router_world.numbers.get(cast(Key, message.key))
         if number is None:
             raise self.world.violated(f"{message.key} is routed, and no route wanted it")
-        return message._replace(key=(number,))
+        return Outgoing(message.subject, message.headers, message.payload, (number,))
 
 
 def _position(payload: bytes) -> RouterPosition:

@@ -28,6 +28,7 @@ def test_it_holds_for_many_more_seeds() -> None:
         pytest.param(RouterRules(resumes_at_cursor=False), id="takes a half-routed event for done"),
         pytest.param(RouterRules(looks_behind_torn=False), id="ignores what a torn batch left"),
         pytest.param(RouterRules(believes_spans=False), id="routes by today's table"),
+        pytest.param(RouterRules(refreshes_after_reading=False), id="routes by the table it began with"),
         pytest.param(RouterRules(Rules(checks_expected=False)), id="writes without a fence"),
     ],
 )
