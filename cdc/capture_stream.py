@@ -64,6 +64,7 @@ class CaptureStream:
         if self._decoder.between_transactions and self._tenure.writer.room:
             flush = self._tenure.progress.lone(_now())
             if flush is not None:
+                self._decoder.let_go(flush)
                 self._put(Group.of((), self._mark._replace(flush=flush)))
 
     @property
