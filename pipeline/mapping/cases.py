@@ -152,15 +152,17 @@ def _problem(mapping: Mapping, case: Case) -> str:
     try:
         result = mapping.render(given)
     except RenderError as error:
-        return (
-            "" if (case.expected, case.value) == ("error", error.class_) else f"error {error.class_}: {error}"
-        )
+        if (case.expected, case.value) == ("error", error.class_):
+            return ""
+        return f"expected {_wanted(case)}, got error {error.class_}: {error}"
     got, value = ("skipped", result.by) if isinstance(result, Skipped) else ("request", result.request)
     if got != case.expected:
-        return (
-            f"expected {case.expected} {case.value if case.expected != 'request' else ''}, got {got} {value}"
-        )
+        return f"expected {_wanted(case)}, got {got} {value}"
     return first_difference(case.value, value, "request" if got == "request" else got)
+
+
+def _wanted(case: Case) -> str:
+    return "a request" if case.expected == "request" else f"{case.expected} {case.value}"
 
 
 def _by_status(answer: Answer) -> Outcome:

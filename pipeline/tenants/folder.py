@@ -83,6 +83,10 @@ class _Reading:
         self._files = MappingFiles(folder, shipped)
         self._compiled: dict[str, CompiledMapping | None] = {}
         self._problems = Problems()
+        if not (folder / FILE).exists():
+            raise YamlError(
+                Mark(str(folder), 1, 1), f"has no {FILE}; write one, or move the folder to another place"
+            )
         self.written = read_tenant(self._name, load_file(folder / FILE))
 
     def tenant(self) -> Tenant:

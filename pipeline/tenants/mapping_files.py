@@ -97,6 +97,8 @@ def read_text(path: Path) -> str:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
+    for path in sorted(folder.rglob("*.yml")):
+        raise YamlError(Mark(str(path), 1, 1), "is not read: rename it, mappings end in .yaml")
     return {
         path.relative_to(folder).as_posix().removesuffix(".yaml"): path
         for path in sorted(folder.rglob("*.yaml"))

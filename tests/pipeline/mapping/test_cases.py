@@ -65,8 +65,8 @@ def test_cases_that_hold() -> None:
         ('cc: "1", ', "", 'request.body.cc is not expected, got "1"'),
         ('cc: "1"', 'cc: "1", more: 1', "request.body.more is missing"),
         ("skipped: when", "skipped: skip_if", 'expected "skip_if", got "when"'),
-        ("error: lookup", "error: missing", "error lookup"),
-        ("error: lookup", "skipped: when", "error lookup"),
+        ("error: lookup", "error: missing", "expected error missing, got error lookup"),
+        ("error: lookup", "skipped: when", "expected skipped when, got error lookup"),
         ("outcome: retry", "outcome: delivered", "expected outcome delivered, got retry"),
     ],
 )

@@ -282,7 +282,12 @@ def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(mistake
 
 
 FILE_MISTAKES = {
-    "no tenant.yaml": ("tenant.yaml", None, "acme/tenant.yaml:1:1: cannot be read"),
+    "no tenant.yaml": ("tenant.yaml", None, "acme:1:1: has no tenant.yaml"),
+    "a mapping that would not be read": (
+        "mappings/spare.yml",
+        b"",
+        "acme/mappings/spare.yml:1:1: is not read",
+    ),
     "not utf-8": ("tenant.yaml", b"key: '\xff'", "is not UTF-8"),
     "mapping": (
         "mappings/order.yaml",
