@@ -126,7 +126,7 @@ def _section(entry: Entry, reader: Reader, *, header: bool) -> Evaluator:
 
 
 def _written(name: str, value: Value, entry: Entry, *, header: bool) -> Value:
-    mark = _mark_of(name, entry)
+    leaf = _leaf_of(name, entry)
     try:
         if header:
             return _header(name, text_of(value))
@@ -134,7 +134,8 @@ def _written(name: str, value: Value, entry: Entry, *, header: bool) -> Value:
             return [text_of(element) for element in value if element is not None]
         return text_of(value)
     except EvaluationError as error:
-        raise RenderError(error.class_, f"{entry.key} {name!r}: {error.message}", mark) from None
+        where, written = (entry.mark, "") if leaf is None else (leaf.mark, leaf.text)
+        raise RenderError(error.class_, f"{entry.key} {name!r}: {error.message}", where, written) from None
 
 
 def _header(name: str, text: str) -> str:
@@ -142,10 +143,14 @@ def _header(name: str, text: str) -> str:
         raise EvaluationError(
             "header", r"a line break cannot stand in a header; write … | regex_replace('\\s+', ' ')"
         )
+    if not text.isascii() or not text.strip(" \t").isprintable():
+        raise EvaluationError(
+            "header",
+            "a header holds printable ASCII characters alone; write … | urlencode, or send it in the body",
+        )
     return text
 
 
-def _mark_of(name: str, entry: Entry) -> Mark:
-    if isinstance(entry.value, MappingNode) and (member := entry.value.entry(name)) is not None:
-        return member.value.mark
-    return entry.mark
+def _leaf_of(name: str, entry: Entry) -> ScalarNode | None:
+    leaf = entry.value.get(name) if isinstance(entry.value, MappingNode) else None
+    return leaf if isinstance(leaf, ScalarNode) else None

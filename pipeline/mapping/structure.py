@@ -102,22 +102,23 @@ def _content(keys: _Keys, reader: Reader) -> Evaluator:
 
 def _merged(members: list[tuple[str, Evaluator]], entry: Entry, reader: Reader) -> Evaluator:
     sources = entry.value.items if isinstance(entry.value, SequenceNode) else (entry.value,)
-    merges = [(_expression(source, reader), source.mark) for source in sources]
+    merges = [(_expression(source, reader), source.mark, getattr(source, "text", "")) for source in sources]
 
     def evaluate(frame: Frame) -> dict[str, Value]:
         result = {name: value for name, inner in members if (value := inner(frame)) is not OMIT}
-        for inner, where in merges:
+        for inner, where, written in merges:
             added = inner(frame)
             if added is OMIT or added is None:
                 continue
             if not isinstance(added, dict):
-                raise RenderError("value", f"$merge takes an object, not {kind_of(added)}", where)
+                raise RenderError("value", f"$merge takes an object, not {kind_of(added)}", where, written)
             if double := result.keys() & added.keys():
                 names = ", ".join(sorted(double))
                 raise RenderError(
                     "duplicate_key",
                     f"$merge brings keys that are already there: {names}; take them out of one",
                     where,
+                    written,
                 )
             result.update(added)
         return result

@@ -103,14 +103,14 @@ def test_queries_and_headers_are_texts_without_nulls(request_of: Callable[..., A
     assert request["headers"] == {"X-Code": "O'H", "X-Cost": "1.50"}
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Admin: 1", "a\nb", "a\rb", "a\0b"])
+@pytest.mark.parametrize("value", ["a\r\nX-Admin: 1", "a\nb", "a\rb", "a\0b", "Ñandú", "a\tb"])
 @pytest.mark.parametrize("header", ["{{ after.c }}", "x {{ after.c }}"])
-def test_line_breaks_in_headers_are_errors_where_the_header_stands(
+def test_line_breaks_and_letters_outside_ascii_in_headers_are_errors_where_the_header_stands(
     request_of: Callable[..., Any], header: str, value: Any
 ) -> None:
     with pytest.raises(RenderError) as caught:
         request_of(f'  path: /x\n  headers:\n    X-A: "{header}"\n', c=value)
-    assert (caught.value.class_, caught.value.line) == ("header", 7)
+    assert (caught.value.class_, caught.value.line, caught.value.expression) == ("header", 7, header)
 
 
 def test_objects_in_queries_are_errors(request_of: Callable[..., Any]) -> None:

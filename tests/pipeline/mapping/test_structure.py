@@ -69,7 +69,7 @@ def test_a_key_that_is_there_twice_is_an_error(body: Callable[..., Any]) -> None
     with pytest.raises(RenderError) as caught:
         body("a: 0\n$merge: after", after={"a": 1})
     assert caught.value.class_ == "duplicate_key"
-    assert caught.value.line == 8
+    assert (caught.value.line, caught.value.expression) == (8, "after")
     with pytest.raises(RenderError, match="'A' twice"):
         body("{$for: 'x in [1, 2]', $key: \"{{ 'A' }}\", $value: 1}")
 
