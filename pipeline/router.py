@@ -217,10 +217,20 @@ class Router:
 
     async def _beat(self, writer: FencedWriter[RouterMark]) -> None:
         now = asyncio.get_running_loop().time
+        blocked: int | None = None
         while True:
             await asyncio.sleep(BEAT_S / 2)
+            if writer.blocked != blocked:
+                blocked = writer.blocked
+                self._tell_blocked(blocked)
             if writer.idle and now() - self._committed_at >= BEAT_S / 2:
                 writer.put(Group.of((), self._mark))
+
+    def _tell_blocked(self, code: int | None) -> None:
+        if code is None:
+            log.info("routing again", shard=self._shard)
+        else:
+            log.warning("the stream takes nothing; events wait", stream=self._deliveries, code=code)
 
     async def _release(self, writer: FencedWriter[RouterMark]) -> None:
         """Leaves in order, so that the next one need not wait."""

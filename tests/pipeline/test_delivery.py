@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+from structlog.testing import capture_logs
+
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
@@ -44,6 +46,27 @@ async def test_a_key_waits_for_its_head_and_other_keys_do_not(shop: Bus, erp: Pl
     assert order_at_erp(erp)["1"] == [0]
     held.set()
     await erp.until(lambda: order_at_erp(erp)["1"] == [0, 1, 2, 3, 4, 5])
+
+
+async def test_a_full_stream_is_told_and_routing_goes_on_when_it_has_room(shop: Bus, erp: PlainErp) -> None:
+    stream = shop.subjects.stream("DELIVERIES")
+    info = await shop.jetstream.stream_info(stream)
+    assert info is not None
+    await shop.apply(acme(erp))
+    shop.route()
+    await shop.jetstream.update_stream(info["config"] | {"max_bytes": 2_000})
+    with capture_logs() as logs:
+        for n in range(20):
+            await shop.change(n, n)
+
+        async def said() -> list[str]:
+            return [entry["event"] for entry in logs]
+
+        await eventually(said, lambda found: "the stream takes nothing; events wait" in found)
+        await shop.jetstream.update_stream(info["config"])
+        await eventually(said, lambda found: "routing again" in found)
+    shop.work()
+    await erp.until(lambda: len(erp.effects) == 20)
 
 
 async def test_retries_keep_the_order_and_the_idempotency_key(shop: Bus, erp: PlainErp) -> None:
