@@ -35,7 +35,11 @@ class Settings:
 
 
 def load_settings(
-    file: Path, variables: Mapping[str, str] | None = None, *, with_sources: bool = True
+    file: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    with_sources: bool = True,
+    with_secrets: bool = True,
 ) -> Settings:
     """Reads bridge.yaml. Relative paths start at its folder.
 
@@ -43,6 +47,7 @@ def load_settings(
         file: bridge.yaml.
         variables: what `${NAME}` reads; default: the process's environment.
         with_sources: False for commands that open no source, which then need no password of one.
+        with_secrets: False for commands that open no secret, which then need no key.
 
     Raises:
         YamlError: the file cannot be read or is no YAML.
@@ -67,7 +72,9 @@ def load_settings(
         tenants=attempt(lambda: reader.tenants(root.get("tenants"), environment), Path()),
         egress=attempt(lambda: reader.egress(root.get("egress")), ()),
         shutdown_timeout=attempt(lambda: reader.shutdown_timeout(root.get("shutdown_timeout")), 0.0),
-        secrets_key=attempt(lambda: reader.secrets_key(root.get("secrets"), environment), None),
+        secrets_key=attempt(lambda: reader.secrets_key(root.get("secrets"), environment), None)
+        if with_secrets
+        else None,
     )
     problems.raise_any()
     return settings

@@ -53,7 +53,7 @@ def cdc() -> None:
 @json_option
 def setup(*, config: Path, source: str | None, admin_dsn: str | None, print_sql: bool, as_json: bool) -> None:
     """Create the publication, the role and the slot; run again, mend what differs."""
-    chosen = chosen_source(load_settings(config), source)
+    chosen = chosen_source(load_settings(config, with_secrets=False), source)
     if print_sql:
         _print_scripts(chosen, as_json=as_json)
         return
@@ -91,7 +91,7 @@ def _print_scripts(source: SourceSettings, *, as_json: bool) -> None:
 @json_option
 def check(*, config: Path, source: str | None, as_json: bool) -> None:
     """Look for what would keep capture from working, or its events from being of use; print the SQL that mends it."""
-    chosen = chosen_source(load_settings(config), source)
+    chosen = chosen_source(load_settings(config, with_secrets=False), source)
     with _words():
         findings = run(_check(chosen))
     for finding in findings:
@@ -127,7 +127,7 @@ async def _check(source: SourceSettings) -> list[Finding]:
 )
 def start(*, config: Path, source: str | None, accept_gap: bool, new_epoch: bool) -> None:
     """Read the slot and publish until stopped; a second one on the same slot stands by and takes over."""
-    settings = load_settings(config)
+    settings = load_settings(config, with_secrets=False)
     chosen = chosen_source(settings, source)
     consent = Consent(accept_gap=accept_gap, new_epoch=new_epoch)
     with _words():
@@ -143,7 +143,7 @@ def start(*, config: Path, source: str | None, accept_gap: bool, new_epoch: bool
 @json_option
 def status(*, config: Path, source: str | None, as_json: bool) -> None:
     """Where the slot stands: who reads it, what is published, what is not."""
-    settings = load_settings(config)
+    settings = load_settings(config, with_secrets=False)
     chosen = chosen_source(settings, source)
     with _words():
         found = run(_status(settings, chosen))
@@ -165,7 +165,7 @@ async def _status(settings: Settings, source: SourceSettings) -> CaptureStatus:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(*, config: Path, source: str | None, admin_dsn: str | None, yes: bool) -> None:
     """Remove what setup made, never a slot that is read; the next setup begins a new epoch."""
-    settings = load_settings(config)
+    settings = load_settings(config, with_secrets=False)
     chosen = chosen_source(settings, source)
     with _words():
         found = run(_removal(settings, chosen))

@@ -34,7 +34,7 @@ def apply(folder: Path | None, config: Path, *, dry_run: bool, as_json: bool) ->
 
     A tenant with a mistake in it stays as it is, whole; the others are applied, and the command ends with 2.
     """
-    settings = load_settings(config, with_sources=False)
+    settings = load_settings(config, with_sources=False, with_secrets=False)
     read = load_tenants(folder or settings.tenants, shipped("templates"))
     changes = run(_apply(settings, read.tenants, dry_run=dry_run)) if read.tenants else []
     for change in changes:
@@ -85,7 +85,7 @@ def _say_what_was_done(folder: Path, changes: Sequence[Change], *, dry_run: bool
 @json_option
 def list_tenants(config: Path, *, as_json: bool) -> None:
     """Which tenants are in force, with their keys, revisions and routes."""
-    for found in run(_list(load_settings(config, with_sources=False))):
+    for found in run(_list(load_settings(config, with_sources=False, with_secrets=False))):
         click.echo(_tenant_json(found) if as_json else _tenant_text(found))
 
 

@@ -259,6 +259,14 @@ def test_a_mistake_is_named_with_its_place_and_its_remedy(mistake: str, tmp_path
     assert expected in complaint(tmp_path, text)
 
 
+def test_capture_needs_no_key_of_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "bridge.yaml"
+    file.write_text(SOURCE + "secrets: {key: '${file:nowhere}'}\n")
+    assert load_settings(file, VARIABLES, with_secrets=False).secrets_key is None
+    with pytest.raises(ConfigurationInvalid, match=r"secrets\.key: file .* cannot be read"):
+        load_settings(file, VARIABLES)
+
+
 def test_a_missing_file_says_how_to_name_another(tmp_path: Path) -> None:
     with pytest.raises(YamlError, match="there is no such file; name the configuration with --config"):
         load_settings(tmp_path / "bridge.yaml", {})
