@@ -12,7 +12,9 @@ import structlog
 
 from eventbus import wire
 from eventbus.connection import Connection, Reply
+from eventbus.errors import JetStreamError
 from eventbus.event import encode_json
+from eventbus.jetstream import refusal_of
 from eventbus.subjects import Subjects
 from pipeline.attempt import Attempt, attempt_record
 
@@ -72,11 +74,14 @@ class AttemptsLog:
         records = [self._waiting[place] for place in range(min(AT_ONCE, len(self._waiting)))]
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         missing = len(records)
+        refusals: list[JetStreamError] = []
 
-        def answered(_: Reply) -> None:
+        def answered(reply: Reply) -> None:
             # a refusal counts too: a record that the stream does not take must not stop those behind it
             nonlocal missing
             missing -= 1
+            if (refusal := refusal_of("record attempts", reply)) is not None:
+                refusals.append(refusal)
             if not missing and not done.done():
                 done.set_result(None)
 
@@ -91,6 +96,8 @@ class AttemptsLog:
             return
         finally:
             connection.forget(reply)
+        if refusals:
+            log.warning("records of attempts were refused", records=len(refusals), error=str(refusals[0]))
         for record in records:
             if self._waiting and self._waiting[0] is record:
                 self._waiting.popleft()

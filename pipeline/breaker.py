@@ -24,7 +24,7 @@ class Breaker:
     def __init__(self, policy: BreakerPolicy) -> None:
         self.policy = policy
         self.state = BreakerState.PROBE
-        self._failures: deque[float] = deque(maxlen=policy.failures)
+        self._failures: deque[float] = deque()
         self._opens_until = 0.0
         self._probing = False
 
@@ -56,6 +56,9 @@ class Breaker:
         """No answer for anybody; `after`: the seconds that the endpoint asked for, honoured up to ten `open_s`."""
         policy = self.policy
         self._failures.append(now)
+        # the policy may be another than when the last one failed
+        while len(self._failures) > policy.failures:
+            self._failures.popleft()
         in_a_row = len(self._failures) == policy.failures and now - self._failures[0] <= policy.window_s
         if self.state is BreakerState.PROBE or (self.state is BreakerState.CLOSED and in_a_row):
             self.state, self._probing = BreakerState.OPEN, False

@@ -259,14 +259,16 @@ def _unspent(record: RetryRecord) -> RetryRecord:
 
 
 def _remember(record: RetryRecord, expected: int) -> Generator[Step, Any, Known]:
-    """Writes the record; where another one stands there, counts on from it."""
+    """Writes the record; where another owner's stands there, counts on from it."""
     while True:
         revision = yield WriteRecord(record, expected)
         if revision is not None:
             return Known(record, revision)
         found: Known = yield ReadRecord()
-        expected = found.revision
-        if found.record.attempts >= record.attempts:
+        if found.record == record:  # stored, and the answer was lost
+            return found
+        if found.revision != expected and found.record.attempts >= record.attempts:
             record = msgspec.structs.replace(
                 record, attempts=found.record.attempts + 1, first=found.record.first or record.first
             )
+        expected = found.revision

@@ -14,19 +14,19 @@ Line = tuple[str, str, bytes | None]
 
 def lines_of(event: Mapping[str, Any], route: str) -> tuple[Line, ...]:
     """The lines an event stands in: one, or two where its key changed, the old one's first."""
-    source = event.get("source") or {}
-    table = f"{source.get('schema')}.{source.get('table')}"
+    source = event.get("source")
+    table = f"{source.get('schema')}.{source.get('table')}" if isinstance(source, Mapping) else ""
     key = event.get("key")
     if not isinstance(key, Mapping):
         return ((route, table, None),)
-    line = (route, table, encode_json(dict(key)))
+    new = encode_json(dict(key))
     old = _old_key(key, event.get("before"))
-    return (line,) if old is None else ((route, table, encode_json(old)), line)
+    line = (route, table, new)
+    return (line,) if old in (None, new) else ((route, table, old), line)
 
 
-def _old_key(key: Mapping[str, Any], before: Any) -> dict[str, Any] | None:
-    """None where the key did not change, or the old row does not tell."""
+def _old_key(key: Mapping[str, Any], before: Any) -> bytes | None:
+    """As JSON, where 1.0 and 1.00 are two keys as in all other events; None where the old row does not tell."""
     if not isinstance(before, Mapping) or any(column not in before for column in key):
         return None
-    old = {column: before[column] for column in key}
-    return None if old == key else old
+    return encode_json({column: before[column] for column in key})

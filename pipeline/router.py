@@ -21,7 +21,7 @@ from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.position import Place, PositionLost
 from eventbus.subjects import Subjects
-from pipeline.fanout import Fanout, RoutedEvent, delivery_key
+from pipeline.fanout import Fanout, RoutedEvent, Target, delivery_key
 from pipeline.router_position import (
     RouterMark,
     RouterPosition,
@@ -203,8 +203,7 @@ class Router:
 
     async def _route(self, writer: FencedWriter[RouterMark], table: RoutingTable, message: Message) -> None:
         event = RoutedEvent(message.seq, message.header_block, message.payload)
-        targets = table.targets(event.seq, self._subjects.parse_event(message.subject))
-        if targets:
+        if targets := self._targets(table, message):
             before = self._mark
             after = before.cursor if before.event_seq == event.seq else None
             for group in self._fanout.groups(event, targets, after):
@@ -214,6 +213,14 @@ class Router:
                 self._mark = group.mark
         # nobody wants it, or no more: the next batch says so, or the next beat
         self._mark = RouterMark(event.seq, event.id)
+
+    def _targets(self, table: RoutingTable, message: Message) -> list[Target]:
+        try:
+            subject = self._subjects.parse_event(message.subject)
+        except ValueError as error:
+            log.error("somebody published what is no event", seq=message.seq, error=str(error))  # noqa: TRY400
+            return []
+        return table.targets(message.seq, subject)
 
     async def _beat(self, writer: FencedWriter[RouterMark]) -> None:
         now = asyncio.get_running_loop().time

@@ -18,6 +18,7 @@ class SettledMemory:
         self._newest: set[int] = set()
         self._newest_since = 0.0
         self._older: deque[tuple[float, array[int]]] = deque()
+        self._highest = 0
 
     def add(self, seq: int, now: float) -> None:
         if not self._newest:
@@ -26,8 +27,11 @@ class SettledMemory:
             self._older.append((now, array("Q", sorted(self._newest))))
             self._newest, self._newest_since = set(), now
         self._newest.add(seq)
+        self._highest = max(self._highest, seq)
 
     def __contains__(self, seq: int) -> bool:
+        if seq > self._highest:  # what is new, nearly always
+            return False
         if seq in self._newest:
             return True
         for _, seqs in self._older:

@@ -1,6 +1,8 @@
 """What is decided without I/O: outcomes, retries, breakers, order, fan-out, leases, what is remembered."""
 
 import json
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,20 @@ from eventbus.subjects import Subjects, lane_of
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker
 from pipeline.dead_letter import dead_letter
-from pipeline.delivery_turn import RetryRecord
+from pipeline.delivery_turn import (
+    Known,
+    ReadRecord,
+    Render,
+    Rendered,
+    Report,
+    RetryRecord,
+    Rules,
+    Send,
+    Sent,
+    Waiting,
+    WriteRecord,
+    take_turn,
+)
 from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
 from pipeline.fanout import Fanout, RoutedEvent, delivery_key
@@ -101,6 +116,20 @@ def test_a_breaker_counts_failures_in_a_row_within_its_window() -> None:
     assert breaker.admits(103.0)
 
 
+@pytest.mark.parametrize(("failures", "more"), [(5, 2), (2, 1)])
+def test_a_breaker_follows_its_policy_when_that_changes(failures: int, more: int) -> None:
+    breaker = Breaker(BREAKER)
+    breaker.answered()
+    breaker.failed(1.0)
+    breaker.failed(2.0)
+    breaker.policy = BreakerPolicy(failures=failures, window_s=60, open_s=30)
+    for _ in range(more):
+        breaker.failed(3.0)
+    assert (breaker.next_probe is None) == (failures == 5)
+    breaker.failed(4.0)
+    assert breaker.next_probe is not None
+
+
 def drain(dispatch: Dispatch, now: float) -> list[int]:
     return list(dispatch.admitted(now))
 
@@ -171,6 +200,20 @@ def test_an_event_whose_key_changed_stands_in_both_lines() -> None:
 def test_a_key_that_did_not_change_stands_in_one_line(before: object) -> None:
     event = {"source": {"schema": "public", "table": "t"}, "key": {"id": 2}, "before": before}
     assert lines_of(event, "acme/r") == (("acme/r", "public.t", b'{"id":2}'),)
+
+
+def test_a_key_is_the_same_key_as_it_is_written() -> None:
+    event = {
+        "source": {"schema": "public", "table": "orders"},
+        "key": {"id": Decimal("1.00")},
+        "before": {"id": Decimal("1.0")},
+    }
+    earlier = lines_of(event | {"key": {"id": Decimal("1.0")}, "before": None}, "acme/orders")
+    assert earlier[0] in lines_of(event, "acme/orders")
+
+
+def test_an_event_without_a_source_has_a_line_of_its_own() -> None:
+    assert lines_of({"source": 5, "key": {"id": 1}}, "acme/orders") == (("acme/orders", "", b'{"id":1}'),)
 
 
 def test_without_a_key_the_table_is_one_line() -> None:
@@ -293,6 +336,50 @@ def test_a_dead_letter_holds_the_event_byte_for_byte_and_a_bounded_answer() -> N
     assert len(found["error"]["response"].encode()) < 2_010
     assert (found["delivery_id"], found["attempts"]) == ("s:0/1:1/acme/orders", 2)
     assert found["last_attempt"] == "1970-01-01T00:00:01.500Z"
+
+
+def retried(answers: list[Known | None]) -> Known | None:
+    """What a turn knows after one attempt that may pass later. answers: to writes (None: refused) and to reads."""
+    rules = Rules(POLICY, 10_000, 30.0)
+    turn = take_turn(rules, Known(RetryRecord(1, 5.0, 5.0), 11), 0, lambda: 100.0, 0.0)
+    answer: Any = None
+    try:
+        while True:
+            match turn.send(answer):
+                case Render():
+                    answer = Rendered(safe=True)
+                case Send():
+                    answer = Sent(RetryLater("busy"), 100.0, 100.5)
+                case WriteRecord():
+                    found = answers.pop(0)
+                    answer = None if found is None else found.revision
+                case ReadRecord():
+                    answer = answers.pop(0)
+                case Report():
+                    answer = None
+                case step:
+                    raise AssertionError(step)
+    except StopIteration as end:
+        assert isinstance(end.value, Waiting)
+        return end.value.known
+
+
+OURS = RetryRecord(2, 5.0, 100.5, 106.5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "revision"),
+    [
+        pytest.param([Known(revision=12)], 2, 12, id="stored"),
+        pytest.param([None, Known(OURS, 12)], 2, 12, id="stored, its answer lost"),
+        pytest.param([None, Known(RetryRecord(1, 5.0, 5.0), 11), Known(revision=12)], 2, 12, id="lost"),
+        pytest.param([None, Known(RetryRecord(2, 5.0, 9.0), 12), Known(revision=13)], 3, 13, id="another's"),
+    ],
+)
+def test_an_attempt_is_counted_once(answers: list[Known | None], attempts: int, revision: int) -> None:
+    known = retried(answers)
+    assert known is not None
+    assert (known.record.attempts, known.revision) == (attempts, revision)
 
 
 def test_an_attempts_record_names_no_value() -> None:

@@ -224,3 +224,12 @@ async def test_what_is_no_delivery_does_not_stop_its_lane(shop: Bus, erp: PlainE
     await shop.settled()
     await stop()
     assert await shop.dead_letters() == []
+
+
+async def test_what_is_no_event_does_not_stop_the_router(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    await shop.jetstream.publish(f"{shop.subjects.prefix}events.hello", b"hello")
+    await shop.change(1, 1)
+    shop.route()
+    shop.work()
+    await erp.until(lambda: order_at_erp(erp) == {"1": [1]})
