@@ -1,7 +1,5 @@
 """Events too big for a message: the payload goes to the object store first, the message refers to it (rule C9)."""
 
-import asyncio
-
 import msgspec
 import structlog
 
@@ -11,6 +9,7 @@ from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT
 from eventbus.fence import Refusal, classify_refusal
 from eventbus.group_commit import Group, Outgoing
 from eventbus.objects import ObjectStore
+from eventbus.patience import patiently
 
 MARGIN = 4096
 """Below the server's `max_payload`: copies of the event carry more headers than the event's own message."""
@@ -35,21 +34,25 @@ class BigEvents:
         if len(message.payload) + len(message.headers) < self._limit:
             return message
         event_id = _event_id(message)
-        pause = 1.0
-        while True:
-            try:
-                await self._objects.put(event_id, message.payload)
-                break
-            except NoAnswer as error:
-                log.warning("waiting to store a big event", event_id=event_id, because=str(error))
-            except JetStreamError as error:
-                if classify_refusal(error.err_code) is Refusal.FOREIGN:
-                    raise
-                log.warning("waiting to store a big event", event_id=event_id, because=str(error))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_PAUSE)
+
+        def say(error: BaseException) -> None:
+            log.warning("waiting to store a big event", event_id=event_id, because=str(error))
+
+        await patiently(
+            lambda: self._objects.put(event_id, message.payload),
+            _may_pass,
+            first=1.0,
+            longest=_MAX_PAUSE,
+            say=say,
+        )
         headers = message.headers + f"{HEADER_OBJECT}: {event_id}\r\n".encode()
         return msgspec.structs.replace(message, headers=headers, payload=b"")
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, JetStreamError):
+        return classify_refusal(error.err_code) is not Refusal.FOREIGN
+    return isinstance(error, NoAnswer)
 
 
 def _event_id(message: Outgoing) -> str:

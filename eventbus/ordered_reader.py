@@ -4,7 +4,6 @@ It is an ephemeral consumer that is made again behind the last message read, whe
 consumer vanished: with its server, for instance.
 """
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any, Self
 from eventbus.errors import ConnectionLost, EventBusError, JetStreamError, NoAnswer
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
+from eventbus.patience import patiently
 from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
 
 INACTIVE_S = 60.0
@@ -93,17 +93,10 @@ class OrderedReader:
         return messages
 
     async def _begin_patiently(self) -> PullConsumer:
-        pause = 0.05
-        while True:
-            try:
-                return (await self._begin())[0]
-            except EventBusError as error:
-                if not self._passes(error):
-                    raise
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_PAUSE_S)
+        pulls, _ = await patiently(self._begin, self._may_pass, first=0.05, longest=MAX_PAUSE_S)
+        return pulls
 
-    def _passes(self, error: EventBusError) -> bool:
+    def _may_pass(self, error: BaseException) -> bool:
         match error:
             case JetStreamError(err_code=code):
                 return code in _TRANSIENT

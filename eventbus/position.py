@@ -15,6 +15,7 @@ from eventbus.fence import Claimed, ClaimLost, FenceMark, Look, Read, Refusal, S
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.patience import patiently
 
 PATIENCE = 5
 MAX_PAUSE_S = 30.0
@@ -160,17 +161,7 @@ class Position:
             raise NoAnswer(f"stream {self.place.stream} does not show its messages") from None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        pause = 0.1
-        while True:
-            try:
-                return await ask()
-            except NoAnswer:
-                pass
-            except JetStreamError as error:
-                if fence.classify_refusal(error.err_code) is not Refusal.UNKNOWN:
-                    raise
-            await self._pause(pause)
-            pause = min(2 * pause, MAX_PAUSE_S)
+        return await patiently(ask, _may_pass, first=0.1, longest=MAX_PAUSE_S, sleep=self._pause)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -179,3 +170,9 @@ class Position:
         except TimeoutError:
             return
         raise self._connection.loss()
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, JetStreamError):
+        return fence.classify_refusal(error.err_code) is Refusal.UNKNOWN
+    return isinstance(error, NoAnswer)

@@ -1,6 +1,5 @@
 """Dead letters in the stream DLQ: one for each delivery, whoever writes it and however often (rule R10)."""
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -8,6 +7,7 @@ import structlog
 from eventbus.errors import JetStreamError, NoAnswer
 from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream
 from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.patience import patiently
 from eventbus.subjects import Subjects, lane_of
 from pipeline.attempt import DeliveryId
 
@@ -30,25 +30,26 @@ class DeadLetterStore:
         headers: lines of ours that it carries on; check: called before every try, ends the waiting by raising.
         """
         subject = self._subjects.dead_letter(delivery.tenant, delivery.route, delivery.seq)
-        pause = 1.0
-        while True:
+
+        async def publish() -> None:
             check()
             try:
                 await self._jetstream.publish(subject, payload, headers + _ONLY_ONE)
-            except (JetStreamError, NoAnswer) as error:
-                if isinstance(error, JetStreamError) and error.err_code == WRONG_LAST_SEQUENCE:
-                    return
-                log.error(  # noqa: TRY400 — the server's answer says it all
-                    "a dead letter cannot be written; its route stands until it is",
-                    tenant=delivery.tenant,
-                    route=delivery.route,
-                    delivery_seq=delivery.seq,
-                    error=str(error),
-                )
-            else:
-                return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE_S)
+            except JetStreamError as error:
+                if error.err_code != WRONG_LAST_SEQUENCE:
+                    raise
+
+        def say(error: BaseException) -> None:
+            log.error(
+                "a dead letter cannot be written; its route stands until it is",
+                tenant=delivery.tenant,
+                route=delivery.route,
+                delivery_seq=delivery.seq,
+                error=str(error),
+            )
+
+        # whatever the server refuses it for, giving up would lose it
+        await patiently(publish, _refused, first=1.0, longest=MAX_PAUSE_S, say=say)
 
     async def exists(self, tenant: str, route: str, seq: int) -> bool:
         subject = self._subjects.dead_letter(tenant, route, seq)
@@ -69,3 +70,7 @@ class DeadLetterStore:
                     if lane_of(tenant, lanes) == lane:
                         found.append(int(seq))
         return found
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, JetStreamError | NoAnswer)

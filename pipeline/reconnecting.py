@@ -8,9 +8,11 @@ import structlog
 
 from eventbus.connection import Connection, connect
 from eventbus.errors import ConnectionLost, JetStreamError, NatsUnreachable, NoAnswer
+from eventbus.fence import Refusal, classify_refusal
+from eventbus.patience import patiently
 from eventbus.settings import NatsSettings
 
-MAX_PAUSE_S = 5.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0
 
 log = structlog.get_logger()
 
@@ -22,24 +24,41 @@ async def reconnecting(
 
     Raises NatsUnreachable and NatsRefused for the first connection only, and whatever else the work raises.
     """
-    connected, pause = False, 0.1
-    while not stop.is_set():
-        try:
-            async with await connect(nats, name=name, reconnect=False) as connection:
-                connected, pause = True, 0.1
+    connection: Connection | None = await connect(nats, name=name, reconnect=False)
+    while connection is not None:
+        async with connection:
+            try:
                 await work(connection)
+            except (ConnectionLost, NoAnswer) as error:
+                log.warning("lost NATS; connecting again", what=name, error=str(error))
+            except JetStreamError as error:
+                if classify_refusal(error.err_code) is not Refusal.UNKNOWN:
+                    raise
+                log.warning("JetStream is not ready; trying again", what=name, error=str(error))
+            else:
                 return
-        except (ConnectionLost, NoAnswer) as error:
-            log.warning("lost NATS; connecting again", what=name, error=str(error))
-        except JetStreamError as error:
-            if error.err_code not in (503, 10008, 10009):
-                raise
-            log.warning("JetStream is not ready; trying again", what=name, error=str(error))
-        except NatsUnreachable as error:
-            if not connected:
-                raise
-            log.warning("NATS cannot be reached; trying again", what=name, error=str(error))
+        connection = await _connect_again(nats, name, stop)
+
+
+async def _connect_again(nats: NatsSettings, name: str, stop: asyncio.Event) -> Connection | None:
+    """None where `stop` came first."""
+
+    async def unless_stopped(seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
+            async with asyncio.timeout(seconds):
                 await stop.wait()
-        pause = min(2 * pause, MAX_PAUSE_S)
+
+    async def again() -> Connection | None:
+        return None if stop.is_set() else await connect(nats, name=name, reconnect=False)
+
+    def say(error: BaseException) -> None:
+        log.warning("NATS cannot be reached; trying again", what=name, error=str(error))
+
+    await unless_stopped(FIRST_PAUSE_S)
+    return await patiently(
+        again, _is_away, first=FIRST_PAUSE_S, longest=MAX_PAUSE_S, sleep=unless_stopped, say=say
+    )
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, NatsUnreachable)
