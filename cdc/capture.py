@@ -8,6 +8,7 @@ from cdc.big_events import BigEvents
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
+from cdc.publication_watch import watch_publication
 from cdc.settings import SourceSettings
 from cdc.source_errors import SourceLost
 from cdc.start_decision import Consent
@@ -83,9 +84,11 @@ class Capture:
         pulse.stream = stream = self._stream(tenure)
         writing = tasks.create_task(tenure.writer.run())
         pumping = tasks.create_task(stream.pump())
+        watching = tasks.create_task(watch_publication(tenure))
         await stop.wait()
         pumping.cancel()
-        await asyncio.wait((pumping,))
+        watching.cancel()
+        await asyncio.wait((pumping, watching))
         await tenure.writer.drain()
         writing.cancel()
         pulsing.cancel()

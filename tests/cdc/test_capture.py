@@ -206,6 +206,18 @@ async def test_a_publication_made_anew_is_refused(source: Source) -> None:
     assert await stopped(source) == "other_database"
 
 
+async def test_a_publication_dropped_under_capture_ends_it(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.publication_watch.WATCH_EVERY_S", 0.05)
+    running = asyncio.create_task(source.capture().run(asyncio.Event()))
+    await source.captured()
+    await source.sql("DROP PUBLICATION bridge")
+    with pytest.raises(CaptureStopped, match="dropped or made anew while capture ran") as stopped:
+        await asyncio.wait_for(running, 20)
+    assert any("--new-epoch" in way for way in stopped.value.stop.ways)
+
+
 async def test_a_slot_with_two_phase_is_refused(source: Source) -> None:
     slot = source.settings.slot
     await source.sql(
