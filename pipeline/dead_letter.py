@@ -10,9 +10,13 @@ from pipeline.attempt import DeliveryId, moment
 from pipeline.delivery_turn import RetryRecord
 from pipeline.disposition import DeadLetter
 
-MESSAGE_LENGTH = 1_000
-RESPONSE_LENGTH = 2_000
-"""What an answer may take: with the rest it fits into the margin that the largest event leaves (rule C9)."""
+CLASS_BYTES = 100
+MESSAGE_BYTES = 1_000
+RESPONSE_BYTES = 1_500
+"""What these may take as JSON: with the rest they fit into the margin that the largest event leaves (rule C9).
+
+A server ends the connection of whoever publishes more than it takes.
+"""
 
 
 def dead_letter(
@@ -35,8 +39,8 @@ def dead_letter(
         "route": delivery.route,
         "reason": letter.reason,
         "error": {
-            "class": problem.class_,
-            "message": problem.message[:MESSAGE_LENGTH],
+            "class": _bounded(problem.class_, CLASS_BYTES),
+            "message": _bounded(problem.message, MESSAGE_BYTES),
             "status": answer.status if answer else None,
             "response": _response(answer),
         },
@@ -64,7 +68,15 @@ def _response(answer: Answer | None) -> Any:
     """The body as it is where it is short, else the beginning of its text."""
     if answer is None or answer.body is None:
         return None
-    text = answer.body if isinstance(answer.body, str) else encode_json(answer.body).decode()
-    if len(text.encode()) <= RESPONSE_LENGTH:
-        return answer.body if isinstance(answer.body, str) else msgspec.Raw(text.encode())
-    return text.encode()[:RESPONSE_LENGTH].decode("utf-8", "ignore") + "…"
+    if isinstance(answer.body, str):
+        return _bounded(answer.body, RESPONSE_BYTES)
+    text = encode_json(answer.body)
+    return msgspec.Raw(text) if len(text) <= RESPONSE_BYTES else _bounded(text.decode(), RESPONSE_BYTES)
+
+
+def _bounded(text: str, most: int) -> str:
+    """The beginning that takes at most so many bytes as JSON, where one letter may take six."""
+    short = text[:most]
+    while (taken := len(msgspec.json.encode(short)) - 2) > most:
+        short = short[: min(len(short) - 1, len(short) * most // taken)]
+    return short

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc.big_events import MARGIN
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from eventbus.event import encode_json
 from eventbus.group_commit import Group
 from eventbus.subjects import Subjects, lane_of
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
@@ -176,6 +178,15 @@ def test_an_open_breaker_lets_one_through_when_its_time_has_come() -> None:
     assert drain(dispatch, 31.0) == [4]
 
 
+def test_what_is_withdrawn_leaves_the_others_their_turn() -> None:
+    dispatch = opened(GateSettings(1, BREAKER), range(1, 8))
+    assert drain(dispatch, 0.0) == [1]
+    assert sorted(dispatch.withdraw(1, lambda seq: seq % 2 == 1)) == [3, 5, 7]
+    dispatch.sent(1)
+    dispatch.offer(3, ("acme", "erp"), GateSettings(9, BREAKER))
+    assert drain(dispatch, 0.0) == [2, 3, 4, 6]
+
+
 def test_what_is_delayed_comes_back_when_due() -> None:
     dispatch = Dispatch()
     dispatch.delay(7, 2.0)
@@ -332,10 +343,23 @@ def test_a_dead_letter_holds_the_event_byte_for_byte_and_a_bounded_answer() -> N
     payload = dead_letter(DELIVERY, b'{"cost": 1273.00}', letter, RetryRecord(2, 0.0, 1.5), "abc")
     assert b'{"cost": 1273.00}' in payload
     found = json.loads(payload)
-    assert len(found["error"]["message"]) == 1_000
-    assert len(found["error"]["response"].encode()) < 2_010
+    assert found["error"]["message"] == "no" * 500
+    assert set(found["error"]["response"]) == {"é"}
     assert (found["delivery_id"], found["attempts"]) == ("s:0/1:1/acme/orders", 2)
     assert found["last_attempt"] == "1970-01-01T00:00:01.500Z"
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\x01", "😀", "é"])
+def test_a_dead_letter_fits_where_the_largest_event_did(letter: str) -> None:
+    name = "n" * 60
+    delivery = DeliveryId(name, name, f"{name}@2:FFFFFFFF/FFFFFFFF:99999999", 2**53, 2**53)
+    event = encode_json({"after": "x" * 100_000})
+    for body in (letter * 9_000, {"error": [letter] * 9_000}):
+        problem = Problem(letter * 999, letter * 9_000, Answer(422, {}, body))
+        record = RetryRecord(99, 1e9, 1e9)
+        payload = dead_letter(delivery, event, DeadLetter("exhausted", problem), record, "m" * 64, "a" * 64)
+        headers = f"Bridge-Event-Id: {delivery.event_id}\r\nBridge-Target: {name}/{name}\r\n" + "x" * 200
+        assert len(payload) + len(headers) - len(event) < MARGIN
 
 
 def retried(answers: list[Known | None]) -> Known | None:
@@ -343,6 +367,7 @@ def retried(answers: list[Known | None]) -> Known | None:
     rules = Rules(POLICY, 10_000, 30.0)
     turn = take_turn(rules, Known(RetryRecord(1, 5.0, 5.0), 11), 0, lambda: 100.0, 0.0)
     answer: Any = None
+    ending: Any = None
     try:
         while True:
             match turn.send(answer):
@@ -360,8 +385,9 @@ def retried(answers: list[Known | None]) -> Known | None:
                 case step:
                     raise AssertionError(step)
     except StopIteration as end:
-        assert isinstance(end.value, Waiting)
-        return end.value.known
+        ending = end.value
+    assert isinstance(ending, Waiting)
+    return ending.known
 
 
 OURS = RetryRecord(2, 5.0, 100.5, 106.5)
