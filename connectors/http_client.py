@@ -8,7 +8,7 @@ redirects, cookies, URLs. No proxy is read from the environment.
 import asyncio
 import select
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +66,7 @@ class Received:
 class _Progress:
     """connected: a connection was given to the request, so from here on it may have been sent."""
 
+    permit: Callable[[], None]
     connected: bool = False
     status: int | None = None
 
@@ -84,10 +85,18 @@ class HttpClient:
         self._transport = _ExactTransport(settings.egress, settings.concurrency, self._origin)
 
     async def exchange(
-        self, method: str, target: str, headers: Mapping[str, str], content: bytes
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        permit: Callable[[], None] = lambda: None,
     ) -> Received:
-        """target: path and query as sent, below base_url's own path. Raises NoAnswer."""
-        progress = _Progress()
+        """target: path and query as sent, below base_url's own path; permit: see Connector.send.
+
+        Raises NoAnswer, and what `permit` raises.
+        """
+        progress = _Progress(permit)
         request = httpx.Request(
             method,
             self._url,
@@ -198,7 +207,13 @@ class _LivePool(aiohttp.TCPConnector):
             connection.close()
         if protocol is not None:
             self._used.add(protocol)
-        _progress.get().connected = True
+        progress = _progress.get()
+        try:
+            progress.permit()
+        except BaseException:
+            connection.release()
+            raise
+        progress.connected = True
         return connection
 
 

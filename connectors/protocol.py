@@ -159,8 +159,12 @@ class Connector(Protocol):
         """Pure. request: as the mapping rendered it. Raises RequestInvalid."""
         ...
 
-    async def send(self, prepared: Prepared) -> Outcome:
-        """Never raises for what the network or the ERP does; cancellation passes through."""
+    async def send(self, prepared: Prepared, permit: Callable[[], None] = lambda: None) -> Outcome:
+        """Never raises for what the network or the ERP does; cancellation passes through.
+
+        permit: called when a connection is there, just before the event itself goes out; what it raises goes through,
+        and then nothing was sent.
+        """
         ...
 
     async def aclose(self) -> None: ...

@@ -3,7 +3,7 @@
 Connection options: `csrf: true` for OData servers that want a token, or the path below base_url to fetch it from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -116,27 +116,31 @@ class RestConnector:
         """See Connector.prepare."""
         return prepare(request, idempotency_key)
 
-    async def send(self, prepared: Prepared) -> Outcome:
+    async def send(self, prepared: Prepared, permit: Callable[[], None] = lambda: None) -> Outcome:
         """See Connector.send. Each request it takes, a CSRF token's among them, has the connection's timeout."""
         try:
-            received = await self._exchange(prepared)
+            received = await self._exchange(prepared, permit)
         except NoAnswer as error:
             return error.outcome
         return classify(self._answer(received), datetime.now(UTC))
 
-    async def _exchange(self, prepared: Prepared) -> Received:
+    async def _exchange(self, prepared: Prepared, permit: Callable[[], None]) -> Received:
         parts = prepared.parts
         target = parts["path"] + query_target(parts["query"])
         headers = {**self._headers, **parts["headers"]}
         method, content = parts["method"], prepared.content
         if self._csrf is None or method in _READING:
-            return await self._client.exchange(method, target, headers, content)
+            return await self._client.exchange(method, target, headers, content, permit)
         session = await self._csrf.session(target)
-        received = await self._client.exchange(method, target, {**headers, **session.headers}, content)
+        received = await self._client.exchange(
+            method, target, {**headers, **session.headers}, content, permit
+        )
         if not wants_token(received):
             return received
         session = await self._csrf.session(target, ended=session)
-        received = await self._client.exchange(method, target, {**headers, **session.headers}, content)
+        received = await self._client.exchange(
+            method, target, {**headers, **session.headers}, content, permit
+        )
         if wants_token(received):
             raise NoAnswer(no_token("the ERP refuses the one it has just given"))
         return received

@@ -50,6 +50,7 @@ from pipeline.delivery_turn import (
     take_turn,
 )
 from pipeline.disposition import Ack, DeadLetter, Problem
+from pipeline.lane_lease import LeaseLost
 from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped
 from pipeline.retry_records import RetryRecords, persist
 from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
@@ -279,7 +280,9 @@ class Performance:
         self._hooks.check()
         began = time.time()
         try:
-            heard = await self._connector.send(self._prepared)
+            heard = await self._connector.send(self._prepared, self._hooks.check)
+        except LeaseLost:
+            raise
         except Exception as error:  # it may have been sent
             log.exception("a connector failed in a way it must not", delivery_id=self._item.id.text)
             heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")

@@ -118,3 +118,20 @@ async def test_the_session_comes_out_nowhere(sap: SapErp, connector: Connector) 
     assert token not in repr(outcome)
     assert session not in repr(outcome)
     assert token not in repr(connector)
+
+
+async def test_what_is_no_longer_permitted_when_the_token_has_come_is_not_sent(
+    sap: SapErp, connector: Connector
+) -> None:
+    def permit() -> None:
+        raise NotMine
+
+    prepared = connector.prepare({"method": "POST", "path": f"{SERVICE}/A", "body": {}}, "k")
+    with pytest.raises(NotMine):
+        await connector.send(prepared, permit)
+    assert [call.method for call in sap.calls] == ["GET"]
+    assert isinstance(await insert(connector), Delivered)
+
+
+class NotMine(Exception):
+    """Raised by who asks before a request leaves."""
