@@ -65,10 +65,6 @@ class Breaker:
             self._failures.clear()
             self._opens_until = now + min(max(after or 0.0, policy.open_s), 10 * policy.open_s)
 
-    def suspend(self, until: float) -> None:
-        """Nothing can be sent before `until`, whatever the endpoint does: then one may try."""
-        self.state, self._opens_until, self._probing = BreakerState.OPEN, until, False
-
     def abandoned(self) -> None:
         """What was admitted was not sent after all: the next one may be the probe."""
         self._probing = False

@@ -4,9 +4,9 @@ Of each connection the least sequence goes first. Connections do not wait for ea
 seconds of a clock that never goes back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from pipeline.breaker import Breaker
 from pipeline.tenants.model import BreakerPolicy
@@ -76,6 +76,17 @@ class Dispatch:
         heappush(gate.ready, seq)
         self._open.add(key)
 
+    def withdraw(self, like: int, which: Callable[[int], bool]) -> list[int]:
+        """Takes back what is ready for the connection of `like` and of `which` this is true."""
+        gate = self._gates[self._gate_of[like]]
+        gone = [seq for seq in gate.ready if which(seq)]
+        if gone:
+            gate.ready = [seq for seq in gate.ready if not which(seq)]
+            heapify(gate.ready)
+            for seq in gone:
+                del self._gate_of[seq]
+        return gone
+
     def delay(self, seq: int, until: float) -> None:
         """Not before `until`: then it comes out of `due`."""
         heappush(self._delayed, (until, seq))
@@ -86,7 +97,7 @@ class Dispatch:
             yield heappop(self._delayed)[1]
 
     def admitted(self, now: float) -> Iterator[int]:
-        """What may be sent now; `ended` is owed for each."""
+        """What may be sent now; `sent` is owed for each."""
         while self._gate_times and self._gate_times[0][0] <= now:
             woken = heappop(self._gate_times)
             self._woken.discard(woken)

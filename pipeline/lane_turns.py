@@ -9,6 +9,7 @@ from pipeline.delivery import Delivery, Item
 from pipeline.delivery_turn import Waiting
 from pipeline.dispatch import Dispatch, GateKey, GateSettings
 from pipeline.lane_state import LaneState
+from pipeline.side_by_side import all_ended
 from pipeline.tenants.model import BreakerPolicy
 from pipeline.tenants_in_force import NotReady, TenantsInForce
 
@@ -16,7 +17,7 @@ NO_CONNECTION = GateSettings(concurrency=16, breaker=BreakerPolicy())
 """For deliveries whose route is not there: they are looked up again, or become dead letters."""
 
 NOT_READY_S = 2.0
-"""So long a connection rests whose route cannot deliver yet."""
+"""So long a route rests that cannot deliver yet; then one of its deliveries tries."""
 
 
 class LaneTurns:
@@ -30,6 +31,8 @@ class LaneTurns:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._alone: int | None = None
         self._later: list[int] = []
+        self._resting: dict[tuple[str, str], float] = {}
+        """Routes (tenant, route) that cannot deliver yet, and until when they rest: others of the connection go on."""
         self._ended = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._soon: asyncio.Handle | None = None
@@ -43,6 +46,9 @@ class LaneTurns:
         """It may go, as far as order is concerned."""
         if self._alone is not None and seq != self._alone:
             self._later.append(seq)
+            return
+        if self._rests(seq):
+            self._pump_soon()
             return
         item = self._state[seq]
         found = self._tenants.find(item.id.tenant, item.id.route)
@@ -80,15 +86,40 @@ class LaneTurns:
             case None:
                 breaker.abandoned()
             case NotReady():
-                breaker.suspend(time.monotonic() + NOT_READY_S)
+                breaker.abandoned()
+                self._rest(seq)
             case Unavailable(after=after):
                 breaker.failed(time.monotonic(), after)
             case Uncertain():
                 breaker.failed(time.monotonic())
             case _:
                 breaker.answered()
+        if not isinstance(outcome, NotReady):
+            self._resting.pop(self._route_of(seq), None)
         self._dispatch.sent(seq)
         self._pump_soon()
+
+    def _route_of(self, seq: int) -> tuple[str, str]:
+        delivery = self._state[seq].id
+        return delivery.tenant, delivery.route
+
+    def _rest(self, seq: int) -> None:
+        route, until = self._route_of(seq), time.monotonic() + NOT_READY_S
+        self._resting[route] = until
+        for other in self._dispatch.withdraw(seq, lambda each: self._route_of(each) == route):
+            self._dispatch.delay(other, until)
+
+    def _rests(self, seq: int) -> bool:
+        """Whether its route rests, and it with it; the first one after that time tries for all."""
+        route, now = self._route_of(seq), time.monotonic()
+        until = self._resting.get(route)
+        if until is None:
+            return False
+        if until <= now:
+            self._resting[route] = now + NOT_READY_S
+            return False
+        self._dispatch.delay(seq, until)
+        return True
 
     async def end(self) -> None:
         """Starts nothing more, and waits for what is under way: a request cannot be unsent."""
@@ -96,8 +127,7 @@ class LaneTurns:
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await all_ended(list(self._tasks.values()))
 
     async def failure(self) -> None:
         """Raises what ended a turn that should not have ended."""

@@ -18,7 +18,7 @@ from pipeline.delivery import Services
 from pipeline.lane_owner import Lane, own_lane
 from pipeline.retry_records import RetryRecords
 from pipeline.settled_memory import SettledMemory
-from pipeline.side_by_side import side_by_side
+from pipeline.side_by_side import all_ended, side_by_side
 from pipeline.tenants_in_force import TenantsInForce
 
 LAST_RECORDS_S = 2.0
@@ -99,8 +99,5 @@ class Worker:
         finally:
             for owner in owners:
                 owner.cancel()
-            await asyncio.wait(owners)
-            for owner in owners:
-                if not owner.cancelled():
-                    owner.exception()
+            await all_ended(owners)
         await self._attempts.drain(LAST_RECORDS_S)

@@ -233,3 +233,22 @@ async def test_what_is_no_event_does_not_stop_the_router(shop: Bus, erp: PlainEr
     shop.route()
     shop.work()
     await erp.until(lambda: order_at_erp(erp) == {"1": [1]})
+
+
+async def test_a_route_that_cannot_deliver_yet_leaves_its_connection_to_others(
+    shop: Bus, erp: PlainErp
+) -> None:
+    tenant = acme(erp)
+    broken = replace(tenant.routes["orders"], name="broken", mapping="broken")
+    mappings = {**tenant.mappings, "broken": MappingText("mappings/broken.yaml", "connector: unknown")}
+    tenant = replace(tenant, routes={**tenant.routes, "broken": broken}, mappings=mappings)
+    await shop.apply(tenant)
+    shop.route()
+    shop.work()
+    for n in range(6):
+        await shop.change(n, n)
+    await erp.until(lambda: len(erp.effects) == 6, timeout_s=3)
+    await shop.apply(replace(tenant, mappings={**mappings, "broken": mappings["order"]}))
+    await erp.until(lambda: len(erp.calls) == 12)
+    await shop.settled()
+    assert await shop.dead_letters() == []
