@@ -23,6 +23,9 @@ from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
 from pipeline.yaml_nodes import YamlError
 
+EXCHANGES = 4
+"""One delivery may take so many, each with the connection's timeout: token, request, and both again."""
+
 
 class NotReady(Exception):
     """A route cannot deliver just now, for a reason that is none of its events': says which, and what to do."""
@@ -65,6 +68,8 @@ class TenantsInForce:
         self._mappings: dict[str, dict[str, _Compiled]] = {}
         self._open: dict[tuple[str, str], _Open] = {}
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}
+        self.closed = 0
+        """How often something was closed because it changed."""
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
 
@@ -130,14 +135,29 @@ class TenantsInForce:
 
     async def connector(self, found: RouteInForce) -> Connector:
         """The route's connection, open. Raises NotReady."""
+        self._check_in_force(found)
         key = found.tenant.name, found.connection.name
         if (is_open := self._open.get(key)) is not None:
             return is_open.connector
         async with self._opening.setdefault(key, asyncio.Lock()):
+            self._check_in_force(found)
             is_open = self._open.get(key)
             if is_open is None:
-                is_open = self._open[key] = await self._opened(found)
+                is_open = self._open[key] = await self._opened_as_is(found)
             return is_open.connector
+
+    def _check_in_force(self, found: RouteInForce) -> None:
+        if self._tenants.get(found.tenant.name) is not found.tenant:
+            raise NotReady(f"tenant {found.tenant.name} has changed at this moment; its new version is used")
+
+    async def _opened_as_is(self, found: RouteInForce) -> _Open:
+        """Never with what was replaced while it was being opened: nobody would close it again."""
+        closed = self.closed
+        is_open = await self._opened(found)
+        if closed != self.closed:
+            self._retire(is_open)
+            raise NotReady(f"a secret or a version changed while tenant {found.tenant.name} was connected")
+        return is_open
 
     async def _opened(self, found: RouteInForce) -> _Open:
         assert self._secrets is not None, "follow first"
@@ -186,6 +206,7 @@ class TenantsInForce:
 
     def _close(self, tenant: str, keep: Tenant | None = None, now: Tenant | None = None) -> None:
         """Closes the tenant's connections but those that are alike in both versions."""
+        self.closed += 1
         for key in [key for key in self._open if key[0] == tenant]:
             name = key[1]
             same = keep and now and keep.connections.get(name) == now.connections.get(name)
@@ -193,6 +214,7 @@ class TenantsInForce:
                 self._retire(self._open.pop(key))
 
     def _close_all(self) -> None:
+        self.closed += 1
         for is_open in self._open.values():
             self._retire(is_open)
         self._open.clear()
@@ -205,7 +227,7 @@ class TenantsInForce:
     async def _close_later(self, is_open: _Open) -> None:
         """What is under way on it may end."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(is_open.settings.timeout_s):
+            async with asyncio.timeout(EXCHANGES * is_open.settings.timeout_s):
                 await self._ended.wait()
         await is_open.connector.aclose()
 

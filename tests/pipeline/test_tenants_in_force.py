@@ -1,0 +1,78 @@
+"""What a worker delivers by changes while a delivery is on its way through it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bridge.demo.erp_plain import PlainErp
+from eventbus.buckets import Bucket
+from pipeline.secrets import SecretStore
+from pipeline.tenants.model import encode_tenant
+from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
+from tests.pipeline.delivering import LOOPBACK, Bus, acme, eventually
+
+KEY = bytes(32)
+SECRET = {"type": "bearer", "token": "${secret:erp}"}
+
+
+async def found_again(tenants: TenantsInForce, revision: int) -> RouteInForce:
+    async def ask() -> RouteInForce | None:
+        return tenants.find("acme", "orders")
+
+    found = await eventually(ask, lambda found: found is not None and found.tenant.revision == revision)
+    assert found is not None
+    return found
+
+
+async def test_a_replaced_version_opens_nothing(shop: Bus, erp: PlainErp) -> None:
+    tenants = TenantsInForce(shop.subjects, None, LOOPBACK)
+    bucket = Bucket(shop.jetstream, shop.subjects.bucket("TENANTS"))
+    first = await bucket.put("acme", encode_tenant(acme(erp)))
+    ready = asyncio.Event()
+    following = asyncio.create_task(tenants.follow(shop.jetstream, ready))
+    await ready.wait()
+    old = await found_again(tenants, first)
+    second = await bucket.put("acme", encode_tenant(acme(erp)))
+    new = await found_again(tenants, second)
+    with pytest.raises(NotReady, match="changed"):
+        await tenants.connector(old)
+    assert await tenants.connector(new) is await tenants.connector(new)
+    following.cancel()
+    await tenants.aclose()
+
+
+async def test_a_secret_that_changes_while_it_is_read_is_not_kept(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = acme(erp)
+    tenant = replace(tenant, connections={"erp": replace(tenant.connections["erp"], auth=SECRET)})
+    secrets = SecretStore(shop.jetstream, shop.subjects, KEY)
+    await secrets.set("acme", "erp", "old")
+    tenants = TenantsInForce(shop.subjects, KEY, LOOPBACK)
+    revision = await Bucket(shop.jetstream, shop.subjects.bucket("TENANTS")).put(
+        "acme", encode_tenant(tenant)
+    )
+    ready = asyncio.Event()
+    following = asyncio.create_task(tenants.follow(shop.jetstream, ready))
+    await ready.wait()
+    found = await found_again(tenants, revision)
+    resolve = SecretStore.resolve
+
+    async def slowly(self: SecretStore, *args: object) -> object:
+        answer = await resolve(self, *args)  # type: ignore[arg-type]  # passed on as they came
+        await secrets.set("acme", "erp", "new")
+        await eventually(closed, lambda times: times > before)
+        return answer
+
+    async def closed() -> int:
+        return tenants.closed
+
+    before = tenants.closed
+    monkeypatch.setattr(SecretStore, "resolve", slowly)
+    with pytest.raises(NotReady, match="changed"):
+        await tenants.connector(found)
+    monkeypatch.undo()
+    await tenants.connector(found)
+    following.cancel()
+    await tenants.aclose()
