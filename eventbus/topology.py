@@ -4,6 +4,7 @@ Every command creates what is missing and refuses what differs: a stream that ag
 without a word.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -152,15 +153,22 @@ def _same(wanted: object, actual: object) -> bool:
 async def ensure_topology(jetstream: JetStream, desired: Iterable[Config]) -> list[str]:
     """Creates what is missing; the names of what was made.
 
+    What is missing although later ones are there was deleted. Its sequences must not come again: dead letters, retry
+    records and what running workers know to be settled are named by them. So it begins with the microseconds since
+    the epoch, above all that it ever gave.
+
     Raises LanesDiffer, TopologyDiffers (with every difference), NoRoom, NatsRefused (no JetStream).
     """
     await _check_jetstream(jetstream)
     made: list[str] = []
     found: list[Difference] = []
-    for config in desired:
-        info = await jetstream.stream_info(config["name"])
+    pairs = [(config, await jetstream.stream_info(config["name"])) for config in desired]
+    for place, (config, there) in enumerate(pairs):
+        info = there
         if info is None:
-            info = await _create(jetstream, config)
+            again = any(later for _, later in pairs[place + 1 :])
+            begin = {"first_seq": time.time_ns() // 1_000} if again else {}
+            info = await _create(jetstream, config | begin)
             made.append(config["name"])
         found += differences(config, info["config"])
     if any(LANES_KEY in difference.field for difference in found):

@@ -98,6 +98,9 @@ class Bus:
     _number: int = 0
     _running: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
 
+    async def make_streams(self) -> None:
+        await ensure_topology(self.jetstream, desired_streams(self.nats, STREAMS))
+
     async def apply(self, *tenants: Tenant) -> None:
         await Application(self.jetstream, self.subjects).apply(tenants)
 
@@ -255,9 +258,8 @@ class Bus:
 async def bus(url: str, namespace: str, lanes: int = 2) -> AsyncIterator[Bus]:
     nats = replace(NatsSettings(servers=(url,)), namespace=namespace, lanes=lanes)
     async with await connect(nats, name="test", reconnect=True) as connection:
-        jetstream = JetStream(connection)
-        await ensure_topology(jetstream, desired_streams(nats, STREAMS))
-        found = Bus(nats, jetstream, Subjects(namespace))
+        found = Bus(nats, JetStream(connection), Subjects(namespace))
+        await found.make_streams()
         try:
             yield found
         finally:

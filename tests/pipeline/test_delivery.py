@@ -252,3 +252,24 @@ async def test_a_route_that_cannot_deliver_yet_leaves_its_connection_to_others(
     await erp.until(lambda: len(erp.calls) == 12)
     await shop.settled()
     assert await shop.dead_letters() == []
+
+
+async def test_deliveries_of_a_stream_made_anew_are_not_taken_for_those_of_the_old_one(
+    shop: Bus, erp: PlainErp
+) -> None:
+    await shop.apply(acme(erp))
+    stop = shop.route()
+    shop.work()
+    erp.script([Step(NO)])
+    for n in range(3):
+        await shop.change(n, n)
+    await erp.until(lambda: len(erp.calls) == 3)
+    await shop.settled_of(3)
+    await stop()
+    await shop.jetstream.call(f"STREAM.DELETE.{shop.subjects.stream('DELIVERIES')}")
+    await shop.make_streams()
+    erp.script([Step(NO)])
+    shop.route()
+    await erp.until(lambda: len(erp.calls) == 6)
+    await shop.settled_of(3)
+    assert len(await shop.dead_letters()) == 2
