@@ -5,6 +5,7 @@ is one row with its JSON.
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -55,16 +56,16 @@ class CaptureStream:
             self._put(await self._big_events.put(group))
 
     def _put(self, group: Group[Mark]) -> None:
-        self._mark = group.mark
-        self._tenure.progress.put(group.mark.flush)
-        self._tenure.writer.put(group)
+        # flush never goes back: what a position without events said in between may be let go of by now
+        self._mark = group.mark._replace(flush=max(self._mark.flush, group.mark.flush))
+        self._tenure.progress.put(self._mark.flush)
+        self._tenure.writer.put(replace(group, mark=self._mark))
 
     def put_lone(self) -> None:
         """A position without events, where a keepalive tells that PostgreSQL may let go of more."""
         if self._decoder.between_transactions and self._tenure.writer.room:
             flush = self._tenure.progress.lone(_now())
             if flush is not None:
-                self._decoder.let_go(flush)
                 self._put(Group.of((), self._mark._replace(flush=flush)))
 
     @property

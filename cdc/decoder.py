@@ -127,10 +127,6 @@ class Decoder:
         """
         return self._groups.take()
 
-    def let_go(self, flush: int) -> None:
-        """A position without events says, between transactions, that PostgreSQL may let go of what is before `flush`."""
-        self._groups.let_go(flush)
-
     # messages, in the order in which a transaction brings them
 
     def _begin(self, frame: bytes) -> None:

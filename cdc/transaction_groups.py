@@ -19,8 +19,7 @@ class TransactionGroups:
         self._size = 0
         self._complete = 0
         self._complete_size = 0
-        self._ended = 0
-        self._flush = resume_after.flush
+        self._ended, self._flush = 0, resume_after.flush  # where the last complete transaction stands
         self._groups: list[Group[Mark]] = []
 
     def add(self, message: Outgoing) -> None:
@@ -35,12 +34,7 @@ class TransactionGroups:
     def finish(self, lsn: int, end_lsn: int) -> None:
         """The open transaction ended."""
         self._complete, self._complete_size = len(self._messages), self._size
-        self._ended = lsn
-        self.let_go(end_lsn)
-
-    def let_go(self, flush: int) -> None:
-        """PostgreSQL may let go of what is before `flush`: no later mark says less, for it may be confirmed by then."""
-        self._flush = max(self._flush, flush)
+        self._ended, self._flush = lsn, end_lsn
 
     def take(self) -> list[Group[Mark]]:
         """All but the open transaction, or the last of it."""

@@ -46,18 +46,6 @@ def test_a_large_transaction_is_cut_and_says_when_it_ends() -> None:
     assert (len(end.messages), end.mark) == (0, Mark(LSN, FINISHED, LSN + 48))
 
 
-def test_a_piece_says_no_less_than_a_position_without_events_before_it() -> None:
-    stream = started()
-    feed(stream, *inserts(1, LSN - 100))
-    stream.take()
-    stream.let_go(LSN - 10)  # and PostgreSQL has let go of it by now
-    feed(stream, *inserts(GROUP_EVENTS))
-    assert [group.mark for group in stream.take()] == [
-        Mark(LSN, GROUP_EVENTS, LSN - 10),
-        Mark(LSN, FINISHED, LSN + 48),
-    ]
-
-
 def test_large_rows_are_cut_by_size() -> None:
     stream = started()
     large = "x" * 400_000
