@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -21,11 +22,16 @@ Event = MutableMapping[str, Any]
 def hide_secrets(_logger: object, _method: str, event: Event) -> Event:
     """Drops what is named like a secret, and takes passwords out of every text."""
     for name, value in event.items():
-        if any(word in name.lower() for word in _SECRET_WORDS):
+        if _is_secret(name):
             event[name] = "…"
         elif isinstance(value, str):
             event[name] = redact(value)
     return event
+
+
+@lru_cache(1_000)
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def set_up_logging() -> None:

@@ -14,6 +14,7 @@ import msgspec
 from connectors.protocol import RequestInvalid
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_VISIBLE = re.compile(r"[ -~]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE = "/!$&'()*+,;=:@%~"  # RFC 3986, 3.3; what is encoded stays encoded
 _QUERY_SAFE = "/?:@!$'()*,~"  # without what separates pairs: & ; = +
@@ -119,7 +120,7 @@ def _text(key: str, value: Any) -> str:
 
 def _header_value(name: str, value: str) -> str:
     stripped = value.strip(" \t")
-    if not stripped.isascii() or any(ord(letter) < 32 or ord(letter) == 127 for letter in stripped):
+    if not _VISIBLE.fullmatch(stripped):
         raise RequestInvalid(
             f"request.headers.{name} has a line break, a control character or a letter outside ASCII: {value!r}"
         )
