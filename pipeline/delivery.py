@@ -112,7 +112,7 @@ class Delivery:
 
     async def turn(self, item: Item) -> Ending:
         """Raises what `check` raises, ConnectionLost, JetStreamError."""
-        known = item.known
+        known, found = item.known, None
         try:
             found = self.services.tenants.find(item.id.tenant, item.id.route)
             if found is None:
@@ -125,6 +125,8 @@ class Delivery:
             turn = take_turn(self._rules(item, found), known, item.held, time.time, jitter)
             return await Performance(self, item, found).of(turn)
         except NotReady as reason:
+            if found is None and time.time() >= self.deadline(item, None):
+                return await self._bury(item, DeadLetter("expired", Problem("expired", str(reason))))
             log.warning(
                 "a route cannot deliver yet; its deliveries wait",
                 tenant=item.id.tenant,
@@ -150,10 +152,12 @@ class Delivery:
         return await persist(self.hooks.check, lambda: tenants.find_again(item.id.tenant, item.id.route))
 
     def _rules(self, item: Item, found: RouteInForce) -> Rules:
-        seconds = found.route.deadline_s
-        if seconds is None:
-            seconds = self.services.deadline_s
-        return Rules(found.route.retry, item.message.time + seconds, found.connection.breaker.open_s)
+        return Rules(found.route.retry, self.deadline(item, found), found.connection.breaker.open_s)
+
+    def deadline(self, item: Item, found: RouteInForce | None) -> float:
+        """Seconds since the epoch."""
+        seconds = found.route.deadline_s if found else None
+        return item.message.time + (self.services.deadline_s if seconds is None else seconds)
 
 
 class Performance:
@@ -206,7 +210,7 @@ class Performance:
 
     async def _write_record(self, step: WriteRecord) -> int | None:
         self._hooks.check()
-        until = self._item.message.time + self._services.deadline_s
+        until = self._delivery.deadline(self._item, self._found)
         revision = await self._services.records.write(self._item.id, step.record, step.expected, until)
         self._revision = revision or self._revision
         return revision

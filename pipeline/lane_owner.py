@@ -99,6 +99,7 @@ class Ownership:
         self._back: dict[int, Message] = {}
         """What the last owner left, undecoded until the barrier is passed: one of them may have ended it."""
         self._freed = asyncio.Event()
+        self._leaving = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns when `stop` is set and the lane is left in order. Raises what ended it otherwise."""
@@ -159,7 +160,7 @@ class Ownership:
     async def _next(self) -> list[Message]:
         """What has come; nothing where the barrier is passed because nothing is left."""
         barrier = self._state.barrier
-        while self._state.bytes > MAX_BYTES:
+        while self._state.bytes > MAX_BYTES and not self._leaving:
             self._freed.clear()
             await self._freed.wait()
         while True:
@@ -257,6 +258,8 @@ class Ownership:
         await stop.wait()
         await self._turns.end()
         self._consumer.window = 0
+        self._leaving = True
+        self._freed.set()  # what has come is taken, to be given back
         while not self._consumer.quiet:  # noqa: ASYNC110 — pulls end within a second, nobody tells
             await asyncio.sleep(0.05)
         self._lease.check()

@@ -144,7 +144,12 @@ class LaneTurns:
             self._soon = None
         if self._ended:
             return
-        now = time.monotonic()
+        try:
+            self._start_admitted(time.monotonic())
+        except Exception as error:  # noqa: BLE001 — called by the loop, which would only log it: the lane would stand
+            self._fail(error)
+
+    def _start_admitted(self, now: float) -> None:
         for seq in self._dispatch.due(now):
             if self._state.may_start(seq):
                 self.offer(seq)
@@ -172,9 +177,7 @@ class LaneTurns:
         try:
             ending = await self._delivery.turn(self._state[seq])
         except Exception as error:  # noqa: BLE001 — whatever it is, the lane begins anew and says so
-            if not self._failed.done():
-                self._failed.set_exception(error)
-                self._failed.exception()  # whether or not somebody still asks
+            self._fail(error)
             return
         finally:
             del self._tasks[seq]
@@ -186,6 +189,11 @@ class LaneTurns:
             self.on_settled()
         for other in ready:
             self.offer(other)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()  # whether or not somebody still asks
 
     def _wait(self, seq: int, ending: Waiting) -> list[int]:
         item = self._state[seq]

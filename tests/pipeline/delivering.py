@@ -147,10 +147,10 @@ class Bus:
             lambda connection, stop: Router(connection, self.subjects, self.nats.lanes, me).run(stop),
         )
 
-    def work(self) -> Callable[[], Awaitable[None]]:
+    def work(self, deadline_s: float = 600.0) -> Callable[[], Awaitable[None]]:
         me = secrets.token_hex(4)
         worker = Worker(
-            self.subjects, self.nats.lanes, me=me, deadline_s=600.0, secrets_key=None, egress=LOOPBACK
+            self.subjects, self.nats.lanes, me=me, deadline_s=deadline_s, secrets_key=None, egress=LOOPBACK
         )
         return self._start("worker", worker.run, worker.aclose)
 

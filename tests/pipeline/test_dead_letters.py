@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
+from eventbus.event import HEADER_EVENT_ID
 from eventbus.subjects import lane_of
+from eventbus.wire import header_lines
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
@@ -163,3 +165,24 @@ async def test_a_delivery_that_ends_its_workers_becomes_a_dead_letter_and_its_ne
     (letter,) = await shop.dead_letters()
     assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
     await shop.settled()
+
+
+async def test_a_delivery_of_a_tenant_that_never_came_is_expired_in_the_end(shop: Bus) -> None:
+    lane = lane_of("nobody", shop.nats.lanes)
+    subject = shop.subjects.delivery(lane, "nobody", "orders")
+    await shop.jetstream.publish(subject, b"{}", header_lines({HEADER_EVENT_ID: "shop:0/1:1"}))
+    shop.work(deadline_s=0.1)
+    [letter] = await eventually(shop.dead_letters, bool)
+    assert letter["reason"] == "expired"
+    assert "tenant nobody is not in force" in letter["error"]["message"]
+
+
+async def test_a_record_lives_as_long_as_its_routes_deadline(shop: Bus, erp: PlainErp) -> None:
+    slow = RetryPolicy(max_attempts=5, initial_s=60, factor=1, max_s=60, jitter=0)
+    await shop.apply(acme(erp, retry=slow, deadline_s=30 * 86_400.0))
+    shop.route()
+    shop.work()
+    erp.script([Step(BUSY)])
+    await shop.change(1, 1)
+    [record] = await eventually(lambda: shop.stored("KV_RETRY"), bool)
+    assert int(record.headers["Nats-TTL"].removesuffix("s")) > 30 * 86_400

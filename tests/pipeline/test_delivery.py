@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
+from pipeline import lane_owner
 from pipeline.tenants.model import MappingText, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
@@ -273,3 +275,30 @@ async def test_deliveries_of_a_stream_made_anew_are_not_taken_for_those_of_the_o
     await erp.until(lambda: len(erp.calls) == 6)
     await shop.settled_of(3)
     assert len(await shop.dead_letters()) == 2
+
+
+async def test_a_worker_whose_memory_is_full_leaves_in_order_too(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    erp.script([Step(DOWN)])
+    for n in range(6):
+        await shop.change(n, n)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 6)
+    with monkeypatch.context() as patched:
+        patched.setattr(lane_owner, "MAX_BYTES", 0)
+        stop = shop.work()
+        await erp.until(lambda: len(erp.calls) == 1)
+        for n in range(6, 9):
+            await shop.change(n, n)
+        name = f"lane-{lane_of('acme', shop.nats.lanes)}"
+        stream = shop.subjects.stream("DELIVERIES")
+        await eventually(
+            lambda: shop.jetstream.consumer_info(stream, name),
+            lambda info: info is not None and info["num_ack_pending"] == 9,
+        )
+        async with asyncio.timeout(4):
+            await stop()
+    shop.work()
+    await erp.until(lambda: len(erp.effects) == 9, timeout_s=4)
