@@ -10,12 +10,14 @@ from dataclasses import replace
 import structlog
 
 from cdc.big_events import BigEvents
-from cdc.decoder import Decoder
+from cdc.decoder import Decoder, NotConfigured
 from cdc.position import Mark
 from cdc.replication_frames import Keepalive
-from cdc.source_errors import SourceLost
+from cdc.source_errors import CaptureStopped, SourceLost
+from cdc.start_decision import table_renamed
 from cdc.tenure import Tenure
 from eventbus.group_commit import Group
+from eventbus.lsn import format_lsn
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ class CaptureStream:
         self._decoder = decoder
         self._big_events = big_events
         self._mark = tenure.mark
+        self._told: set[str] = set()
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
@@ -39,10 +42,26 @@ class CaptureStream:
                 if isinstance(asked, Keepalive):
                     await self._keepalive(asked)
                 else:
-                    decoder.learn(await held.catalogue.facts(asked))
+                    self._tell(decoder.learn(await held.catalogue.facts(asked)))
             await self._put_ready()
             # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
             await asyncio.sleep(0)
+
+    def _tell(self, found: NotConfigured | None) -> None:
+        if found is None:
+            return
+        table, lsn, missing = found
+        if missing:
+            raise CaptureStopped(table_renamed(table, lsn, missing))
+        if table not in self._told:
+            self._told.add(table)
+            log.warning(
+                "a table is sent that bridge.yaml does not name: its changes are not captured; name it there, or let "
+                "`bridge cdc setup` take it out of the publication",
+                source=self._tenure.source.name,
+                table=table,
+                lsn=format_lsn(lsn),
+            )
 
     async def _keepalive(self, keepalive: Keepalive) -> None:
         # everything before it is put before its LSN can be; within a transaction it says nothing that may be let go

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row, tuple_row
 
-from cdc.catalogue_facts import KEY_COLUMNS_SQL, TYPES_SQL, Facts, FactsWanted
+from cdc.catalogue_facts import KEY_COLUMNS_SQL, NAMES_SQL, TYPES_SQL, Facts, FactsWanted
 from cdc.source_dsn import ordinary
 from cdc.source_errors import SourceLost, first_line, source_errors
 from cdc.source_facts import SlotState
@@ -58,12 +59,16 @@ class Catalogue:
         key, types = await self._tuples(KEY_COLUMNS_SQL, wanted.relation), []
         if wanted.types:
             types = await self._tuples(TYPES_SQL, list(wanted.types))
-        return Facts.of_rows(key, types)
+        facts = Facts.of_rows(key, types)
+        if wanted.tables:
+            ((name, missing),) = await self._tuples(NAMES_SQL, wanted.relation, list(wanted.tables))
+            facts = replace(facts, name=name, missing=tuple(missing))
+        return facts
 
-    async def _tuples(self, query: str, parameter: object) -> list[Any]:
+    async def _tuples(self, query: str, *parameters: object) -> list[Any]:
         with source_errors("reading the catalogue"):
             cursor = self._connection.cursor(row_factory=tuple_row)
-            await cursor.execute(query.encode(), [parameter])
+            await cursor.execute(query.encode(), parameters)
             return await cursor.fetchall()
 
     async def slot(self, slot: str, publication: str) -> SlotState:

@@ -1,6 +1,6 @@
-"""What the WAL does not say and the catalogue is asked for: key columns and types that are not built in.
+"""What the WAL does not say and the catalogue is asked for: key columns, types that are not built in, names of today.
 
-Pure: who decodes says what it wants (`FactsWanted`), who has a connection runs the two queries and answers.
+Pure: who decodes says what it wants (`FactsWanted`), who has a connection runs the queries and answers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,13 +34,27 @@ LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
 """
 """Parameter: `FactsWanted.types`, a list of OIDs as numbers. Rows: the members of `TypeFacts`, in order."""
 
+NAMES_SQL = """
+SELECT (SELECT n.nspname || '.' || c.relname
+          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = %s),
+       ARRAY(SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE NOT EXISTS (
+         SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE n.nspname || '.' || c.relname = t.name))
+"""
+"""Parameters: `FactsWanted.relation`, `FactsWanted.tables`. One row: `Facts.name`, `Facts.missing`."""
+
 
 @dataclass(frozen=True, slots=True)
 class FactsWanted:
-    """relation: whose primary key is asked for, 0 where it is known; types: OIDs not seen before."""
+    """relation: whose primary key is asked for, 0 where it is known; types: OIDs not seen before.
+
+    tables: where the relation is sent under a name that is not configured, the names that are; else empty.
+    """
 
     relation: int
     types: tuple[int, ...]
+    tables: tuple[str, ...] = ()
 
 
 class TypeFacts(NamedTuple):
@@ -56,10 +70,15 @@ class TypeFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The answer to `FactsWanted`. A type that is gone by now is missing: its values stay text."""
+    """The answer to `FactsWanted`. A type that is gone by now is missing: its values stay text.
+
+    name: the relation's `schema.table` today, None where it is gone; missing: those of `tables` that are not there.
+    """
 
     key: tuple[str, ...] = ()
     types: Mapping[int, TypeFacts] = field(default_factory=dict)
+    name: str | None = None
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def of_rows(

@@ -9,6 +9,7 @@ A transaction's changes are counted, wanted or not, so that an event's id never 
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -58,6 +59,17 @@ _ROW = MESSAGE_AT + 6
 
 class DecodingFailed(Exception):
     """A message that cannot be understood; going on would lose a change. Names message, LSN and table, no values."""
+
+
+class NotConfigured(NamedTuple):
+    """A table that is sent, in the transaction at `lsn`, and that bridge.yaml does not name.
+
+    missing: tables that bridge.yaml names and that are not there, so that this may be one of them, renamed.
+    """
+
+    table: str
+    lsn: int
+    missing: tuple[str, ...]
 
 
 class Decoder:
@@ -114,11 +126,13 @@ class Decoder:
             raise self._failure(frame, error) from error
         return None
 
-    def learn(self, facts: Facts) -> None:
-        """The answer to what the last `feed` wanted."""
+    def learn(self, facts: Facts) -> NotConfigured | None:
+        """The answer to what the last `feed` wanted. What it returns is not captured from here on."""
         assert self._pending is not None
         relation, self._pending = self._pending, None
-        self._describe(relation, facts)
+        if self._describe(relation, facts):
+            return None
+        return NotConfigured(relation.full_name, self._within.lsn if self._within else 0, facts.missing)
 
     def take(self) -> list[Group[Mark]]:
         """What is ready, in order: whole transactions, any number in a group, and pieces of large ones.
@@ -148,11 +162,13 @@ class Decoder:
             self._pending = relation
         return wanted
 
-    def _describe(self, relation: Relation, facts: Facts) -> None:
+    def _describe(self, relation: Relation, facts: Facts) -> bool:
+        """Whether it is captured."""
         table = self._relations.table(relation, facts)
         self._tables[relation.oid.to_bytes(4)] = (
             None if table is None else TableEvents(table, self._origin, self.unknown_tenants)
         )
+        return table is not None
 
     def _type(self, frame: bytes) -> None:
         self._relations.type_message(parse_type(frame[MESSAGE_AT:]))

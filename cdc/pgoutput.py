@@ -79,6 +79,10 @@ class Relation(NamedTuple):
     replica_identity: str
     columns: tuple[Column, ...]
 
+    @property
+    def full_name(self) -> str:
+        return f"{self.schema}.{self.name}"
+
 
 class Type(NamedTuple):
     """A type that is not built in. For a domain schema and name are its base type's."""

@@ -75,18 +75,18 @@ class Relations:
 
     def wanted(self, relation: Relation) -> FactsWanted | None:
         """What must be known before `table`; None where the stream has told it all."""
-        settings = self._settings_of(relation)
-        if settings is None:
-            return None
+        settings = self._settings.get(relation.full_name)
         types = {column.type_oid for column in relation.columns if column.type_oid not in self._forms}
+        if settings is None:
+            return FactsWanted(relation.oid, tuple(sorted(types)), tuple(self._settings))
         known = settings.key or _key_by_identity(relation)
         if known and not types:
             return None
         return FactsWanted(0 if known else relation.oid, tuple(sorted(types)))
 
     def table(self, relation: Relation, facts: Facts) -> Table | None:
-        """None for a relation that is not configured."""
-        settings = self._settings_of(relation)
+        """None for a relation that is configured neither by the stream's name nor, renamed since, by today's."""
+        settings = self._settings.get(relation.full_name) or self._settings.get(facts.name or "")
         if settings is None:
             return None
         for column in relation.columns:
@@ -96,9 +96,6 @@ class Relations:
         identity = tuple(place for place in shape.published if relation.columns[place].identity)
         has_tenants = settings.tenant_column is not None
         return Table(relation.schema, relation.name, has_tenants, shape, identity, RowEncoder(shape))
-
-    def _settings_of(self, relation: Relation) -> TableSettings | None:
-        return self._settings.get(f"{relation.schema}.{relation.name}")
 
     def _shape(self, relation: Relation, settings: TableSettings, facts: Facts) -> RowShape:
         places = {column.name: place for place, column in enumerate(relation.columns)}

@@ -5,7 +5,7 @@ any more. Whatever could skip a committed change, or give two changes one id, st
 the operator's word (`Consent`) is asked for by the one option that the reason names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -214,6 +214,25 @@ def tables_changed(lsn: str) -> Stop:
         f"the transaction at {lsn} is published in part, and the tables of the source have been changed since: the "
         "rest of it would get other ids",
         ("start once with the tables as they were, stop, and start with the new ones",),
+    )
+
+
+def table_renamed(table: str, lsn: int, missing: Sequence[str]) -> Stop:
+    """A table is sent that bridge.yaml does not name, while one that it names is gone: perhaps they are the same."""
+    gone = ", ".join(missing)
+    anew = (
+        f"name {table} in bridge.yaml in place of {gone}, then `bridge cdc setup` and start: what was committed under the "
+        "old name is captured too; routes on the old name need the new one as well"
+    )
+    return Stop(
+        "table_renamed",
+        f"the transaction at {format_lsn(lsn)} changes {table}, which bridge.yaml does not name, and {gone}, which it "
+        "names, is not there: if the table was renamed, going on would lose its changes",
+        (
+            anew,
+            "or rename the table back",
+            f"or, if {gone} was dropped, take it out of bridge.yaml: {table} is then not captured",
+        ),
     )
 
 

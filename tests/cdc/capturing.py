@@ -149,13 +149,13 @@ class Source:
             found = await jetstream.last_message(stream, subjects.position("shop"))
         return decode_position(found.payload) if found else None
 
-    async def events(self) -> list[dict[str, Any]]:
-        """All events of `orders` in the stream's order, big ones resolved."""
+    async def events(self, *tables: str) -> list[dict[str, Any]]:
+        """All events of these tables, of `orders` where none is named, in the stream's order, big ones resolved."""
         subjects = Subjects(self.nats.namespace)
         async with self.jetstream() as jetstream:
             last = await jetstream.last_message(subjects.stream("EVENTS"), subjects.events_of("shop"))
             found = [] if last is None else await _read(jetstream, subjects, last)
-        return [event for event in found if event["source"]["table"] == "orders"]
+        return [event for event in found if event["source"]["table"] in (tables or ("orders",))]
 
 
 async def _read(jetstream: JetStream, subjects: Subjects, last: StoredMessage) -> list[dict[str, Any]]:

@@ -90,7 +90,12 @@ def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | None:
 
 
 def feed(stream: Decoder, *payloads: bytes) -> None:
-    assert asked(stream, *payloads) is None
+    """Only of a relation that is not configured anything may be asked: it is unknown to the catalogue too."""
+    frames = iter([frame(payload) for payload in payloads])
+    while (wanted := stream.feed(frames)) is not None:
+        assert isinstance(wanted, FactsWanted)
+        assert wanted.tables
+        stream.learn(Facts())
 
 
 def taken(stream: Decoder) -> list[Outgoing]:
