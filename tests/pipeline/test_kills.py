@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
@@ -14,7 +15,11 @@ import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.nats_server import EmbeddedNats
+from eventbus.buckets import Bucket
 from eventbus.errors import EventBusError
+from eventbus.subjects import lane_of
+from pipeline.lane_lease import read_lease
+from pipeline.lease import Lease
 from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
 
 KEYS = 6
@@ -55,6 +60,14 @@ class Runner:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def owns(self, lease: Lease) -> bool:
+        assert self._process is not None
+        return f"-{self._process.pid}-" in lease.owner
 
     async def stop(self) -> int:
         assert self._process is not None
@@ -167,3 +180,34 @@ async def test_kills_at_random(own_nats: EmbeddedNats, erp: PlainErp, tmp_path: 
         await shop.settled(60)
         check(erp, 600)
         assert await shop.dead_letters() == []
+
+
+@pytest.mark.slow
+async def test_an_owner_that_was_stopped_sends_nothing_when_it_goes_on(
+    nats_server: EmbeddedNats, namespace: str, erp: PlainErp, tmp_path: Path
+) -> None:
+    async with (
+        bus(nats_server.url, namespace) as shop,
+        running(shop, tmp_path, "worker", "worker") as workers,
+    ):
+        await shop.apply(acme(erp))
+        shop.route()
+        feeding = asyncio.create_task(feed(shop, 0, 300, 0.005))
+        await erp.until(lambda: len(erp.effects) >= 30, timeout_s=20)
+        lanes = Bucket(shop.jetstream, shop.subjects.bucket("LANES"))
+        lease = read_lease(await lanes.get(f"lease.{lane_of('acme', shop.nats.lanes)}"))
+        assert lease is not None
+        [owner] = [worker for worker in workers if worker.owns(lease)]
+        owner.signal(signal.SIGSTOP)
+        try:
+            await feeding
+            await erp.until(lambda: len(erp.effects) == 300, timeout_s=30)
+            await shop.settled()
+            before = len(erp.calls)
+        finally:
+            owner.signal(signal.SIGCONT)
+        await feed(shop, 300, 400, 0.02)
+        await erp.until(lambda: len(erp.effects) == 400, timeout_s=30)
+        check(erp, 400)
+        assert len(erp.calls) == before + 100
+        assert await owner.stop() == 0
