@@ -23,7 +23,7 @@ class Acks:
     async def confirmed(self, message: Message) -> None:
         """Returns when the server has confirmed it. Raises AcksEnded once `run` has ended."""
         if self._ended:
-            raise AcksEnded
+            raise AcksEnded("deliveries are not confirmed any more")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((message, done))
         self._something.set()
@@ -52,7 +52,7 @@ class Acks:
             self._ended = True
             for _, done in some + self._waiting:
                 if done is not None and not done.done():
-                    done.set_exception(AcksEnded())
+                    done.set_exception(AcksEnded("deliveries are not confirmed any more"))
 
     async def _confirm(self, messages: list[Message]) -> bool:
         try:
