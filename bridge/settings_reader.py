@@ -22,9 +22,22 @@ from pipeline.yaml_tree import load_file
 Network = IPv4Network | IPv6Network
 
 _ROOT_KEYS = ("sources", "nats", "streams", "tenants", "egress", "http", "shutdown_timeout", "secrets")
+_LEAST = 16 * 2**20
+
+
+def _batched(node: Node) -> int:
+    """The size of a stream that is written in atomic batches: one that never fits would be refused for ever."""
+    found = size(node)
+    if found < _LEAST:
+        raise node.error(
+            f"{node.mark.path}: write at least 16MB, not {node.describe()}: a batch may have 4 MB, and goes in whole"
+        )
+    return found
+
+
 _STREAM_KEYS: Mapping[str, Mapping[str, Callable[[Node], float]]] = {
-    "events": {"max_bytes": size},
-    "deliveries": {"deadline": duration, "max_bytes": size},
+    "events": {"max_bytes": _batched},
+    "deliveries": {"deadline": duration, "max_bytes": _batched},
     "attempts": {"keep": duration, "max_bytes": size},
     "dlq": {"max_bytes": size},
 }

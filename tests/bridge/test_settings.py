@@ -210,6 +210,10 @@ MISTAKES = {
         SOURCE + "streams: {dlq: {max_bytes: 4 gigs}}",
         "streams.dlq.max_bytes: expected a size such as 512MB",
     ),
+    "size that a batch may exceed": (
+        SOURCE + "streams: {deliveries: {max_bytes: 15MB}}",
+        "streams.deliveries.max_bytes: write at least 16MB, not",
+    ),
     "duration": (
         SOURCE + "shutdown_timeout: 25",
         "bridge.yaml:6:19: shutdown_timeout: expected a duration such as 30s",

@@ -30,7 +30,7 @@ from eventbus.subjects import Subjects
 
 MB = 2**20
 STREAMS = StreamSettings(
-    events_max_bytes=64 * MB, deliveries_max_bytes=MB, attempts_max_bytes=MB, dlq_max_bytes=MB
+    events_max_bytes=64 * MB, deliveries_max_bytes=16 * MB, attempts_max_bytes=MB, dlq_max_bytes=MB
 )
 TABLES = """
 CREATE TABLE orders (

@@ -25,7 +25,7 @@ sources:
       public.orders: {{tenant_column: company}}
       public.marks: {{tenant_column: null}}
 nats: {{servers: ["{server}"], namespace: "{namespace}", sync_interval: always}}
-streams: {{events: {{max_bytes: 64MB}}, deliveries: {{max_bytes: 1MB}}, attempts: {{max_bytes: 1MB}}, dlq: {{max_bytes: 1MB}}}}
+streams: {{events: {{max_bytes: 64MB}}, deliveries: {{max_bytes: 16MB}}, attempts: {{max_bytes: 1MB}}, dlq: {{max_bytes: 1MB}}}}
 """
 
 

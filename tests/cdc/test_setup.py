@@ -202,7 +202,7 @@ def config(folder: Path, source: Source, *, table: str = "public.orders", dsn: s
         "    tables:\n"
         f"      {table}: {{tenant_column: company}}\n"
         f"nats: {{servers: [{json.dumps(source.nats.servers[0])}], namespace: '{source.nats.namespace}'}}\n"
-        "streams: {events: {max_bytes: 8MB}, deliveries: {max_bytes: 1MB}, attempts: {max_bytes: 1MB}, dlq: "
+        "streams: {events: {max_bytes: 16MB}, deliveries: {max_bytes: 16MB}, attempts: {max_bytes: 1MB}, dlq: "
         "{max_bytes: 1MB}}\n"
     )
     return str(file)
