@@ -1,6 +1,8 @@
 """`bridge cdc start`: own the slot, publish, begin again when anything is lost (rules C2 and C11)."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -78,7 +80,9 @@ class Capture:
     async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pulse = Pulse(tenure)
         pulsing = tasks.create_task(pulse.run())
-        await tenure.claim(self._consent)
+        if not await _done_before(stop, tenure.claim(self._consent)):
+            pulsing.cancel()
+            return
         self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
         pulse.stream = stream = self._stream(tenure)
@@ -102,6 +106,20 @@ class Capture:
             Decoder(origin, self._source.tables, tenure.mark),
             BigEvents(objects, nats.max_payload),
         )
+
+
+async def _done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done; False: cancelled, for `stop` was set first. A claim may wait for room for ever."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait((working, stopping))
 
 
 def _may_pass(error: Exception) -> bool:

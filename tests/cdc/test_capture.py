@@ -1,6 +1,7 @@
 """Capture against real servers: what is committed stands in EVENTS once, whatever is stopped, lost or taken away."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from functools import partial
@@ -16,13 +17,14 @@ from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import Consent
 from eventbus.batch_publisher import BatchPublisher
 from eventbus.connection import connect
+from eventbus.errors import JetStreamError
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.group_commit import Outgoing
 from eventbus.lsn import format_lsn
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
-from tests.cdc.capturing import STREAMS, Source, Workload, assert_gap_free
+from tests.cdc.capturing import STREAMS, Source, Workload, assert_gap_free, eventually
 
 
 @pytest.fixture
@@ -95,6 +97,31 @@ async def test_an_idle_table_does_not_pin_wal(source: Source, monkeypatch: pytes
         reached = await source.value("SELECT pg_current_wal_flush_lsn()")
         await source.confirmed(reached)
     assert len(await source.events()) == 1
+
+
+async def test_a_claim_that_waits_for_room_is_given_up_for_a_stop(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.cdc.capturing.STREAMS", dataclasses.replace(STREAMS, events_max_bytes=100_000))
+    async with source.capturing():
+        await source.captured()
+    await fill(source)
+    stop = asyncio.Event()
+    running = asyncio.create_task(source.capture().run(stop))
+    owned = f"SELECT active FROM pg_replication_slots WHERE slot_name = '{source.settings.slot}'"
+    await eventually(lambda: source.value(owned), bool)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+
+
+async def fill(source: Source) -> None:
+    """Leaves no room in EVENTS."""
+    subject = Subjects(source.nats.namespace).event("other", "_", "s", "t", "insert")
+    async with source.jetstream() as jetstream:
+        for size in (10_000, 1_000, 0):
+            with contextlib.suppress(JetStreamError):
+                while True:
+                    await jetstream.publish(subject, bytes(size))
 
 
 async def test_a_second_capture_waits_and_takes_over(source: Source) -> None:
