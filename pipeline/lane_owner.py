@@ -120,7 +120,9 @@ class Ownership:
         self._delivery = Delivery(self._services, self._acks, hooks)
         self._turns.begin(self._delivery)
         self._turns.on_settled = self._freed.set
-        log.info(
+        # sixteen of them begin and end in silence; one that was left with work is news
+        say = log.info if taken.barrier.pending else log.debug
+        say(
             "lane taken over",
             lane=self._lane.number,
             epoch=taken.state.epoch,
@@ -268,4 +270,5 @@ class Ownership:
         await self._lease.release()
         if self._consumer.pin is not None:
             await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
-        log.info("lane released", lane=self._lane.number, given_back=len(rest))
+        say = log.info if rest else log.debug
+        say("lane released", lane=self._lane.number, given_back=len(rest))
