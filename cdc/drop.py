@@ -21,6 +21,11 @@ from eventbus.jetstream import JetStream
 from eventbus.position import Place
 from eventbus.subjects import Subjects
 
+_OWNER = """
+SELECT pg_catalog.pg_get_userbyid(pubowner)::text, pg_catalog.pg_has_role(pubowner, 'USAGE')
+  FROM pg_catalog.pg_publication WHERE pubname = %s
+"""
+
 
 class Removal(NamedTuple):
     """What is there to be removed; empty where there is nothing."""
@@ -63,12 +68,25 @@ async def drop(source: SourceSettings, admin_dsn: str | None, nats: Connection, 
     with source_errors("connecting"):
         connection = await AsyncConnection.connect(ordinary(admin_dsn or source.dsn), autocommit=True)
     async with connection:
+        if found.publication:
+            await _check_owner(connection, found.publication)
         if found.slot:
             await _run(connection, sql.SQL("SELECT pg_drop_replication_slot({})").format(found.slot))
         await _mark_dropped(source, nats, namespace)
         if found.publication:
             name = sql.Identifier(found.publication)
             await _run(connection, sql.SQL("SET lock_timeout = '5s'; DROP PUBLICATION {}").format(name))
+
+
+async def _check_owner(connection: AsyncConnection[tuple[object, ...]], publication: str) -> None:
+    """Refused here, while the slot is still there: without it nothing would be captured any more."""
+    cursor = await connection.execute(_OWNER, [publication])
+    row = await cursor.fetchone()
+    if row is not None and not row[1]:
+        raise SetupRefused(
+            f"publication {publication} belongs to role {row[0]}, and only its owner may drop it: pass --admin-dsn with "
+            "that login, or a superuser's; nothing was removed"
+        )
 
 
 async def _run(connection: AsyncConnection[tuple[object, ...]], command: sql.Composed) -> None:

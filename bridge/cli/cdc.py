@@ -57,7 +57,7 @@ def setup(*, config: Path, source: str | None, admin_dsn: str | None, print_sql:
     if print_sql:
         _print_scripts(chosen, as_json=as_json)
         return
-    with _words():
+    with _words(admin_dsn):
         run(_set_up(config, chosen, admin_dsn))
     if as_json:
         _line({"source": chosen.name, "publication": chosen.publication, "slot": chosen.slot})
@@ -177,6 +177,7 @@ def drop(*, config: Path, source: str | None, admin_dsn: str | None, yes: bool) 
             return
         if not yes:
             click.confirm(f"Remove {' and '.join(what)}? Changes from now on are not captured", abort=True)
+    with _words(admin_dsn):
         run(_drop(settings, chosen, admin_dsn))
     click.echo(f"removed {' and '.join(what)}; its role is kept")
 
@@ -202,14 +203,15 @@ async def _servers(settings: Settings, source: SourceSettings) -> AsyncIterator[
 
 
 @contextmanager
-def _words() -> Iterator[None]:
-    """Errors of the rooms as messages with the contract's exit codes."""
+def _words(admin_dsn: str | None = None) -> Iterator[None]:
+    """Errors of the rooms as messages with the contract's exit codes; `admin_dsn`: the login that is used, if not the source's."""
     try:
         yield
     except (NatsUnreachable, NatsRefused) as error:
         raise Unreachable(str(error)) from None
     except SourceLost as error:
-        raise Unreachable(f"{error}; check `dsn` and that the server runs") from None
+        login = "--admin-dsn" if admin_dsn else "dsn"
+        raise Unreachable(f"{error}; check `{login}` and that the server runs") from None
     except CaptureStopped as stopped:
         ways = "".join(f"\n  - {way}" for way in stopped.stop.ways)
         raise Findings(f"{stopped.stop.message}{ways and f'. Ways on:{ways}'}") from None

@@ -103,6 +103,28 @@ async def test_a_role_is_made_that_may_replicate_and_nothing_else(
         await source.sql(f'DROP ROLE IF EXISTS "reader_{name}"')
 
 
+async def test_drop_without_the_rights_removes_nothing(
+    source: Source, postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    source.nats = NatsSettings((nats_server.url,), namespace)
+    name = str(conninfo_to_dict(source.dsn)["dbname"])
+    reader = postgres.dsn(name, f"reader_{name}", "secret")
+    await set_up(dataclasses.replace(source.settings, dsn=reader), source.dsn, SQL)
+    try:
+        file = config(tmp_path, source, dsn=reader)
+        refused = await bridge("drop", "--yes", "--config", file)
+        assert (refused.code, "pass --admin-dsn" in refused.error) == (1, True)
+        wrong = make_conninfo(source.dsn, user="nobody_at_all")
+        unknown = await bridge("drop", "--yes", "--admin-dsn", wrong, "--config", file)
+        assert (unknown.code, "check `--admin-dsn`" in unknown.error) == (3, True)
+        slot = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{source.settings.slot}'"
+        assert len(await source.sql(slot)) == 1
+        assert (await bridge("drop", "--yes", "--admin-dsn", source.dsn, "--config", file)).code == 0
+        assert await source.sql(slot) == []
+    finally:
+        await source.sql(f'DROP ROLE "reader_{name}"')
+
+
 async def test_the_printed_scripts_run_in_psql_and_hold_no_password(source: Source) -> None:
     settings = dataclasses.replace(source.settings, dsn=make_conninfo(source.dsn, password="hunter2"))
     found = printed(scripts(settings, SQL))
