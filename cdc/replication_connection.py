@@ -155,10 +155,10 @@ class ReplicationConnection:
         await self._connection.close()
 
     def _error(self, result: object) -> Exception:
-        if isinstance(result, psycopg.pq.PGresult):
+        if isinstance(result, psycopg.pq.PGresult) and result.error_message:
             state = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
             return stream_error(state.decode() if state else None, result.get_error_message(), self._slot)
-        return SourceLost("PostgreSQL ended the stream")
+        return SourceLost("PostgreSQL closed the stream without an error: it was shut down or restarted")
 
     async def _readable(self) -> None:
         loop, socket = asyncio.get_running_loop(), self._pgconn.socket

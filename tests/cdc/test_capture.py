@@ -7,6 +7,7 @@ import json
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
@@ -289,10 +290,13 @@ async def test_a_killed_postgres_costs_nothing(
             await insert(source, number)
             await own_postgres.kill()
             await own_postgres.start()
-        await own_postgres.stop()
-        await own_postgres.start()
         await source.captured()
+        with capture_logs() as logs:
+            await own_postgres.stop()
+            await own_postgres.start()
+            await source.captured()
     await assert_gap_free(source)
+    assert any("it was shut down or restarted" in line.get("because", "") for line in logs), logs
 
 
 async def test_a_shutdown_of_postgres_does_not_wait_for_what_is_held_back(
