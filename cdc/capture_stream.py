@@ -19,6 +19,7 @@ from cdc.tenure import Tenure
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
+_TELL_EVERY = 60.0
 log = structlog.get_logger()
 
 
@@ -31,6 +32,7 @@ class CaptureStream:
         self._big_events = big_events
         self._mark = tenure.mark
         self._told: set[str] = set()
+        self._tell_at = 0.0
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
@@ -87,6 +89,18 @@ class CaptureStream:
             if flush is not None:
                 self._put(Group.of((), self._mark._replace(flush=flush)))
 
+    def tell_unknown_tenants(self) -> None:
+        """Logs how many events without a tenant came, at most every minute."""
+        found = self._decoder.unknown_tenants
+        if found and _now() >= self._tell_at:
+            log.warning(
+                "events without a tenant: only routes for any tenant take them; `bridge cdc check` may say why",
+                source=self._tenure.source.name,
+                events=dict(found),
+            )
+            found.clear()
+            self._tell_at = _now() + _TELL_EVERY
+
     @property
     def between_transactions(self) -> bool:
         return self._decoder.between_transactions
@@ -108,6 +122,7 @@ class Pulse:
             self._tell_blocked()
             if self.stream is not None:
                 self.stream.put_lone()
+                self.stream.tell_unknown_tenants()
             confirmed = tenure.progress.feedback(_now())
             if confirmed is not None:
                 tenure.connections.replication.confirm(confirmed)

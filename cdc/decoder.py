@@ -91,7 +91,7 @@ class Decoder:
         self._resume_lsn = resume_after.lsn if finished else resume_after.lsn - 1
         self._groups = TransactionGroups(resume_after)
         self.unknown_tenants: Counter[str] = Counter()
-        """Events whose tenant is NULL or not told, by `schema.table`."""
+        """Events whose tenant is NULL or not told, by `schema.table`; for whoever tells it to clear."""
         self._handlers: list[_Handler] = [self._refuse] * 256
         for tag, handler in (
             (INSERT, self._insert),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from cdc.big_events import BigEvents
 from cdc.capture_stream import CaptureStream
@@ -16,7 +17,7 @@ from cdc.tenure import Tenure
 from cdc.transaction_groups import GROUP_BYTES, GROUP_EVENTS
 from eventbus.group_commit import Group
 from eventbus.objects import ObjectStore
-from tests.cdc.pgoutput_stream import LSN, ORDERS, frame, insert, inserts, started
+from tests.cdc.pgoutput_stream import LSN, ORDERS, begin, commit, frame, insert, inserts, started
 
 SLICES = 50
 IDLE_TO = LSN - 10
@@ -66,6 +67,7 @@ def stream_of(flood: Flood, objects: object = None) -> CaptureStream:
         mark=Mark(0, 0, 0),
         progress=Progress(ProgressSettings(), 0.0),
         changed=asyncio.Event(),
+        source=SimpleNamespace(name="shop"),
     )
     return CaptureStream(cast("Tenure", tenure), started(), BigEvents(cast("ObjectStore", objects), 2**20))
 
@@ -90,6 +92,20 @@ async def test_in_a_flood_everybody_has_a_turn_after_each_slice() -> None:
     assert seen == list(range(1, SLICES + 1))
 
 
+async def test_events_without_a_tenant_are_told_with_their_tables_and_not_each_time() -> None:
+    nobodys = [begin(LSN), *(insert(ORDERS, str(n), None, "", "") for n in range(3)), commit(LSN)]
+    flood = Flood([[frame(payload) for payload in nobodys]])
+    stream = stream_of(flood)
+    with capture_logs() as logs:
+        stream.tell_unknown_tenants()
+        await pumped(stream)
+        stream.tell_unknown_tenants()
+        flood.slices = iter([[frame(payload) for payload in nobodys]])
+        await pumped(stream)
+        stream.tell_unknown_tenants()
+    assert [line["events"] for line in logs] == [{"public.orders": 3}]
+
+
 def until_idle() -> list[bytes]:
     """A transaction, and a keepalive that lets a position without events go further."""
     return [*map(frame, inserts(1, LSN - 100)), KEEPALIVE]
@@ -109,9 +125,9 @@ async def test_a_position_without_events_that_overtakes_a_waiting_piece_holds() 
     flood, objects = Flood([until_idle()]), Objects()
     stream = stream_of(flood, objects)
     await pumped(stream)
-    first, *others, commit = inserts(GROUP_EVENTS + 10)
+    *others, end = inserts(GROUP_EVENTS + 10)
     big = insert(ORDERS, "1", "7", "", "x" * GROUP_BYTES)
-    flood.slices = iter([[frame(payload) for payload in (first, *others, big, commit)]])
+    flood.slices = iter([[frame(payload) for payload in (*others, big, end)]])
     pumping = asyncio.create_task(pumped(stream))
     await asyncio.wait_for(objects.asked.wait(), 5)
     stream.put_lone()
