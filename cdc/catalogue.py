@@ -1,7 +1,7 @@
 """The ordinary connection beside the stream: the slot as the server sees it, and facts about relations and types."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -25,6 +25,10 @@ SELECT to_jsonb(s) AS slot,
             ELSE pg_catalog.pg_current_wal_flush_lsn()::text END AS wal_end,
        pg_catalog.current_database()::text AS database
   FROM (SELECT) AS nothing LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = %(slot)s
+"""
+
+_SENT = """
+SELECT schemaname || '.' || tablename AS name FROM pg_catalog.pg_publication_tables WHERE pubname = %(publication)s
 """
 
 
@@ -70,6 +74,11 @@ class Catalogue:
             cursor = self._connection.cursor(row_factory=tuple_row)
             await cursor.execute(query.encode(), parameters)
             return await cursor.fetchall()
+
+    async def unsent(self, publication: str, tables: Iterable[str]) -> set[str]:
+        """Those of the tables that the publication does not send. Raises SourceLost."""
+        rows = await self.rows(_SENT, {"publication": publication})
+        return set(tables) - {row["name"] for row in rows}
 
     async def slot(self, slot: str, publication: str) -> SlotState:
         (row,) = await self.rows(_SLOT, {"slot": slot, "publication": publication})

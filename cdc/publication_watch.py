@@ -1,7 +1,12 @@
-"""Is the publication still the one that capture began with? While it is away PostgreSQL 18 skips rows silently (rule C4)."""
+"""Does the publication that capture began with still send its tables? What it does not, is skipped silently (rule C4).
+
+PostgreSQL 18 skips all rows while the publication itself is away.
+"""
 
 import asyncio
 from typing import NoReturn
+
+import structlog
 
 from cdc.source_errors import CaptureStopped
 from cdc.start_decision import Stop
@@ -9,16 +14,29 @@ from cdc.tenure import Tenure
 from eventbus.lsn import format_lsn
 
 WATCH_EVERY_S = 10.0
+log = structlog.get_logger()
 
 
 async def watch_publication(tenure: Tenure) -> NoReturn:
-    """Raises CaptureStopped once it was dropped or made anew, and SourceLost."""
+    """Raises CaptureStopped once it was dropped or made anew, and SourceLost.
+
+    A table that is taken out of it, or swapped with another, is only told: setup may have run for the next start.
+    """
     source, began_with = tenure.source, tenure.position.publication_oid
-    seen_at = tenure.mark.flush
+    catalogue, seen_at, told = tenure.connections.catalogue, tenure.mark.flush, set[str]()
     while True:
-        state = await tenure.connections.catalogue.slot(source.slot, source.publication)
+        state = await catalogue.slot(source.slot, source.publication)
         if state.publication_oid != began_with:
             raise CaptureStopped(_gone(source.publication, seen_at))
+        unsent = await catalogue.unsent(source.publication, source.tables)
+        for table in unsent - told:
+            log.warning(
+                "the publication does not send this table: its changes are gone for capture; `bridge cdc check`",
+                source=source.name,
+                table=table,
+                since=format_lsn(seen_at),
+            )
+        told = unsent
         seen_at = state.wal_end or seen_at
         await asyncio.sleep(WATCH_EVERY_S)
 

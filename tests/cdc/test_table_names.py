@@ -10,7 +10,7 @@ from bridge.demo.nats_server import EmbeddedNats
 from cdc.settings import TableSettings
 from cdc.source_errors import CaptureStopped
 from eventbus.settings import NatsSettings
-from tests.cdc.capturing import Source
+from tests.cdc.capturing import Source, eventually
 
 
 @pytest.fixture
@@ -59,3 +59,25 @@ async def test_a_table_that_is_sent_but_not_configured_is_told_once(source: Sour
     (told,) = [line for line in logs if line.get("table") == "public.other"]
     assert "bridge.yaml does not name" in told["event"]
     assert len(await source.events("orders", "other")) == 1
+
+
+async def test_a_table_that_leaves_the_publication_is_told(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.publication_watch.WATCH_EVERY_S", 0.05)
+
+    async def told() -> list[str]:
+        return [line["table"] for line in logs if line["event"].startswith("the publication does not send")]
+
+    with capture_logs() as logs:
+        async with source.capturing():
+            await source.captured()
+            assert await told() == []
+            await source.sql(
+                "CREATE TABLE new (LIKE orders)",
+                "ALTER TABLE orders RENAME TO old",
+                "ALTER TABLE new RENAME TO orders",
+            )
+            await eventually(told, bool)
+            await source.captured()
+    assert await told() == ["public.orders"]
