@@ -6,7 +6,7 @@ writer claim, or have what it sent arrive late. Whatever is stored must be 1, 2,
 
 import random
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ from eventbus.group_commit import (
     Group,
     GroupCommit,
     Lost,
+    OrderKey,
     Outgoing,
     Reclaim,
     Resolve,
@@ -223,11 +224,11 @@ class SimulatedWriter:
         match action:
             case Send(batch, first, messages):
                 for number, message in enumerate(messages, first):
-                    headers = {"Nats-Batch-Id": batch, "Number": str(message.key[0])}
+                    headers = {"Nats-Batch-Id": batch, **self.headers(message)}
                     self.connection.sent.append((batch, number, Draft(EVENTS, b"", headers), False))
                     yield
             case Commit(batch, number, mark, expected):
-                draft = position_draft(encode(mark, FenceMark(batch)), expected)
+                draft = position_draft(self.encode(mark, FenceMark(batch)), expected)
                 self.connection.sent.append((batch, number, draft, True))
                 self.committing = batch
             case Resolve():
@@ -237,7 +238,8 @@ class SimulatedWriter:
                 claimed = yield from self.claim(held)
                 if isinstance(claimed, ClaimLost):
                     return False
-                batches.reclaimed(claimed.fence, key_of(claimed.torn))
+                torn = claimed.torn
+                batches.reclaimed(claimed.fence, self.key_of(torn.headers) if torn else None)
             case Lost() | Failed():
                 return False
             case None:
@@ -249,7 +251,7 @@ class SimulatedWriter:
 
     def claim(self, held: Stored) -> Generator[None, None, Claimed | ClaimLost]:
         steps = self.world.rules.claim(
-            held, lambda mark: encode(self.mark, mark), self.world.new_id("claim-")
+            held, lambda mark: self.encode(self.mark, mark), self.world.new_id("claim-")
         )
         answer: Any = None
         try:
@@ -299,13 +301,19 @@ class SimulatedWriter:
             self.mark = committed.mark
             self.world.acknowledge(committed.mark)
 
+    def headers(self, message: Outgoing) -> dict[str, str]:
+        """What tells a stored message's key."""
+        return {"Number": str(message.key[0])}
+
+    def key_of(self, headers: Mapping[str, str]) -> OrderKey:
+        return (int(headers["Number"]),)
+
+    def encode(self, mark: Any, fence_mark: FenceMark) -> bytes:
+        return msgspec.json.encode({"key": mark, **msgspec.to_builtins(fence_mark)})
+
 
 def numbered(first: int, last: int) -> Group[int]:
     return Group.of([Outgoing(b"", b"", b"", (number,)) for number in range(first, last + 1)], last)
-
-
-def encode(mark: int, fence_mark: FenceMark) -> bytes:
-    return msgspec.json.encode({"key": mark, **msgspec.to_builtins(fence_mark)})
 
 
 def position_draft(payload: bytes, expected: int) -> Draft:
@@ -314,7 +322,3 @@ def position_draft(payload: bytes, expected: int) -> Draft:
 
 def position_mark(stored: Stored) -> int:
     return int(msgspec.json.decode(stored.payload)["key"]) if stored.payload else 0
-
-
-def key_of(torn: Torn | None) -> tuple[int] | None:
-    return (int(torn.headers["Number"]),) if torn else None

@@ -1,0 +1,312 @@
+"""One capture process of the simulation: `cdc`'s own code, its tasks taking turns step by step."""
+
+import asyncio
+import logging
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import structlog
+
+from cdc.big_events import BigEvents
+from cdc.capture_stream import CaptureStream, Pulse
+from cdc.catalogue_facts import Facts, FactsWanted
+from cdc.decoder import Decoder
+from cdc.event_assembly import Origin
+from cdc.event_id import parse_event_id
+from cdc.position import Mark
+from cdc.replication_connection import ServerIdentity
+from cdc.settings import SourceSettings
+from cdc.source_errors import CaptureStopped, SourceLost
+from cdc.source_facts import SlotState
+from cdc.tenure import Tenure
+from eventbus.errors import ConnectionLost
+from eventbus.event import HEADER_EVENT_ID
+from eventbus.fence import Claimed, FenceMark, Stored
+from eventbus.group_commit import CommitLimits, Group, GroupCommit, OrderKey, Outgoing
+from eventbus.lsn import format_lsn
+from eventbus.position import Place, PositionLost
+from eventbus.settings import NatsSettings
+from eventbus.subjects import Subjects
+from tests.cdc.pgoutput_stream import TABLES
+from tests.simulation.postgres_model import Key, Walsender
+from tests.simulation.writer_world import EVENTS, POSITION, PREFIX, Connection, SimulatedWriter
+
+if TYPE_CHECKING:
+    from tests.simulation.capture_world import CaptureWorld
+
+GROUP_EVENTS = 5
+LIMITS = CommitLimits(messages=GROUP_EVENTS + 1, buffer=4_000)
+SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+SOURCE = SourceSettings("s", "", TABLES)
+PLACE = Place("EVENTS", POSITION, EVENTS, PREFIX)
+_LOST = (SourceLost, ConnectionLost, PositionLost)
+T = TypeVar("T")
+
+
+def place_of(headers: Mapping[str, str]) -> Key:
+    """A stored event's (LSN, ordinal)."""
+    place = parse_event_id(headers[HEADER_EVENT_ID])
+    return place.lsn, place.ordinal
+
+
+def steps(task: Callable[[], Awaitable[T]]) -> Generator[None, None, T]:
+    """A task, from one of its awaits to the next."""
+    return (yield from task().__await__())
+
+
+@types.coroutine
+def pause(times: int = 1) -> Generator[None]:
+    for _ in range(times):
+        yield
+
+
+class SimulatedTenure(Tenure):
+    """Its connections and its writer are the capture's."""
+
+    def __init__(self, capture: "SimulatedCapture") -> None:
+        world = capture.capture_world
+        held: Any = SimpleNamespace(
+            nats=SimpleNamespace(lost=asyncio.Event()),
+            catalogue=capture.postgres,
+            replication=capture.postgres,
+        )
+        super().__init__(SOURCE, NatsSettings(sync_interval=world.sync_interval), held)
+        self.capture = capture
+        self.writer = cast("Any", WriterDoor(capture))
+
+    async def _last_event_id(self) -> str | None:
+        found = self.capture.world.stream.last(EVENTS)
+        return None if found is None else found.headers[HEADER_EVENT_ID]
+
+
+class SimulatedPulse(Pulse):
+    async def _wait(self) -> None:
+        await pause()
+
+
+class WriterDoor:
+    """What capture sees of the simulated writer, named as `FencedWriter` names it."""
+
+    blocked = None
+
+    def __init__(self, capture: "SimulatedCapture") -> None:
+        self._capture = capture
+        self.position = SimpleNamespace(place=PLACE, read=self._read)
+
+    async def _read(self) -> Stored:
+        await pause()
+        return self._capture.read()
+
+    async def claim(self, held: Stored, mark: Mark) -> Claimed:
+        capture = self._capture
+        capture.mark = mark
+        while True:
+            outcome = await types.coroutine(capture.claim)(held)
+            if isinstance(outcome, Claimed):
+                capture.own(outcome.fence)
+                return outcome
+            now = await self._read()
+            if now.seq != held.seq:
+                raise PositionLost(PLACE, now)
+
+    def put(self, group: Group[Mark]) -> None:
+        self._capture.claimed.put(group)
+
+    @property
+    def room(self) -> bool:
+        return self._capture.claimed.room
+
+    @property
+    def idle(self) -> bool:
+        return self._capture.claimed.idle
+
+    async def wait_room(self) -> None:
+        while not self.room:
+            await pause()
+
+
+class PostgresDoor:
+    """Replication connection and catalogue, as the model of the server answers."""
+
+    backend_pid = 0
+
+    def __init__(self, capture: "SimulatedCapture") -> None:
+        self._capture = capture
+        self._world = capture.capture_world
+        self._server = self._world.server
+        self.walsender: Walsender | None = None
+
+    @property
+    def streaming(self) -> Walsender:
+        assert self.walsender is not None
+        return self.walsender
+
+    async def identify(self) -> ServerIdentity:
+        await pause()
+        return ServerIdentity("7", 1, "shop")
+
+    async def wal_sender_timeout(self) -> float:
+        return 60.0
+
+    async def start(self, _slot: str, _publication: str) -> None:
+        while (walsender := self._server.acquire()) is None:
+            await pause()
+            self._capture.check_connection()
+        self.walsender, self.backend_pid = walsender, walsender.pid
+
+    async def read(self) -> list[bytes]:
+        while not (frames := self.streaming.read(self._world.random.randint(1, 12))):
+            if self.streaming.lost:
+                raise SourceLost("cut")
+            await pause()
+        await pause()
+        return frames
+
+    def confirm(self, lsn: int) -> None:
+        if self.streaming.lost:
+            raise SourceLost("cut")
+        self._world.confirms(lsn)
+        self.streaming.feedback.append(lsn)
+
+    async def leave(self) -> None:
+        await pause()
+
+    async def facts(self, wanted: FactsWanted) -> Facts:
+        await pause()
+        return Facts(name="public.other") if wanted.tables else Facts(key=("id",))
+
+    async def slot(self, name: str, _publication: str) -> SlotState:
+        await pause()
+        slot, server = self._server.slot, self._server
+        return SlotState(
+            exists=True,
+            plugin="pgoutput",
+            database="shop",
+            two_phase=False,
+            active_pid=None if server.owner is None else server.owner.pid,
+            confirmed_flush=slot.confirmed,
+            wal_status="reserved",
+            invalidation=None,
+            publication_oid=slot.publication,
+            recorded={"slot": name, "slot_lsn": format_lsn(slot.created)},
+            wal_end=server.end,
+            connected_to="shop",
+        )
+
+
+class SimulatedCapture(SimulatedWriter):
+    def __init__(self, world: "CaptureWorld", connection: Connection) -> None:
+        super().__init__(world, connection)
+        self.capture_world = world
+        self.postgres = PostgresDoor(self)
+        self.batches: GroupCommit[Any] | None = None
+        self.mark: Any = Mark(0, 0, 0)
+
+    @property
+    def now(self) -> float:
+        return self.capture_world.now
+
+    @now.setter
+    def now(self, value: float) -> None:
+        if hasattr(self, "capture_world"):
+            self.capture_world.now = max(self.capture_world.now, value)
+
+    def own(self, fence: int) -> None:
+        self.batches = self.world.rules.batches(lambda: self.world.new_id(PREFIX), fence, LIMITS)
+
+    @property
+    def claimed(self) -> GroupCommit[Any]:
+        assert self.batches is not None
+        return self.batches
+
+    def life(self) -> Generator[None]:
+        self.tenure = SimulatedTenure(self)
+        try:
+            yield from self._life()
+        except _LOST:
+            pass
+        except CaptureStopped as stopped:
+            self.capture_world.stopped(stopped.stop)
+
+    def _life(self) -> Generator[None]:
+        """As `cdc.capture.Capture` does it."""
+        world, tenure, consent = self.capture_world, self.tenure, self.capture_world.consent
+        yield from steps(lambda: tenure.lock(asyncio.Event(), on_standby=bool))
+        pulse = SimulatedPulse(tenure)
+        pulsing = steps(pulse.run)
+        yield from self._until_over(steps(lambda: tenure.claim(consent)), pulsing)
+        world.claimed(consent)
+        origin = Origin(SOURCE.name, tenure.position.database, tenure.position.epoch, Subjects())
+        decoder = Decoder(origin, TABLES, tenure.mark)
+        stream = pulse.stream = CaptureStream(tenure, decoder, cast("BigEvents", self))
+        writing, pumping = self._write(), steps(stream.pump)
+        yield from self._until_over(self._asked_to_stop(), pulsing, writing, pumping)
+        pumping.close()
+        yield from self._until_over(self._drained(), pulsing, writing)
+        yield from steps(tenure.part)
+
+    def _until_over(self, first: Generator[None], *others: Generator[None]) -> Generator[None]:
+        """The tasks in any order, until the first one is over."""
+        tasks = (first, *others)
+        while True:
+            task = self.world.random.choice(tasks)
+            self.check_connection()
+            try:
+                next(task)
+            except StopIteration:
+                if task is first:
+                    return
+                raise ConnectionLost("the writer must start over") from None
+            yield
+
+    def check_connection(self) -> None:
+        # well within the 30 seconds that capture holds back beyond what may be lost
+        if not self.connection.open:
+            raise ConnectionLost("closed")
+
+    def _asked_to_stop(self) -> Generator[None]:
+        while not self.world.chance(0.005):
+            yield
+
+    def _drained(self) -> Generator[None]:
+        while not self.claimed.idle:
+            yield
+
+    def _write(self) -> Generator[None]:
+        while True:
+            for batch, answer in self.take_answers():
+                self.report(
+                    self.claimed.answered(batch, max(answer, 0) or None, -min(answer, 0) or None, self.now)
+                )
+            if not (yield from self.perform(self.claimed)):
+                return
+
+    # the writer
+
+    def read(self) -> Stored:
+        self.check_connection()
+        return super().read()
+
+    def report(self, committed: Any) -> None:
+        super().report(committed)
+        if committed is not None:
+            self.tenure._committed(committed)
+
+    def headers(self, message: Outgoing) -> dict[str, str]:
+        name, _, event_id = message.headers.decode().rstrip().partition(": ")
+        return {name: event_id}
+
+    def key_of(self, headers: Mapping[str, str]) -> OrderKey:
+        return self.tenure._key_of(headers)
+
+    def encode(self, mark: Any, fence_mark: FenceMark) -> bytes:
+        return self.tenure._encode(mark, fence_mark)
+
+    # big events
+
+    async def put(self, group: Group[Mark]) -> Group[Mark]:
+        if self.world.chance(self.capture_world.big):
+            await pause(self.world.random.randint(1, 20))
+        return group
