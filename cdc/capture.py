@@ -1,8 +1,6 @@
 """`bridge cdc start`: own the slot, publish, begin again when anything is lost (rules C2 and C11)."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
@@ -19,6 +17,7 @@ from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnr
 from eventbus.fence import Refusal, classify_refusal
 from eventbus.jetstream import STREAM_NOT_FOUND, JetStream
 from eventbus.objects import ObjectStore
+from eventbus.patience import StopRequested, unless_stopped
 from eventbus.position import PositionLost
 from eventbus.settings import NatsSettings, StreamSettings
 from eventbus.subjects import Subjects
@@ -80,7 +79,9 @@ class Capture:
     async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pulse = Pulse(tenure)
         pulsing = tasks.create_task(pulse.run())
-        if not await _done_before(stop, tenure.claim(self._consent)):
+        try:
+            await unless_stopped(stop, tenure.claim(self._consent))
+        except StopRequested:
             pulsing.cancel()
             return
         self.ready.set()
@@ -106,20 +107,6 @@ class Capture:
             Decoder(origin, self._source.tables, tenure.mark),
             BigEvents(objects, nats.max_payload),
         )
-
-
-async def _done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Whether the work was done; False: cancelled, for `stop` was set first. A claim may wait for room for ever."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-        return working.done()
-    finally:
-        working.cancel()
-        stopping.cancel()
-        await asyncio.wait((working, stopping))
 
 
 def _may_pass(error: Exception) -> bool:

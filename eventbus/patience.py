@@ -1,12 +1,12 @@
-"""Trying again while an error may pass, with tenacity: the waits double from `first` to `longest` seconds.
+"""How long to wait for something: again and again while its error may pass (tenacity), or until we are to stop.
 
-For questions and writes whose repeat does no harm. What must be decided between two tries (a batch, a delivery, a
-position) has its own pure decider.
+Trying again is for questions and writes whose repeat does no harm. What must be decided between two tries (a batch, a
+delivery, a position) has its own pure decider.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
@@ -24,6 +24,7 @@ async def patiently(
 ) -> T:
     """What `ask` answers in the end; an error that may not pass is raised as it is.
 
+    first, longest: seconds between two tries, doubled from the one up to the other;
     sleep: may raise to end the waiting; say: told the error before each wait.
     """
 
@@ -43,3 +44,21 @@ async def patiently(
         reraise=True,
     )
     return await retrying(asked)
+
+
+class StopRequested(Exception):
+    """We were to stop before what we waited for was done."""
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; cancelled, with StopRequested, where `stop` is set first: a claim may wait for ever."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise StopRequested
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait((working, stopping))

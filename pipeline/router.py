@@ -19,6 +19,7 @@ from eventbus.group_commit import Committed, Group
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.patience import StopRequested, unless_stopped
 from eventbus.position import Place, PositionLost
 from eventbus.subjects import Subjects
 from pipeline.fanout import Fanout, RoutedEvent, Target, delivery_key
@@ -132,7 +133,10 @@ class Router:
         start = decide_start(held, await self._facts(held, made))
         if isinstance(start, Stop):
             raise RouterStopped(start.message)
-        claimed = await writer.claim(stored, start.mark)
+        try:
+            claimed = await unless_stopped(stop, writer.claim(stored, start.mark))
+        except StopRequested:
+            return
         self._mark = _behind(start.mark, claimed)
         log.info("routing", shard=self._shard, event_seq=self._mark.event_seq)
         work = [

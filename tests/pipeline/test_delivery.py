@@ -71,6 +71,21 @@ async def test_a_full_stream_is_told_and_routing_goes_on_when_it_has_room(shop: 
     await erp.until(lambda: len(erp.effects) == 20)
 
 
+async def test_a_router_that_finds_no_room_to_claim_still_stops_when_told(shop: Bus) -> None:
+    stream = shop.subjects.stream("DELIVERIES")
+    info = await shop.jetstream.stream_info(stream)
+    assert info is not None
+    await shop.jetstream.update_stream(info["config"] | {"max_bytes": 100})
+    tried = asyncio.Event()
+    position = shop.subjects.router_position(0)
+    unsubscribe = await shop.jetstream.connection.subscribe(position, lambda *_: tried.set())
+    stop_router = shop.route()
+    async with asyncio.timeout(10):
+        await tried.wait()
+        await stop_router()
+    unsubscribe()
+
+
 async def test_retries_keep_the_order_and_the_idempotency_key(shop: Bus, erp: PlainErp) -> None:
     erp.script([Step(BUSY), Step(Reply(500, {"message": "deadlock"})), Step(BUSY)])
     await shop.apply(acme(erp))
