@@ -21,6 +21,7 @@ from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId
 from pipeline.dead_letter import dead_letter
+from pipeline.dead_letter_store import WriteHooks
 from pipeline.delivery import Services
 from pipeline.disposition import DeadLetter, Problem, Reason
 
@@ -132,7 +133,7 @@ class DeadLetterKeeper:
         letter = advisory.letter()
         body = dead_letter(delivery, payload, letter, record, None, advisory.id)
         own = {name: value for name, value in stored.headers.items() if name.startswith("Bridge-")}
-        await self._services.dead_letters.write(delivery, body, header_lines(own), lambda: None)
+        await self._services.dead_letters.write(delivery, body, header_lines(own), WriteHooks(lambda: None))
         log.warning(
             "dead letter written from an advisory",
             delivery_id=delivery.text,

@@ -1,6 +1,7 @@
 """Dead letters in the stream DLQ: one for each delivery, whoever writes it and however often (rule R10)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,22 +18,28 @@ _ONLY_ONE = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class WriteHooks:
+    """check: called before every try, ends the waiting by raising; refused: called when a try found no room."""
+
+    check: Callable[[], None]
+    refused: Callable[[], None] = lambda: None
+
+
 class DeadLetterStore:
     def __init__(self, jetstream: JetStream, subjects: Subjects) -> None:
         self._jetstream = jetstream
         self._subjects = subjects
 
-    async def write(
-        self, delivery: DeliveryId, payload: bytes, headers: bytes, check: Callable[[], None]
-    ) -> None:
+    async def write(self, delivery: DeliveryId, payload: bytes, headers: bytes, hooks: WriteHooks) -> None:
         """Returns when it is stored, or was there already; while the stream is full its route stands.
 
-        headers: lines of ours that it carries on; check: called before every try, ends the waiting by raising.
+        headers: lines of ours that it carries on.
         """
         subject = self._subjects.dead_letter(delivery.tenant, delivery.route, delivery.seq)
 
         async def publish() -> None:
-            check()
+            hooks.check()
             try:
                 await self._jetstream.publish(subject, payload, headers + _ONLY_ONE)
             except JetStreamError as error:
@@ -40,6 +47,7 @@ class DeadLetterStore:
                     raise
 
         def say(error: BaseException) -> None:
+            hooks.refused()
             log.error(
                 "a dead letter cannot be written; its route stands until it is",
                 tenant=delivery.tenant,

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -28,7 +29,7 @@ from pipeline.acks import Acks
 from pipeline.attempt import Attempt, DeliveryId
 from pipeline.attempts_log import AttemptsLog
 from pipeline.dead_letter import dead_letter
-from pipeline.dead_letter_store import DeadLetterStore
+from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
 from pipeline.delivery_turn import (
     Bury,
     Ending,
@@ -87,12 +88,14 @@ class LaneHooks:
     """What a lane wants to know.
 
     check: raises where the lane is no longer ours. sent: the connection is not needed any more, with what came of it
-    (None: nothing was sent; NotReady: nothing can be); may be called again. over: the ERP has it, or its dead letter is written; it is only to be settled still.
+    (None: nothing was sent; NotReady: nothing can be); may be called again. over: the ERP has it, or its dead letter is
+    written; it is only to be settled still. stands: its dead letter finds no room, and its route stands until `over`.
     """
 
     check: Callable[[], None]
     sent: Callable[[int, Outcome | NotReady | None], None]
     over: Callable[[int], None]
+    stands: Callable[[int], None]
 
 
 class Delivery:
@@ -221,9 +224,8 @@ class Performance:
         payload = b"" if HEADER_OBJECT in message.headers else message.payload
         version = self._mapping.version if self._mapping else None
         letter = dead_letter(item.id, payload, step.letter, step.record, version)
-        await self._services.dead_letters.write(
-            item.id, letter, own_headers(message.header_block), self._hooks.check
-        )
+        hooks = WriteHooks(self._hooks.check, partial(self._hooks.stands, item.id.seq))
+        await self._services.dead_letters.write(item.id, letter, own_headers(message.header_block), hooks)
         self._hooks.over(item.id.seq)
         log.warning(
             "dead letter",

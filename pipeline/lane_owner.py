@@ -105,6 +105,10 @@ class Ownership:
         """Returns when `stop` is set and the lane is left in order. Raises what ended it otherwise."""
         await side_by_side(self._lease.keep(), self._own(stop))
 
+    def _over(self, seq: int) -> None:
+        self._memory.add(seq, time.monotonic())
+        self._turns.over(seq)
+
     async def _own(self, stop: asyncio.Event) -> None:
         subject = self._lane.subjects.lane(self._lane.number)
         config = pinned_consumer(self._name, subject, max_ack_pending=MAX_ACK_PENDING)
@@ -115,7 +119,10 @@ class Ownership:
         self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
         self._turns = LaneTurns(self._state, self._services.tenants)
         hooks = LaneHooks(
-            self._lease.check, self._turns.sent, lambda seq: self._memory.add(seq, time.monotonic())
+            check=self._lease.check,
+            sent=self._turns.sent,
+            over=self._over,
+            stands=self._turns.stands,
         )
         self._delivery = Delivery(self._services, self._acks, hooks)
         self._turns.begin(self._delivery)

@@ -33,6 +33,8 @@ class LaneTurns:
         self._later: list[int] = []
         self._resting: dict[tuple[str, str], float] = {}
         """Routes (tenant, route) that cannot deliver yet, and until when they rest: others of the connection go on."""
+        self._standing: dict[int, tuple[str, str]] = {}
+        """Whose dead letters find no room, and their routes, of which nothing else is sent."""
         self._ended = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._soon: asyncio.Handle | None = None
@@ -99,6 +101,14 @@ class LaneTurns:
         self._dispatch.sent(seq)
         self._pump_soon()
 
+    def stands(self, seq: int) -> None:
+        """Its dead letter finds no room: nothing else of its route is sent, until `over`."""
+        self._standing[seq] = self._route_of(seq)
+
+    def over(self, seq: int) -> None:
+        """The ERP has it, or its dead letter is written."""
+        self._standing.pop(seq, None)
+
     def _route_of(self, seq: int) -> tuple[str, str]:
         delivery = self._state[seq].id
         return delivery.tenant, delivery.route
@@ -154,11 +164,13 @@ class LaneTurns:
             if self._state.may_start(seq):
                 self.offer(seq)
         for seq in self._dispatch.admitted(now):
-            if self._state.may_start(seq):
+            if self._state.may_start(seq) and self._route_of(seq) not in self._standing.values():
                 self._start(seq)
-            else:
-                # an older one of its key came back meanwhile
-                self.sent(seq, None)
+                continue
+            standing = self._state.may_start(seq)  # else an older one of its key came back meanwhile
+            self.sent(seq, None)
+            if standing:
+                self._dispatch.delay(seq, now + NOT_READY_S)
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:

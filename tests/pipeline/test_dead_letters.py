@@ -1,6 +1,11 @@
 """What becomes a dead letter, why, and what does not: on a real nats-server and a real HTTP server."""
 
+import time
+from collections.abc import MutableMapping
 from dataclasses import replace
+from typing import Any
+
+from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
@@ -56,6 +61,41 @@ async def test_a_mapping_that_fails_is_a_dead_letter_at_once(shop: Bus, erp: Pla
     assert (letter["reason"], letter["error"]["class"]) == ("mapping", "missing")
     assert "mappings/order.yaml" in letter["error"]["message"]
     assert erp.calls == []
+
+
+async def test_a_route_whose_dead_letter_finds_no_room_stands_and_says_so(shop: Bus, erp: PlainErp) -> None:
+    stream = shop.subjects.stream("DLQ")
+    info = await shop.jetstream.stream_info(stream)
+    assert info is not None
+    await shop.jetstream.update_stream(info["config"] | {"max_bytes": 100})
+    erp.script([Step(NO)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    refused = "a dead letter cannot be written; its route stands until it is"
+    lane = f"lane-{lane_of('acme', shop.nats.lanes)}"
+    logs: list[MutableMapping[str, Any]]
+
+    async def said() -> list[str]:
+        return [entry["event"] for entry in logs]
+
+    async def under_way() -> int:
+        found = await shop.jetstream.consumer_info(shop.subjects.stream("DELIVERIES"), lane)
+        return found["num_ack_pending"] if found else 0
+
+    with capture_logs() as logs:
+        await shop.change(1, 1)
+        await eventually(said, lambda found: refused in found)
+        await shop.change(2, 1)
+        await eventually(under_way, lambda count: count == 2)
+        # a second try to write it: by then the other delivery would long have been sent
+        await eventually(said, lambda found: found.count(refused) == 2)
+    enlarged = time.time()
+    await shop.jetstream.update_stream(info["config"])
+    await erp.until(lambda: order_at_erp(erp) == {"2": [1]}, timeout_s=20)
+    assert erp.calls[1].at > enlarged
+    (letter,) = await shop.dead_letters()
+    assert letter["reason"] == "rejected"
 
 
 async def test_a_requirement_that_does_not_hold_is_a_rejection(shop: Bus, erp: PlainErp) -> None:
