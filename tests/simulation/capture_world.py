@@ -24,14 +24,18 @@ SYNC_INTERVAL = 5.0
 
 
 class CaptureWorld(World):
-    """One run. loses: what a loss of power takes, beside what is under way; eager: how much the processes do while
-    what they sent is on its way; late: how soon that arrives which was sent on a connection that is closed; big: how many groups wait for the object store."""
+    """One run.
+
+    loses: what a loss of power takes, beside what is under way; eager: how much the processes do while what they sent
+    is on its way; late: how soon that arrives which was sent on a closed connection; big: how many groups wait for the
+    object store.
+    """
 
     def __init__(self, seed: int, rules: Rules, records: int = 14) -> None:
         super().__init__(seed, rules, total=10**9)
-        self.torn = self.random.choice((0.05, 0.6))
+        self.torn = self.random.choice((0.1, 0.7))
         self.eager = self.random.choice((0.45, 0.6, 0.8))
-        self.late = self.random.choice((1.0, 0.05))
+        self.late = self.random.choice((1.0, 0.2, 0.05))
         self.big = self.random.choice((0.0, 0.1, 0.6))
         self.server = Server(self.random)
         self.now = 0.0
@@ -46,7 +50,7 @@ class CaptureWorld(World):
         self.lost_for_ever = False
         """What was confirmed and is not stored any more."""
         self.lost_mark = False
-        """Perhaps nothing stored says that the slot was dropped: it was lost, or there was no position to be marked yet."""
+        """Perhaps nothing says that the slot was dropped: it was lost, or there was no position to be marked yet."""
         self.consent = Consent()
         self.frozen: dict[int, int] = {}
 
@@ -106,9 +110,14 @@ class CaptureWorld(World):
             self._step(lives)
         elif choice < 0.88:
             self.connections = [one for one in self.connections if one.open or one.sent]
-            soon = self.random.random() < self.late
+            # the worst moment for what a dead process sent is when its successor's claim is on its way
+            claiming = any(one.open and one.sent and not one.sent[0][1] for one in self.connections)
+            soon = self.random.random() < (0.7 if claiming else self.late)
             if waiting := [one for one in self.connections if one.sent and (one.open or soon)]:
-                self._arrive(self.random.choice(waiting))
+                connection = self.random.choice(waiting)
+                self._arrive(connection)
+                while connection.sent and not connection.open:
+                    self._arrive(connection)  # what a dead process sent comes at once, and late
         elif choice < 0.93:
             self._append()
         elif choice < 0.95:
@@ -134,16 +143,17 @@ class CaptureWorld(World):
 
     def _fault(self, lives: list[Generator[None]]) -> None:
         which = self.random.randrange(len(lives))
-        match self.random.randrange(9):
-            case 0 | 1:
+        match self.random.randrange(13):
+            case 0 | 1 | 9:
                 lives[which].close()
                 lives[which] = self._lives()
             case 2:
                 self.stream.capacity = self.random.choice((len(self.stream.messages), 10**9, 10**9))
             case 3:
                 self._restart_server()
-            case 4:
-                self.random.choice(self.connections or [Connection()]).open = False
+            case 4 | 10 | 11 | 12:
+                committing = [one for one in self.connections if one.sent and one.sent[-1][3]]
+                self.random.choice(committing or self.connections or [Connection()]).open = False
             case 5 if self.server.owner:
                 self.server.release(self.server.owner)
             case 6:
@@ -200,17 +210,23 @@ class CaptureWorld(World):
 
     def claimed(self, consent: Consent) -> None:
         """A capture owns slot and position."""
-        if consent != Consent():
+        covered = self.flushes[-1][1]
+        if consent != Consent() and (self.server.slot.moved or covered < self.server.slot.confirmed):
             self.excuse()
         self.consent = Consent()
 
-    def stopped(self, stop: Stop) -> None:
-        """A capture asks its operator, who may be asked only after something that nobody can mend."""
-        slot = self.server.slot
+    @property
+    def may_ask(self) -> bool:
+        """Somebody else moved the slot, or what was confirmed is lost: no capture can mend that by itself."""
+        return self.server.slot.moved or self.lost_for_ever
+
+    def stopped(self, stop: Stop, *, may_ask: bool) -> None:
+        """A capture asks its operator. `may_ask`: when it looked at the slot."""
+        self.excuse()
         match stop.code:
-            case "gap" | "position_missing" if slot.moved or self.lost_for_ever:
+            case "gap" | "position_missing" if may_ask:
                 self.consent = Consent(accept_gap=True)
-            case "slot_reused" if slot.moved or self.lost_for_ever:
+            case "slot_reused" if may_ask:
                 self.consent = Consent(new_epoch=True)
             case "other_database" if self.lost_mark:
                 self.consent = Consent(new_epoch=True)

@@ -128,7 +128,10 @@ class WriterDoor:
 
 
 class PostgresDoor:
-    """Replication connection and catalogue, as the model of the server answers."""
+    """Replication connection and catalogue, as the model of the server answers.
+
+    may_ask: whether a capture that saw the slot as it was then has a reason to stop.
+    """
 
     backend_pid = 0
 
@@ -137,6 +140,7 @@ class PostgresDoor:
         self._world = capture.capture_world
         self._server = self._world.server
         self.walsender: Walsender | None = None
+        self.may_ask = False
 
     @property
     def streaming(self) -> Walsender:
@@ -157,7 +161,7 @@ class PostgresDoor:
         self.walsender, self.backend_pid = walsender, walsender.pid
 
     async def read(self) -> list[bytes]:
-        while not (frames := self.streaming.read(self._world.random.randint(1, 12))):
+        while not (frames := self.streaming.read(self._world.random.choice((1, 3, 12, 60)))):
             if self.streaming.lost:
                 raise SourceLost("cut")
             await pause()
@@ -179,7 +183,7 @@ class PostgresDoor:
 
     async def slot(self, name: str, _publication: str) -> SlotState:
         await pause()
-        slot, server = self._server.slot, self._server
+        slot, server, self.may_ask = self._server.slot, self._server, self._world.may_ask
         return SlotState(
             exists=True,
             plugin="pgoutput",
@@ -197,6 +201,8 @@ class PostgresDoor:
 
 
 class SimulatedCapture(SimulatedWriter):
+    """Begins with the lock and ends with whatever is lost, or in good order."""
+
     def __init__(self, world: "CaptureWorld", connection: Connection) -> None:
         super().__init__(world, connection)
         self.capture_world = world
@@ -228,7 +234,7 @@ class SimulatedCapture(SimulatedWriter):
         except _LOST:
             pass
         except CaptureStopped as stopped:
-            self.capture_world.stopped(stopped.stop)
+            self.capture_world.stopped(stopped.stop, may_ask=self.postgres.may_ask)
 
     def _life(self) -> Generator[None]:
         """As `cdc.capture.Capture` does it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -41,11 +41,8 @@ def test_it_holds_for_many_more_seeds() -> None:
 @pytest.mark.parametrize(
     "rules",
     [
-        pytest.param(Rules(claim=writers.look_before_the_claim), id="looks before it claims"),
         pytest.param(Rules(claim=writers.never_look), id="never looks"),
         pytest.param(Rules(claim=writers.forget_where_an_earlier_claim_looked), id="forgets scan_from"),
-        pytest.param(Rules(batches=cast(Any, writers.SendsAgainUnclaimed)), id="sends again unclaimed"),
-        pytest.param(Rules(batches=cast(Any, writers.SendsWhatIsStored)), id="sends what is stored"),
         pytest.param(Rules(checks_expected=False), id="writes without a fence"),
     ],
 )
