@@ -6,7 +6,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,11 @@ class Bridge:
                 stderr=log,
             )
 
+    async def revive(self) -> None:
+        """As a supervisor would, where a server that was being killed was unreachable at its start (exit 3)."""
+        if self._process is not None and self._process.returncode == 3:
+            await self.start()
+
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -77,6 +82,7 @@ class Bridge:
         """Waits until the log since the last start says one of them."""
 
         async def log() -> str:
+            await self.revive()
             return self.log
 
         await eventually(log, lambda text: any(word in text for word in words))
@@ -101,15 +107,17 @@ async def bridges(source: Source, folder: Path, sender_timeout: str = "15s") -> 
 async def owned(source: Source, both: list[Bridge]) -> str:
     """Waits until one of them reads the slot; which one. Where none does in time, what they logged is told."""
     try:
-        found = await eventually(lambda: owner(source), lambda name: name is not None)
+        found = await eventually(lambda: owner(source, both), lambda name: name is not None)
     except AssertionError as error:
         raise AssertionError("\n".join(bridge.log for bridge in both)) from error
     assert found is not None
     return found
 
 
-async def owner(source: Source) -> str | None:
+async def owner(source: Source, revived: Sequence[Bridge] = ()) -> str | None:
     """The application_name of who reads the slot."""
+    for bridge in revived:
+        await bridge.revive()
     rows = await source.sql(
         "SELECT a.application_name FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid "
         f"WHERE s.slot_name = '{source.settings.slot}'"
