@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cdc.finding import Finding, Level, identifier
 from cdc.settings import SourceSettings
-from cdc.source_facts import ServerFacts, SourceFacts
+from cdc.source_facts import ServerFacts, SlotState, SourceFacts
 
 
 def check_server(server: ServerFacts) -> Iterator[Finding]:
@@ -62,21 +62,7 @@ def _retention(server: ServerFacts) -> Iterator[Finding]:
 def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
     slot, server = facts.slot, facts.server
     if not slot.exists:
-        yield Finding(
-            Level.ERROR,
-            "slot_missing",
-            settings.slot,
-            f"there is no slot {settings.slot}: {_SETUP}",
-            stops=True,
-        )
-        if server.free_slots <= 0:
-            yield Finding(
-                Level.ERROR,
-                "slots_left",
-                "max_replication_slots",
-                "the server has no free replication slot",
-                "ALTER SYSTEM SET max_replication_slots = 20; -- takes a restart of PostgreSQL",
-            )
+        yield from _missing_slot(facts, settings)
         return
     if slot.database != slot.connected_to:
         # somebody else's, and perhaps in use: no SQL that drops it
@@ -89,6 +75,36 @@ def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding
             stops=True,
         )
         return
+    yield from _unfit_slot(slot, settings)
+    if slot.active_pid is None and server.free_senders <= 0:
+        yield Finding(
+            Level.ERROR,
+            "senders_left",
+            "max_wal_senders",
+            "the server has no free WAL sender",
+            "ALTER SYSTEM SET max_wal_senders = 20; -- takes a restart of PostgreSQL",
+        )
+
+
+def _missing_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
+    yield Finding(
+        Level.ERROR,
+        "slot_missing",
+        settings.slot,
+        f"there is no slot {settings.slot}: {_SETUP}",
+        stops=True,
+    )
+    if facts.server.free_slots <= 0:
+        yield Finding(
+            Level.ERROR,
+            "slots_left",
+            "max_replication_slots",
+            "the server has no free replication slot",
+            "ALTER SYSTEM SET max_replication_slots = 20; -- takes a restart of PostgreSQL",
+        )
+
+
+def _unfit_slot(slot: SlotState, settings: SourceSettings) -> Iterator[Finding]:
     for code, wrong, message in (
         ("slot_plugin", slot.plugin != "pgoutput", f"is made for plugin {slot.plugin}, not pgoutput"),
         (
@@ -112,14 +128,6 @@ def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding
                 "the memory of it, and then `bridge cdc setup`",
                 stops=True,
             )
-    if slot.active_pid is None and server.free_senders <= 0:
-        yield Finding(
-            Level.ERROR,
-            "senders_left",
-            "max_wal_senders",
-            "the server has no free WAL sender",
-            "ALTER SYSTEM SET max_wal_senders = 20; -- takes a restart of PostgreSQL",
-        )
 
 
 def check_publication(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
