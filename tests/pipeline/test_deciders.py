@@ -1,4 +1,4 @@
-"""What is decided without I/O: outcomes, retries, breakers, order, fan-out, leases, what is remembered."""
+"""What is decided without I/O: outcomes, retries, breakers, order, leases, what is remembered."""
 
 import json
 from decimal import Decimal
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from cdc.big_events import MARGIN
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
 from eventbus.event import encode_json
-from eventbus.group_commit import Group
-from eventbus.subjects import Subjects, lane_of
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker
 from pipeline.dead_letter import dead_letter
@@ -32,12 +30,9 @@ from pipeline.delivery_turn import (
 )
 from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
-from pipeline.fanout import Fanout, RoutedEvent, delivery_key
 from pipeline.lease import Lease, LeaseWatch, Tenure
 from pipeline.ordering import lines_of
 from pipeline.retry_schedule import retry_delay
-from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
-from pipeline.router_start import Begin, RouterFacts, Stop, behind_torn, decide_start
 from pipeline.settled_memory import SettledMemory
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 
@@ -230,78 +225,6 @@ def test_an_event_without_a_source_has_a_line_of_its_own() -> None:
 def test_without_a_key_the_table_is_one_line() -> None:
     event = {"source": {"schema": "public", "table": "t"}, "key": None}
     assert lines_of(event, "acme/r") == (("acme/r", "public.t", None),)
-
-
-HEADERS = b"NATS/1.0\r\nBridge-Event-Id: s:0/1:1\r\nNats-Batch-Id: c-1\r\nBridge-Object: o\r\n\r\n"
-
-
-def test_a_delivery_copies_our_headers_and_never_the_servers() -> None:
-    (group,) = Fanout(Subjects("ns"), 16).groups(RoutedEvent(7, HEADERS, b"{}"), [("acme", "r")])
-    (message,) = group.messages
-    assert message.subject == f"ns.deliveries.{lane_of('acme', 16)}.acme.r".encode()
-    lines = message.headers.decode().split("\r\n")
-    assert lines == [
-        "Bridge-Event-Id: s:0/1:1",
-        "Bridge-Object: o",
-        "Bridge-Event-Seq: 7",
-        "Bridge-Target: acme/r",
-        "",
-    ]
-    headers = dict(line.split(": ") for line in lines if line)
-    assert delivery_key(headers) == message.key == (7, "acme", "r")
-    assert group.mark == RouterMark(7, "s:0/1:1")
-
-
-def fan(payload: bytes, targets: int, after: tuple[str, str] | None = None) -> list[Group[RouterMark]]:
-    names = [(f"t{number:04}", "r") for number in range(targets)]
-    return list(Fanout(Subjects(), 16).groups(RoutedEvent(7, HEADERS, payload), names, after))
-
-
-def test_a_wide_event_is_cut_into_batches_and_leaves_its_cursor_by_name() -> None:
-    groups = fan(b"{}", 2_000)
-    assert [len(group.messages) for group in groups] == [999, 999, 2]
-    assert [group.mark.cursor for group in groups] == [("t0998", "r"), ("t1997", "r"), None]
-    assert fan(b"{}", 2_000, after=("t1997", "r")) == groups[2:]
-
-
-def test_a_big_event_is_cut_by_bytes() -> None:
-    groups = fan(b"x" * 2**20, 10)
-    assert sum(len(group.messages) for group in groups) == 10
-    assert max(group.size for group in groups) <= 4 * 2**20
-
-
-MADE = StreamsMade("e1", "d1")
-
-
-def position(seq: int = 5, cursor: str | None = None) -> RouterPosition:
-    return RouterPosition(
-        event_seq=seq, event_id="s:0/5:1", cursor=cursor, events_created="e1", deliveries_created="d1"
-    )
-
-
-@pytest.mark.parametrize(
-    ("held", "facts"),
-    [
-        (position(), RouterFacts(StreamsMade("e2", "d1"), "s:0/5:1", has_deliveries=True)),
-        (position(), RouterFacts(StreamsMade("e1", "d2"), "s:0/5:1", has_deliveries=True)),
-        (position(), RouterFacts(MADE, None, has_deliveries=True)),
-        (position(), RouterFacts(MADE, "s:0/6:1", has_deliveries=True)),
-        (None, RouterFacts(MADE, None, has_deliveries=True)),
-    ],
-)
-def test_a_router_stops_where_sequences_may_mean_something_else(
-    held: RouterPosition | None, facts: RouterFacts
-) -> None:
-    assert isinstance(decide_start(held, facts), Stop)
-
-
-def test_a_router_goes_on_behind_its_position_and_what_a_torn_batch_left() -> None:
-    start = decide_start(position(cursor="a/r"), RouterFacts(MADE, "s:0/5:1", has_deliveries=True))
-    assert start == Begin(RouterMark(5, "s:0/5:1", ("a", "r")))
-    assert behind_torn(start.mark, (5, "b", "r"), "s:0/5:1") == RouterMark(5, "s:0/5:1", ("b", "r"))
-    assert behind_torn(start.mark, (5, "a", "q"), "s:0/5:1") == start.mark
-    assert behind_torn(RouterMark(5, "x"), (5, "b", "r"), "x") == RouterMark(5, "x")
-    assert decide_start(None, RouterFacts(MADE, None, has_deliveries=False)) == Begin(RouterMark(0, ""))
 
 
 def test_a_lease_is_free_when_it_was_released_or_seen_unchanged_for_five_seconds() -> None:
