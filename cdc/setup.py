@@ -16,7 +16,6 @@ from cdc.source_dsn import ordinary, user_and_password
 from cdc.source_errors import SourceLost, first_line
 from eventbus.event import encode_json
 
-MADE_BY = "fracttal-bridge"
 OWNER = "the owner of the tables"
 SUPERUSER = "a superuser"
 _HOLDERS = {"0001_publication": OWNER, "0002_role": SUPERUSER, "0003_slot": SUPERUSER}

@@ -12,7 +12,6 @@ import msgspec
 HEADER_EVENT_ID = "Bridge-Event-Id"
 HEADER_EVENT_SEQ = "Bridge-Event-Seq"
 HEADER_OBJECT = "Bridge-Object"
-HEADER_REPLAY = "Bridge-Replay"
 
 _INT_DIGITS = 4_300
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

@@ -143,10 +143,6 @@ class LaneState(Generic[T]):
                 del self._lines[line]
         return self._heads(held.lines)
 
-    def heads(self) -> list[int]:
-        """Everything that may start now, in order: asked once, when the barrier is passed."""
-        return sorted({waiting[0] for waiting in self._lines.values() if self.may_start(waiting[0])})
-
     def forget_old(self, now: float) -> None:
         self.memory.forget(min(self._held, default=self.highest + 1), now)
 

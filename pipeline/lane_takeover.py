@@ -7,6 +7,7 @@ import msgspec
 from eventbus.buckets import Bucket, RevisionConflict
 from eventbus.errors import JetStreamError, NoAnswer
 from eventbus.jetstream import CONSUMER_NOT_FOUND, JetStream
+from eventbus.message import ack_subject
 from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from pipeline.dead_letter_store import DeadLetterStore
@@ -110,6 +111,5 @@ class LaneRecords:
         )
 
     async def _sweep(self, sweep: Sweep) -> None:
-        # no message need have come yet; the server takes this form of reply subject wherever it has one domain
-        sample = f"$JS.ACK.{self._stream}.{self._consumer}.1.1.1.0.0".encode()
+        sample = ack_subject(self._stream, self._consumer)  # no message need have come yet
         await self._settling.sweep(sample, sweep.first, sweep.last, sweep.consumer_seq)

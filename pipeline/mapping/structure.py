@@ -1,9 +1,7 @@
 """Trees: objects and lists of leaves, shaped by `$for $if $else $value $key $merge`."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
@@ -14,8 +12,6 @@ from pipeline.yaml_tree import Entry, MappingNode, Mark, Node, ScalarNode, Seque
 
 RESERVED = ("$for", "$if", "$else", "$value", "$key", "$merge")
 _FOR = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s+in\s+(?P<list>.+)", re.DOTALL)
-
-Splice: TypeAlias = Callable[[Frame], list[Value]]
 
 
 @dataclass(slots=True)

@@ -194,7 +194,7 @@ class Owned:
         if delivery is None:
             if not state.barrier.passed:
                 state.barrier.nothing_left()
-                self._offer(state, state.heads())
+                self._offer(state, startable(state))
             return
         if world.chance(0.01):
             return  # lost on its way to us
@@ -216,7 +216,7 @@ class Owned:
             case Taken.KNOWN:
                 pass
         if not passed and state.barrier.passed:
-            self._offer(state, state.heads())
+            self._offer(state, startable(state))
 
     def _line(self, seq: int) -> tuple[str, str, bytes]:
         fate = self.world.fates[seq]
@@ -339,3 +339,8 @@ class Owned:
 
 
 _LATER = object()
+
+
+def startable(state: LaneState[Held]) -> list[int]:
+    """Everything that may start now, in order: asked once, when the barrier is passed."""
+    return sorted(seq for seq, _ in state.held() if state.may_start(seq))
