@@ -1,16 +1,31 @@
 """The section `sources` of bridge.yaml: what is captured, from where."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 from bridge.environment import Environment
 from cdc.settings import SourceSettings, TableSettings, split_table
-from pipeline.problems import Problems, mapping_of, one_of
-from pipeline.quantities import check_name
+from pipeline.problems import Problems, mapping_of, one_of, or_default
+from pipeline.quantities import check_name, duration, size
 from pipeline.yaml_nodes import Entry, MappingNode, Mark, Node, YamlError
 
-_KEYS = ("dsn", "plugin", "slot", "publication", "tenant_column", "tables")
+_KEYS = (
+    "dsn",
+    "read_dsn",
+    "plugin",
+    "slot",
+    "publication",
+    "tenant_column",
+    "tables",
+    "streaming",
+    "wal_limit",
+    "heartbeat",
+    "outbox",
+)
+_PLUGINS = ("pgoutput", "wal2json")
+T = TypeVar("T")
 _SLOT = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -45,24 +60,48 @@ def _check_slot_is_free(source: SourceSettings, others: Mapping[str, SourceSetti
 
 def _source(entry: Entry, environment: Environment) -> SourceSettings:
     check_name(entry.key, entry.mark, "a source's name")
-    section = mapping_of(entry.value, _KEYS, later=("read_dsn",))
+    section = mapping_of(entry.value, _KEYS)
     problems = Problems()
     default = section.get("tenant_column")
-    problems.attempt(lambda: _check_plugin(section.get("plugin")), None)
+    attempt = problems.attempt
     source = SourceSettings(
         name=entry.key,
-        dsn=problems.attempt(lambda: _dsn(section.require("dsn"), environment), ""),
-        tables=problems.attempt(lambda: _tables(section.require("tables"), default), {}),
-        slot=problems.attempt(lambda: _slot(section.get("slot")), ""),
-        publication=problems.attempt(lambda: _text(section.get("publication"), "bridge"), ""),
+        dsn=attempt(lambda: _dsn(section.require("dsn"), environment), ""),
+        tables=attempt(lambda: _tables(section.require("tables"), default), {}),
+        slot=attempt(lambda: _slot(section.get("slot")), ""),
+        publication=attempt(lambda: _text(section.get("publication"), "bridge"), ""),
+        plugin=attempt(lambda: or_default(section.get("plugin"), _plugin, _PLUGINS[0]), ""),
+        read_dsn=attempt(
+            lambda: _unless_null(section.get("read_dsn"), lambda node: _dsn(node, environment)), None
+        ),
+        streaming=attempt(lambda: _unless_null(section.get("streaming"), _flag), None) is not False,
+        wal_limit=attempt(lambda: _unless_null(section.get("wal_limit"), size), None),
+        heartbeat=attempt(lambda: or_default(section.get("heartbeat"), duration, 10.0), 0.0),
+        outbox=attempt(lambda: _unless_null(section.get("outbox"), _table_name), None),
     )
     problems.raise_any()
     return source
 
 
-def _check_plugin(node: Node | None) -> None:
-    if node is not None:
-        one_of(node, ("pgoutput",), later=("wal2json",))
+def _unless_null(node: Node | None, read: Callable[[Node], T]) -> T | None:
+    return None if node is None or node.is_null else read(node)
+
+
+def _flag(node: Node) -> bool:
+    return node.as_bool()
+
+
+def _plugin(node: Node) -> str:
+    return one_of(node, _PLUGINS)
+
+
+def _table_name(node: Node) -> str:
+    name = node.as_text()
+    try:
+        split_table(name)
+    except ValueError as error:
+        raise node.error(f"{node.mark.path}: {error}") from None
+    return name
 
 
 def _dsn(node: Node, environment: Environment) -> str:

@@ -5,12 +5,13 @@ is one row with its JSON.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
 from cdc.big_events import BigEvents
-from cdc.decoder import Decoder, NotConfigured
+from cdc.decoder import Decoder, NotConfigured, Note
 from cdc.position import Mark
 from cdc.replication_frames import Keepalive
 from cdc.source_errors import CaptureStopped, SourceLost
@@ -31,8 +32,13 @@ class CaptureStream:
         self._decoder = decoder
         self._big_events = big_events
         self._mark = tenure.mark
+        self._listeners: dict[str, Callable[[Note], None]] = {}
         self._told: set[str] = set()
         self._tell_at = 0.0
+
+    def listen(self, prefix: str, listener: Callable[[Note], None]) -> None:
+        """Notes of this prefix go to `listener`, each when all that stands before it was put."""
+        self._listeners[prefix] = listener
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
@@ -41,10 +47,13 @@ class CaptureStream:
             await writer.wait_room()
             frames = iter(await held.replication.read())
             while (asked := decoder.feed(frames)) is not None:
-                if isinstance(asked, Keepalive):
-                    await self._keepalive(asked)
-                else:
-                    self._tell(decoder.learn(await held.catalogue.facts(asked)))
+                match asked:
+                    case Keepalive():
+                        await self._keepalive(asked)
+                    case Note():
+                        await self._note(asked)
+                    case _:
+                        self._tell(decoder.learn(await held.catalogue.facts(asked)))
             await self._put_ready()
             # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
             await asyncio.sleep(0)
@@ -71,6 +80,12 @@ class CaptureStream:
         wal_end = keepalive.wal_end if self._decoder.between_transactions else 0
         self._tenure.progress.keepalive(wal_end, _now(), asks=keepalive.reply)
         self._tenure.changed.set()
+
+    async def _note(self, note: Note) -> None:
+        await self._put_ready()
+        listener = self._listeners.get(note.prefix)
+        if listener is not None:
+            listener(note)
 
     async def _put_ready(self) -> None:
         for group in self._decoder.take():

@@ -49,12 +49,24 @@ from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
 _OUTSIDE = "it stands outside a transaction"
-_Handler = Callable[[bytes], FactsWanted | None]
+_Handler = Callable[[bytes], "FactsWanted | Note | None"]
 """Takes one XLogData frame."""
 _OID = slice(MESSAGE_AT + 1, MESSAGE_AT + 5)
 _KIND = MESSAGE_AT + 5
 _ROW = MESSAGE_AT + 6
 """Where in an insert's, update's or delete's frame the relation, the kind of the first row and that row stand."""
+
+
+class Note(NamedTuple):
+    """A message of ours outside transactions: a heartbeat or a watermark. `lsn`: where its record ends."""
+
+    prefix: str
+    lsn: int
+    content: bytes
+
+
+NOTES = frozenset({"bridge.heartbeat", "bridge.backfill"})
+"""Prefixes of the messages that are handed on as notes."""
 
 
 class DecodingFailed(Exception):
@@ -111,7 +123,7 @@ class Decoder:
     def between_transactions(self) -> bool:
         return self._within is None
 
-    def feed(self, frames: Iterator[bytes]) -> Keepalive | FactsWanted | None:
+    def feed(self, frames: Iterator[bytes]) -> Keepalive | FactsWanted | Note | None:
         """CopyData frames up to the first that asks for something; None: all are taken. Raises DecodingFailed."""
         handlers, frame = self._handlers, b""
         try:
@@ -213,10 +225,14 @@ class Decoder:
             else:
                 self._groups.add(table.truncate(within, wal_start(frame)))
 
-    def _message(self, frame: bytes) -> None:
+    def _message(self, frame: bytes) -> Note | None:
         # one outside a transaction has a place of its own, ordinal 0 at its own LSN: it moves no ordinal
-        if parse_message(frame[MESSAGE_AT:]).transactional:
+        message = parse_message(frame[MESSAGE_AT:])
+        if message.transactional:
             self._transaction().ordinal += 1
+        elif message.prefix in NOTES:
+            return Note(message.prefix, message.lsn, message.content)
+        return None
 
     def _commit(self, frame: bytes) -> None:
         commit_lsn, end_lsn = parse_commit(frame[MESSAGE_AT:])

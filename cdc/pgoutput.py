@@ -98,6 +98,7 @@ class LogicalMessage(NamedTuple):
     transactional: bool
     lsn: int
     prefix: str
+    content: bytes
 
 
 def message_name(payload: bytes) -> str:
@@ -149,7 +150,11 @@ def parse_truncate(payload: bytes) -> list[bytes]:
 
 def parse_message(payload: bytes) -> LogicalMessage:
     flags, lsn = _MESSAGE.unpack_from(payload)
-    return LogicalMessage(flags & 1 == 1, lsn, _name(payload, _MESSAGE.size)[0])
+    prefix, at = _name(payload, _MESSAGE.size)
+    end = at + 4 + _LENGTH.unpack_from(payload, at)[0]
+    if end != len(payload):
+        raise MessageInvalid(f"its content ends at byte {end} of {len(payload)}")
+    return LogicalMessage(flags & 1 == 1, lsn, prefix, payload[at + 4 :])
 
 
 def parse_row(data: bytes, at: int = 6) -> Row:

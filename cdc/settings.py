@@ -21,13 +21,24 @@ class TableSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """One source. `tables` by `schema.table`, split at the first dot."""
+    """One source. `tables` by `schema.table`, split at the first dot.
+
+    read_dsn: for backfill and enrichment, None: `dsn`; streaming: large transactions are sent before they commit;
+    wal_limit: bytes of WAL held beyond which we warn; heartbeat: seconds between two; outbox: a table of ours,
+    `schema.table`, whose inserted rows become messages.
+    """
 
     name: str
     dsn: str = field(repr=False)
     tables: Mapping[str, TableSettings]
     slot: str = "bridge"
     publication: str = "bridge"
+    plugin: str = "pgoutput"
+    read_dsn: str | None = field(default=None, repr=False)
+    streaming: bool = True
+    wal_limit: int | None = None
+    heartbeat: float = 10.0
+    outbox: str | None = None
 
 
 def split_table(name: str) -> tuple[str, str]:

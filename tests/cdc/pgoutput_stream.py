@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cdc.catalogue_facts import Facts, FactsWanted
-from cdc.decoder import Decoder
+from cdc.decoder import Decoder, Note
 from cdc.event_assembly import Origin
 from cdc.pgoutput import NULL
 from cdc.position import Mark
@@ -72,8 +72,8 @@ def truncate(*oids: int) -> bytes:
     return b"T" + struct.pack(f">IB{len(oids)}I", len(oids), 1, *oids)
 
 
-def message(*, transactional: bool, lsn: int = 1) -> bytes:
-    return b"M" + struct.pack(">BQ", transactional, lsn) + name("app") + struct.pack(">I", 1) + b"x"
+def message(*, transactional: bool, lsn: int = 1, prefix: str = "app") -> bytes:
+    return b"M" + struct.pack(">BQ", transactional, lsn) + name(prefix) + struct.pack(">I", 1) + b"x"
 
 
 def decoder(tables: Mapping[str, TableSettings], resume_after: Mark = NOTHING_YET, epoch: int = 1) -> Decoder:
@@ -85,7 +85,7 @@ def frame(payload: bytes, wal_start: int = 0x16B3700) -> bytes:
     return b"w" + struct.pack(">QQq", wal_start, wal_start, 0) + payload
 
 
-def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | None:
+def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | Note | None:
     return stream.feed(iter([frame(payload) for payload in payloads]))
 
 

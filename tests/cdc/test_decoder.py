@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.catalogue_facts import Facts, FactsWanted, TypeFacts
-from cdc.decoder import DecodingFailed
+from cdc.decoder import DecodingFailed, Note
 from cdc.pgoutput import UNCHANGED
 from cdc.replication_frames import Keepalive
 from cdc.settings import TableSettings
@@ -328,3 +328,11 @@ def test_an_error_holds_no_value() -> None:
     with pytest.raises(DecodingFailed) as failed:
         feed(stream, insert(ORDERS, "1", "7", "secret"))
     assert "secret" not in str(failed.value)
+
+
+def test_a_message_of_ours_outside_transactions_is_handed_on() -> None:
+    stream = started()
+    assert asked(stream, message(transactional=False, lsn=7, prefix="bridge.heartbeat")) == Note(
+        "bridge.heartbeat", 7, b"x"
+    )
+    assert asked(stream, message(transactional=False, lsn=8, prefix="somebody.else")) is None

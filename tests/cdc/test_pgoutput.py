@@ -68,4 +68,7 @@ def test_a_truncate_names_all_its_relations() -> None:
 
 def test_a_logical_message_says_where_it_belongs() -> None:
     payload = b"M\0" + struct.pack(">Q", 0x16B3748) + b"bridge.outbox\0" + struct.pack(">I", 2) + b"{}"
-    assert pgoutput.parse_message(payload) == pgoutput.LogicalMessage(False, 0x16B3748, "bridge.outbox")  # noqa: FBT003
+    message = pgoutput.parse_message(payload)
+    assert message == pgoutput.LogicalMessage(
+        transactional=False, lsn=0x16B3748, prefix="bridge.outbox", content=b"{}"
+    )
