@@ -38,5 +38,7 @@ lint: $(INSTALLED) ## ruff, mypy and the direction of imports
 bench: $(INSTALLED) ## capture side by side with its peers; make bench ARGS="--changes 300000"
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m bench.capture $(ARGS)
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.large_transaction
 
 .PHONY: help install demo test test-slow lint bench

@@ -9,9 +9,10 @@ import shutil
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.source import PUBLICATION, Source
 from bench.stream import create_stream, filled
@@ -137,6 +138,8 @@ class FracttalBridge(IntoJetStream):
     name = "bridge cdc start"
     stream = "EVENTS"
     subjects = "events.>"
+    settings: Mapping[str, object] = MappingProxyType({})
+    """Keys of the source beyond what every contender is given."""
 
     async def prepare(self, source: Source) -> None:
         config = self._configured(source, "nats://127.0.0.1:4222")  # setup asks PostgreSQL alone
@@ -158,6 +161,7 @@ class FracttalBridge(IntoJetStream):
             "publication": f"publication_{self.slot}",
             "tenant_column": "id_company",
             "tables": {"public.work_orders": {}},
+            **self.settings,
         }
         settings = {
             "sources": {"bench": capture},

@@ -6,6 +6,8 @@ from eventbus.group_commit import Group, Outgoing
 GROUP_EVENTS = 900
 """A batch holds 999: small groups fill it up."""
 GROUP_BYTES = 2**20
+SMALL_GROUP = 32
+"""Complete transactions are grouped by so many events, so that groups fill a batch to its brim."""
 
 
 class TransactionGroups:
@@ -35,6 +37,8 @@ class TransactionGroups:
         """The open transaction ended."""
         self._complete, self._complete_size = len(self._messages), self._size
         self._ended, self._flush = lsn, end_lsn
+        if self._complete >= SMALL_GROUP:
+            self._group_complete()
 
     def take(self) -> list[Group[Mark]]:
         """All but the open transaction, or the last of it."""
