@@ -15,16 +15,12 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from bridge.listen import Listen
+from bridge.listen import AddressUnavailable, Listen
 
 _ANSWERING_S = 2
 """How long requests under way may take to be answered once `stop` is set."""
 _LIBRARY = "uvicorn.error"
 log = structlog.get_logger()
-
-
-class AddressUnavailable(Exception):
-    """Nobody can listen there: the port is taken, or the host is not ours."""
 
 
 def bind(listen: Listen) -> socket.socket:

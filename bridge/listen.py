@@ -9,6 +9,10 @@ _PORTS = range(65_536)
 _FORM = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]*):)?(?P<port>\d{1,5})")
 
 
+class AddressUnavailable(Exception):
+    """Nobody can listen there: the port is taken, or the host is not ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listen:
     """An address. host: without brackets, in which `str` puts an IPv6 address; port 0: any that is free."""

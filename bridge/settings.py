@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bridge import settings_reader as reader
 from bridge.environment import Environment
+from bridge.listen import Listen
 from bridge.settings_nats import nats as nats_section
 from bridge.settings_reader import Network
 from bridge.settings_sources import sources as sources_section
@@ -20,7 +21,7 @@ class Settings:
     """embedded: the folder of our own nats-server, whose URL `bridge.cli.context` finds; None: `nats.servers`.
 
     tenants: the folder; shutdown_timeout: seconds; secrets_key: 32 bytes, None where none is configured;
-    egress: private networks that tenants' endpoints may be in.
+    egress: private networks that tenants' endpoints may be in; listen: where /metrics and its like are served.
     """
 
     file: Path
@@ -30,6 +31,7 @@ class Settings:
     streams: StreamSettings = field(default_factory=StreamSettings)
     tenants: Path = Path("tenants")
     egress: tuple[Network, ...] = ()
+    listen: Listen | None = None
     shutdown_timeout: float = 25.0
     secrets_key: bytes | None = field(default=None, repr=False)
 
@@ -57,7 +59,6 @@ def load_settings(
     root, problems = reader.root(file), Problems()
     attempt = problems.attempt
     attempt(lambda: reader.check_root(root), None)
-    attempt(lambda: reader.check_http(root.get("http")), None)
     nats, embedded = attempt(lambda: nats_section(root.get("nats"), environment), (NatsSettings(), None))
     settings = Settings(
         file=file,
@@ -71,6 +72,7 @@ def load_settings(
         ),
         tenants=attempt(lambda: reader.tenants(root.get("tenants"), environment), Path()),
         egress=attempt(lambda: reader.egress(root.get("egress")), ()),
+        listen=attempt(lambda: reader.http_listen(root.get("http")), None),
         shutdown_timeout=attempt(lambda: reader.shutdown_timeout(root.get("shutdown_timeout")), 0.0),
         secrets_key=attempt(lambda: reader.secrets_key(root.get("secrets"), environment), None)
         if with_secrets

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.environment import Environment
+from bridge.listen import Listen
 from eventbus.settings import StreamSettings
 from pipeline.problems import mapping_of
 from pipeline.quantities import duration, size
@@ -65,10 +66,18 @@ def check_root(node: MappingNode) -> None:
     mapping_of(node, _ROOT_KEYS)
 
 
-def check_http(http: Node | None) -> None:
-    """`listen` is of a later version."""
-    if http is not None:
-        mapping_of(http, (), later=("listen",))
+def http_listen(node: Node | None) -> Listen | None:
+    """`listen`: HOST:PORT, or only a port; None: nothing is served."""
+    listen = None if node is None else mapping_of(node, ("listen",)).get("listen")
+    if listen is None or listen.is_null:
+        return None
+    text = (
+        listen.text if isinstance(listen, ScalarNode) and isinstance(listen.value, int) else listen.as_text()
+    )
+    try:
+        return Listen.parse(text)
+    except ValueError as error:
+        raise listen.error(f"{listen.mark.path}: {error}") from None
 
 
 def streams(node: Node | None, *, embedded: bool) -> StreamSettings:

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from cdc.big_events import BigEvents
+from cdc.capture_state import CaptureState
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
@@ -42,6 +43,7 @@ class Capture:
         self._consent = consent
         self.ready = asyncio.Event()
         """Capture has begun, or stands by: set once."""
+        self.state = CaptureState()
         self._reached = False
         self._pause = _FIRST_PAUSE
 
@@ -57,6 +59,7 @@ class Capture:
                 # a connection that was lost was there before
                 if not (_may_pass(error) and (self._reached or isinstance(error, ConnectionLost))):
                     raise
+                self.state.begins(str(error))
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
                 await until_set(stop, self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
@@ -67,7 +70,7 @@ class Capture:
             await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
             self._reached = True
             tenure = Tenure(source, nats, held)
-            if not await tenure.lock(stop, on_standby=self.ready.set):
+            if not await tenure.lock(stop, on_standby=self._stands_by):
                 return
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -75,6 +78,10 @@ class Capture:
             except ExceptionGroup as errors:
                 raise _gravest(errors) from None
             await tenure.part()
+
+    def _stands_by(self) -> None:
+        self.state.stands_by()
+        self.ready.set()
 
     async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pulse = Pulse(tenure)
@@ -84,6 +91,7 @@ class Capture:
         except StopRequested:
             pulsing.cancel()
             return
+        self.state.owns(lambda: tenure.writer.blocked)
         self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
         pulse.stream = stream = self._stream(tenure)

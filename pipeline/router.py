@@ -7,10 +7,12 @@ of two writers the server refuses one, whoever claims when.
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
+from eventbus.condition import Role
 from eventbus.connection import Connection
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.fence import Claimed, FenceMark, Stored
@@ -57,15 +59,23 @@ class Router:
     """One shard's router on a connection without reconnect."""
 
     def __init__(
-        self, connection: Connection, subjects: Subjects, lanes: int, me: str, shard: int = 0
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        lanes: int,
+        me: str,
+        *,
+        shard: int = 0,
+        on_role: Callable[[Role], object] = lambda _: None,
     ) -> None:
-        """me: this process, unlike any other."""
+        """me: this process, unlike any other; on_role: told when it stands by, and when it owns the position."""
         self._connection = connection
         self._jetstream = JetStream(connection)
         self._subjects = subjects
         self._fanout = Fanout(subjects, lanes)
         self._me = me
         self._shard = shard
+        self._on_role = on_role
         self._events = subjects.stream("EVENTS")
         self._deliveries = subjects.stream("DELIVERIES")
         self._place = Place(
@@ -113,6 +123,7 @@ class Router:
                 return stored
             if stored.seq != seen:
                 if seen == -1:
+                    self._on_role(Role.STANDBY)
                     log.info("standing by for the router's position", shard=self._shard)
                 seen, since = stored.seq, now()
             elif now() - since >= STANDBY_S:
@@ -138,6 +149,7 @@ class Router:
         except StopRequested:
             return
         self._mark = _behind(start.mark, claimed)
+        self._on_role(Role.OWNER)
         log.info("routing", shard=self._shard, event_seq=self._mark.event_seq)
         work = [
             asyncio.create_task(job)

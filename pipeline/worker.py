@@ -1,6 +1,7 @@
 """The worker: every lane that nobody else owns, the tenants in force, and the keeper of dead letters."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -48,17 +49,25 @@ class Worker:
         self._attempts = AttemptsLog(subjects)
         self._memories = [SettledMemory() for _ in range(lanes)]
 
-    async def run(self, connection: Connection, stop: asyncio.Event) -> None:
-        """Works until `stop` is set and every lane is left in order. Raises ConnectionLost, JetStreamError."""
+    async def run(
+        self, connection: Connection, stop: asyncio.Event, on_begun: Callable[[], object] = lambda: None
+    ) -> None:
+        """Works until `stop` is set and every lane is left in order; `on_begun`: told once it takes lanes. Raises ConnectionLost, JetStreamError."""
         jetstream = JetStream(connection)
         services = self._services(connection, jetstream)
         keeper = DeadLetterKeeper(jetstream, self._subjects, services)
         ready = asyncio.Event()
+
+        async def own_lanes() -> None:
+            await ready.wait()
+            on_begun()
+            await self._own_lanes(jetstream, services, stop)
+
         await side_by_side(
             self._tenants.follow(jetstream, ready),
             self._attempts.publish(connection),
             keeper.run(),
-            self._own_lanes(jetstream, services, ready, stop),
+            own_lanes(),
         )
 
     async def aclose(self) -> None:
@@ -77,10 +86,7 @@ class Worker:
             worker=self._me,
         )
 
-    async def _own_lanes(
-        self, jetstream: JetStream, services: Services, ready: asyncio.Event, stop: asyncio.Event
-    ) -> None:
-        await ready.wait()
+    async def _own_lanes(self, jetstream: JetStream, services: Services, stop: asyncio.Event) -> None:
         log.info("working", worker=self._me, lanes=self._lanes)
         owners = [
             asyncio.create_task(

@@ -6,7 +6,9 @@ import click
 
 from bridge.cli.cdc_words import findings_of, refuse, words
 from bridge.cli.context import chosen_source, config_option, nats_servers, source_option
+from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run, run_service
+from bridge.listen import Listen
 from bridge.settings import load_settings
 from cdc.capture import Capture
 from cdc.start_decision import Consent
@@ -15,13 +17,16 @@ from cdc.start_decision import Consent
 @click.command()
 @config_option
 @source_option
+@listen_option
 @click.option(
     "--accept-gap", is_flag=True, help="Go on behind changes that are missing, as the last refusal told."
 )
 @click.option(
     "--new-epoch", is_flag=True, help="Go on with another database or slot, as the last refusal told."
 )
-def start(*, config: Path, source: str | None, accept_gap: bool, new_epoch: bool) -> None:
+def start(
+    *, config: Path, source: str | None, listen: Listen | None, accept_gap: bool, new_epoch: bool
+) -> None:
     """Read the slot and publish until stopped; a second one on the same slot stands by and takes over."""
     settings = load_settings(config, with_secrets=False)
     chosen = chosen_source(settings, source)
@@ -30,4 +35,5 @@ def start(*, config: Path, source: str | None, accept_gap: bool, new_epoch: bool
         findings = [finding for finding in run(findings_of(chosen)) if finding.stops]
         refuse(config, chosen, findings)
         capture = Capture(chosen, nats_servers(settings), settings.streams, consent)
-        run_service(capture.run, settings.shutdown_timeout, capture.ready)
+        beside = endpoints(settings, listen, capture.state.condition)
+        run_service(capture.run, settings.shutdown_timeout, capture.ready, beside)

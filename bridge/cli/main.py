@@ -56,13 +56,14 @@ def as_command_error(error: Exception) -> CommandError:
         return CommandError(f"this installation is not whole: {error}; install fracttal-bridge again")
     # imported when something went wrong: `bridge --help` pays for none of it
     from bridge.demo.server_process import ServerFailed  # noqa: PLC0415
+    from bridge.listen import AddressUnavailable  # noqa: PLC0415
     from eventbus.errors import ConnectionLost, EventBusError, NatsRefused, NatsUnreachable, NoAnswer  # noqa: PLC0415
     from eventbus.topology import NoRoom, TopologyDiffers  # noqa: PLC0415
     from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415
     from pipeline.yaml_nodes import YamlError  # noqa: PLC0415
 
     match error:
-        case YamlError() | ConfigurationInvalid() | TopologyDiffers() | NoRoom():
+        case YamlError() | ConfigurationInvalid() | TopologyDiffers() | NoRoom() | AddressUnavailable():
             return Usage(str(error))
         case NatsUnreachable() | NatsRefused() | ConnectionLost() | NoAnswer() | ServerFailed():
             return Unreachable(str(error))

@@ -4,7 +4,9 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import click
 from bridge.cli.context import config_option, nats_servers
 from bridge.cli.errors import Findings
 from bridge.cli.event_bus import event_bus
+from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
+from bridge.listen import Listen
 from bridge.readiness import notify_ready
 from bridge.secret_key import secret_key
 from bridge.settings import Settings, load_settings
 from connectors.egress import EgressPolicy
+from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import Connection
 from eventbus.subjects import Subjects
 from pipeline.reconnecting import reconnecting
@@ -32,14 +37,17 @@ ROLES = ("router", "worker", "all")
 @click.option(
     "--role", type=click.Choice(ROLES), default="all", show_default=True, help="What this one does."
 )
-def run(config: Path, role: str) -> None:
+@listen_option
+def run(config: Path, role: str, listen: Listen | None) -> None:
     """Route events to deliveries, transform and deliver them; start as many as you need.
 
     One router works at a time, others stand by. Each worker takes the lanes that nobody else has. The first SIGTERM
     or Ctrl-C finishes what is under way and hands the rest back, within shutdown_timeout.
     """
     settings = load_settings(config, with_sources=False)
-    run_service(_Pipeline(settings, role).run, settings.shutdown_timeout)
+    pipeline = _Pipeline(settings, role)
+    beside = endpoints(settings, listen, pipeline.condition)
+    run_service(pipeline.run, settings.shutdown_timeout, beside=beside)
 
 
 class _Pipeline:
@@ -49,6 +57,13 @@ class _Pipeline:
         self._nats = nats_servers(settings)
         self._subjects = Subjects(settings.nats.namespace)
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}".replace(".", "-")
+        self._roles = {name: Role.STARTING for name in ("router", "worker") if role in (name, "all")}
+
+    def condition(self) -> Condition:
+        """Its role is the router's, where it is one."""
+        starting = [name for name, role in self._roles.items() if role is Role.STARTING]
+        reasons = (Matter("starting", f"{name}: it connects, or waits for NATS") for name in starting)
+        return Condition(next(iter(self._roles.values())), tuple(reasons), parts=self._roles)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises Findings where the router needs a decision, and as connecting does."""
@@ -62,9 +77,19 @@ class _Pipeline:
         notify_ready()
         await _all_or_none(jobs)
 
+    @contextmanager
+    def _in_role(self, part: str) -> Iterator[Callable[[Role], None]]:
+        """Gives what sets the part's role; without the connection it has none."""
+        try:
+            yield partial(self._roles.__setitem__, part)
+        finally:
+            self._roles[part] = Role.STARTING
+
     async def _route(self, stop: asyncio.Event) -> None:
         async def route(connection: Connection) -> None:
-            await Router(connection, self._subjects, self._nats.lanes, self._me).run(stop)
+            with self._in_role("router") as enter:
+                router = Router(connection, self._subjects, self._nats.lanes, self._me, on_role=enter)
+                await router.run(stop)
 
         try:
             await reconnecting(self._nats, "bridge router", route, stop)
@@ -82,7 +107,8 @@ class _Pipeline:
         )
 
         async def work(connection: Connection) -> None:
-            await worker.run(connection, stop)
+            with self._in_role("worker") as enter:
+                await worker.run(connection, stop, on_begun=lambda: enter(Role.WORKER))
 
         try:
             await reconnecting(self._nats, "bridge worker", work, stop)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import structlog
@@ -27,18 +28,31 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def run_service(service: Service[T], shutdown_timeout: float, ready: asyncio.Event | None = None) -> T | None:
+def run_service(
+    service: Service[T],
+    shutdown_timeout: float,
+    ready: asyncio.Event | None = None,
+    beside: AbstractAsyncContextManager[None] | None = None,
+) -> T | None:
     """A command that works until SIGTERM or Ctrl-C: the first lets it drain, a second one exits at once.
 
     What is not drained within `shutdown_timeout` seconds is cancelled, and None is returned: nothing is lost by
     that, it is done again after the next start. Once `ready` is set, whoever started us is told (sd_notify).
+    `beside` is entered before the work begins, and left when it has ended.
     """
     set_up_logging()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_stopped(service, shutdown_timeout, ready or asyncio.Event()))
+        return runner.run(
+            _until_stopped(service, shutdown_timeout, ready or asyncio.Event(), beside or nullcontext())
+        )
 
 
-async def _until_stopped(service: Service[T], shutdown_timeout: float, ready: asyncio.Event) -> T | None:
+async def _until_stopped(
+    service: Service[T],
+    shutdown_timeout: float,
+    ready: asyncio.Event,
+    beside: AbstractAsyncContextManager[None],
+) -> T | None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -50,10 +64,10 @@ async def _until_stopped(service: Service[T], shutdown_timeout: float, ready: as
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, stopped, number)
-    work = asyncio.ensure_future(service(stop))
     announcing = asyncio.ensure_future(_announce(ready))
     try:
-        return await _drained(work, stop, shutdown_timeout)
+        async with beside:
+            return await _drained(service(stop), stop, shutdown_timeout)
     finally:
         announcing.cancel()
         for number in _SIGNALS:
@@ -65,7 +79,7 @@ async def _announce(ready: asyncio.Event) -> None:
     notify_ready()
 
 
-async def _drained(work: Awaitable[T] | asyncio.Future[T], stop: asyncio.Event, within: float) -> T | None:
+async def _drained(work: Awaitable[T], stop: asyncio.Event, within: float) -> T | None:
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:

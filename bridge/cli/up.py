@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,16 +12,19 @@ import click
 from bridge.cli.context import config_option
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.event_bus import event_bus
+from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
 from bridge.cli.tenant import change_text
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.server_process import ServerFailed
+from bridge.listen import Listen
 from bridge.process_output import ProcessOutput
 from bridge.readiness import notify_ready
 from bridge.secret_key import secret_key
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from bridge.supervisor import Child, Program, StartRefused, Supervisor, restart_delay
+from eventbus.condition import Condition, Matter, Role
 from eventbus.subjects import Subjects
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.apply import Application
@@ -34,30 +38,45 @@ _LEAVING_S = 5.0
 
 @click.command()
 @config_option
+@listen_option
 @click.option("--setup", is_flag=True, help="Run `bridge cdc setup` for every source first.")
-def up(config: Path, *, setup: bool) -> None:
+def up(config: Path, listen: Listen | None, *, setup: bool) -> None:
     """Run capture, router and worker as child processes, restarted when they die; also nats-server, if embedded.
 
     At the start the tenants folder is applied, as `bridge tenant apply` does. Ctrl-C stops everything in order.
+    With --listen each child serves its own endpoints, at the ports after ours.
     """
     settings = load_settings(config)
-    bridge = _Bridge(settings, setup=setup)
-    run_service(bridge.run, settings.shutdown_timeout + _LEAVING_S)
+    bridge = _Bridge(settings, listen or settings.listen, setup=setup)
+    beside = endpoints(settings, listen, bridge.condition)
+    run_service(bridge.run, settings.shutdown_timeout + _LEAVING_S, beside=beside)
 
 
 class _Bridge:
     """One bridge.yaml, running."""
 
-    def __init__(self, settings: Settings, *, setup: bool) -> None:
+    def __init__(self, settings: Settings, listen: Listen | None, *, setup: bool) -> None:
         self._settings = settings
+        self._listen = listen
         self._setup = setup
-        stages = _stages(settings)
+        stages = _stages(settings, listen)
         names = (_SELF, *(program.name for stage in stages for program in stage), _NATS)
         self._output = ProcessOutput(names)
         self._supervisor = Supervisor(stages, self._output)
 
+    def condition(self) -> Condition:
+        """Ready as soon as every child is."""
+        unready = [child.program.name for child in self._supervisor.children if not child.ready]
+        return Condition(
+            Role.SUPERVISOR,
+            tuple(
+                Matter("child_not_ready", f"{name} is not ready; its own log says why") for name in unready
+            ),
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Raises CommandError and what its steps raise, with nothing left running."""
+        self._say_addresses()
         async with self._nats():
             secret_key(self._settings)  # an embedded server's is made here, before its first reader
             await self._apply_tenants()
@@ -70,6 +89,12 @@ class _Bridge:
                 raise _as_command_error(refusal) from None
             finally:
                 announcing.cancel()
+
+    def _say_addresses(self) -> None:
+        if self._listen is not None:
+            names = [_SELF, *(child.program.name for child in self._supervisor.children)]
+            places = (f"{name} at {self._listen.after(number)}" for number, name in enumerate(names))
+            self._say(f"/metrics, /healthz and /readyz: {', '.join(places)}")
 
     def _say(self, line: str) -> None:
         for part in line.split("\n"):
@@ -136,15 +161,30 @@ class _Bridge:
         notify_ready()
 
 
-def _stages(settings: Settings) -> list[list[Program]]:
-    """In the order in which they are stopped."""
+def _stages(settings: Settings, listen: Listen | None) -> list[list[Program]]:
+    """In the order in which they are stopped, and in which they get the ports after ours. Raises Usage."""
+    number = itertools.count(1)
+
+    def command(*words: str) -> tuple[str, ...]:
+        return _command(settings, *words, *_listens(listen, next(number)))
+
     captures = [
-        Program(f"capture {source}", _command(settings, "cdc", "start", "--source", source), decides=True)
+        Program(f"capture {source}", command("cdc", "start", "--source", source), decides=True)
         for source in settings.sources
     ]
-    router = Program("router", _command(settings, "run", "--role", "router"), decides=True)
-    worker = Program("worker", _command(settings, "run", "--role", "worker"))
+    router = Program("router", command("run", "--role", "router"), decides=True)
+    worker = Program("worker", command("run", "--role", "worker"))
     return [captures, [router], [worker]]
+
+
+def _listens(listen: Listen | None, number: int) -> tuple[str, ...]:
+    """The option for the child of that number."""
+    if listen is None:
+        return ()
+    try:
+        return "--listen", str(listen.after(number))
+    except ValueError as error:
+        raise Usage(f"the children of `bridge up` listen at the ports after {listen}: {error}") from None
 
 
 def _command(settings: Settings, *words: str) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from bridge.asgi_server import AddressUnavailable, bind, serve
-from bridge.listen import Listen
+from bridge.asgi_server import bind, serve
+from bridge.listen import AddressUnavailable, Listen
 
 
 @asynccontextmanager

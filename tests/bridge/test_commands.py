@@ -1,6 +1,7 @@
 """The console script itself: exit codes, one message on stderr, and never a traceback or a password."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
             "other.yaml:1:1: there is no such file; name the configuration",
         ),
         (("tenant", "apply", "nowhere"), "nowhere:1:1: there is no such folder"),
+        (("run", "--listen", "localhost"), "'localhost' is no address to listen at; write HOST:PORT"),
+        (("up", "--listen", "65533"), "there is no port 65536; choose a lower one"),
         (("up", "--config", "other.yaml"), "other.yaml:1:1: there is no such file"),
     ],
 )
@@ -93,6 +96,15 @@ def test_wrong_use_ends_with_2(
     done = CliRunner().invoke(main, words)  # none of these begins to run, so none needs a process
     assert (done.exit_code, done.stdout) == (2, "")
     assert expected in done.stderr
+
+
+@pytest.mark.parametrize("words", [("run",), ("up",)])
+def test_a_port_that_is_taken_ends_with_2(words: tuple[str, ...], folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = bridge(folder, *words, "--listen", str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"cannot listen at 127.0.0.1:{port}" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("tenant", "apply"), ("up",)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.listen import Listen
 from bridge.settings import Settings, load_settings
 from cdc.settings import TableSettings
 from eventbus.settings import GIB, StreamSettings
@@ -89,7 +90,7 @@ streams:
   attempts: {keep: 2d, max_bytes: 512MB}
 tenants: customers
 egress: {allow: [10.20.0.0/16, "::1/128"]}
-http: {listen: null}
+http: {listen: 9464}
 shutdown_timeout: 1m
 secrets: {key: "${file:key}"}
 """,
@@ -107,6 +108,7 @@ secrets: {key: "${file:key}"}
     assert (streams.attempts_keep, streams.attempts_max_bytes) == (172_800.0, GIB // 2)
     assert found.egress == (ip_network("10.20.0.0/16"), ip_network("::1/128"))
     assert (found.tenants, found.shutdown_timeout) == (tmp_path / "customers", 60.0)
+    assert found.listen == Listen("127.0.0.1", 9464)
     assert found.secrets_key == bytes.fromhex("00ff" * 16)
 
 
@@ -200,7 +202,11 @@ MISTAKES = {
     "plugin": (SOURCE + "    plugin: pgoutptu", "unknown value 'pgoutptu'; did you mean 'pgoutput'?"),
     "read_dsn": (SOURCE + "    read_dsn: x", "sources.fracttal.read_dsn: the dsn is neither a URI"),
     "outbox": (SOURCE + "    outbox: box", "sources.fracttal.outbox: not a table's name: 'box'"),
-    "http": (SOURCE + "http: {listen: '127.0.0.1:1'}", "bridge.yaml:6:16: http.listen: not built yet"),
+    "http": (
+        SOURCE + "http: {listen: localhost}",
+        "bridge.yaml:6:16: http.listen: 'localhost' is no address",
+    ),
+    "no such port": (SOURCE + "http: {listen: 65536}", "http.listen: '65536' is no address to listen at"),
     "events.keep": (SOURCE + "streams: {events: {keep: 7d}}", "streams.events.keep: not built yet"),
     "stream": (SOURCE + "streams: {event: {}}", "unknown key 'event' in streams; did you mean 'events'?"),
     "size": (

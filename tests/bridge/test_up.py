@@ -3,14 +3,19 @@
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+
+from tests.cdc.capturing import eventually
 
 DEADLINE_S = 60
 TENANT = """\
@@ -46,6 +51,18 @@ class Up:
         return {Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "): pid for pid in pids}
 
 
+def free_ports(count: int) -> int:
+    """The first of so many in a row that nobody has."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return first
+
+
 @pytest.fixture
 async def folder(tmp_path: Path, database: str) -> Path:
     async with await psycopg.AsyncConnection.connect(database) as connection:
@@ -54,6 +71,7 @@ async def folder(tmp_path: Path, database: str) -> Path:
     (tmp_path / "bridge.yaml").write_text(
         f"sources:\n  fracttal:\n    dsn: ${{BRIDGE_SOURCE_DSN}}\n    slot: {slot}\n"
         "    tables: {public.work_orders: {tenant_column: id_company}}\nnats: {embedded: data}\n"
+        f"http: {{listen: {free_ports(4)}}}\n"
     )
     (tmp_path / "tenants/acme/mappings").mkdir(parents=True)
     (tmp_path / "tenants/acme/tenant.yaml").write_text(TENANT)
@@ -76,10 +94,13 @@ async def up(folder: Path, database: str) -> AsyncIterator[Up]:
 
 
 async def test_everything_starts_survives_a_kill_and_stops_in_order(up: Up, folder: Path) -> None:
+    places = (await up.until("up", "/readyz"))["event"]
     assert (await up.until("up", "tenant acme"))["event"].endswith(
         "new, with key '4711': 1 connection, 1 route"
     )
     await up.until("up", "ready: capture fracttal, router, worker")
+    found = await eventually(lambda: roles(places), lambda found: len(found) == 4)
+    assert found == {"up": "supervisor", "capture fracttal": "owner", "router": "owner", "worker": "worker"}
     assert (folder / "data/secrets.key").stat().st_mode & 0o777 == 0o600
     worker = next(pid for line, pid in up.children().items() if "--role worker" in line)
     os.kill(worker, signal.SIGKILL)
@@ -91,6 +112,18 @@ async def test_everything_starts_survives_a_kill_and_stops_in_order(up: Up, fold
     children = up.children().values()
     assert await asyncio.wait_for(up.process.wait(), DEADLINE_S) == 0
     assert not [pid for pid in children if lives(pid)]
+
+
+async def roles(places: str) -> dict[str, str]:
+    """Role by process, of those that are ready, at the addresses that `up` told: `…: NAME at HOST:PORT, …`."""
+    found = {}
+    async with httpx.AsyncClient() as client:
+        for place in places.split(": ", 1)[1].split(", "):
+            name, address = place.split(" at ")
+            answer = await client.get(f"http://{address}/readyz")
+            if answer.status_code == 200:
+                found[name] = answer.json()["role"]
+    return found
 
 
 def lives(pid: int) -> bool:

@@ -1,0 +1,53 @@
+"""What one capture says of itself, to /readyz and `bridge cdc status`: set by what acts, and free of I/O."""
+
+from collections.abc import Callable
+
+from eventbus.condition import Condition, Matter, Role
+
+_FULL = 10077
+
+
+class CaptureState:
+    """From the process's start on, through all tenures."""
+
+    def __init__(self) -> None:
+        self.role = Role.STARTING
+        self.stalled: str | None = None
+        """What is known of a stall, while there is one."""
+        self.blocked: Callable[[], int | None] = _not_blocked
+        """JetStream's code, while it takes nothing from us."""
+        self.findings: dict[str, str] = {}
+        """What somebody should look at although capture works: message by code."""
+        self._trouble = "it connects to its servers"
+
+    def stands_by(self) -> None:
+        self.role = Role.STANDBY
+
+    def owns(self, blocked: Callable[[], int | None]) -> None:
+        """`blocked`: asks the writer."""
+        self.role, self.blocked = Role.OWNER, blocked
+
+    def begins(self, trouble: str = "it connects to its servers") -> None:
+        """A tenure is over, or none has begun: because of what."""
+        self.role, self._trouble = Role.STARTING, trouble
+        self.stalled, self.blocked = None, _not_blocked
+        self.findings.clear()
+
+    def condition(self) -> Condition:
+        findings = tuple(Matter(code, message) for code, message in self.findings.items())
+        return Condition(self.role, tuple(self._reasons()), findings)
+
+    def _reasons(self) -> list[Matter]:
+        reasons = []
+        if self.role is Role.STARTING:
+            reasons.append(Matter("starting", self._trouble))
+        if (code := self.blocked()) is not None:
+            full = ": the stream is full" if code == _FULL else ""
+            reasons.append(Matter("blocked", f"JetStream takes nothing, code {code}{full}; the slot waits"))
+        if self.stalled is not None:
+            reasons.append(Matter("stalled", self.stalled))
+        return reasons
+
+
+def _not_blocked() -> None:
+    return None
