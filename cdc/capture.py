@@ -9,13 +9,17 @@ from cdc.capture_state import CaptureState
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
+from cdc.metrics import CaptureMetrics
+from cdc.position import Mark
 from cdc.publication_watch import watch_publication
 from cdc.settings import SourceSettings
 from cdc.source_errors import SourceLost
 from cdc.start_decision import Consent
 from cdc.tenure import Tenure, connections, until_set
+from cdc.vital_signs import VitalSigns
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
 from eventbus.fence import Refusal, classify_refusal
+from eventbus.group_commit import Committed
 from eventbus.jetstream import STREAM_NOT_FOUND, JetStream
 from eventbus.objects import ObjectStore
 from eventbus.patience import StopRequested, unless_stopped
@@ -44,6 +48,7 @@ class Capture:
         self.ready = asyncio.Event()
         """Capture has begun, or stands by: set once."""
         self.state = CaptureState()
+        self._metrics = CaptureMetrics(source.name, source.wal_limit)
         self._reached = False
         self._pause = _FIRST_PAUSE
 
@@ -59,7 +64,9 @@ class Capture:
                 # a connection that was lost was there before
                 if not (_may_pass(error) and (self._reached or isinstance(error, ConnectionLost))):
                     raise
+                self._metrics.error(error)
                 self.state.begins(str(error))
+                self._metrics.role(self.state.role)
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
                 await until_set(stop, self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
@@ -69,7 +76,7 @@ class Capture:
         async with connections(source, nats) as held:
             await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
             self._reached = True
-            tenure = Tenure(source, nats, held)
+            tenure = Tenure(source, nats, held, lambda committed: self._committed(tenure, committed))
             if not await tenure.lock(stop, on_standby=self._stands_by):
                 return
             try:
@@ -81,7 +88,14 @@ class Capture:
 
     def _stands_by(self) -> None:
         self.state.stands_by()
+        self._metrics.role(self.state.role)
         self.ready.set()
+
+    def _committed(self, tenure: Tenure, committed: Committed[Mark]) -> None:
+        self._metrics.committed(committed.messages, committed.size, tenure.writer.commit_took)
+        if committed.messages:
+            self.state.events += committed.messages
+            self._metrics.last_event.set_to_current_time()
 
     async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pulse = Pulse(tenure)
@@ -92,16 +106,18 @@ class Capture:
             pulsing.cancel()
             return
         self.state.owns(lambda: tenure.writer.blocked)
+        self._metrics.role(self.state.role)
         self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
         pulse.stream = stream = self._stream(tenure)
         writing = tasks.create_task(tenure.writer.run())
         pumping = tasks.create_task(stream.pump())
-        watching = tasks.create_task(watch_publication(tenure))
+        vital_signs = VitalSigns(tenure, stream, self.state, self._metrics)
+        watching = [tasks.create_task(watch) for watch in (watch_publication(tenure), vital_signs.run())]
         await stop.wait()
-        pumping.cancel()
-        watching.cancel()
-        await asyncio.wait((pumping, watching))
+        for task in (pumping, *watching):
+            task.cancel()
+        await asyncio.wait((pumping, *watching))
         await tenure.writer.drain()
         writing.cancel()
         pulsing.cancel()

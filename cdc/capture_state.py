@@ -1,10 +1,30 @@
 """What one capture says of itself, to /readyz and `bridge cdc status`: set by what acts, and free of I/O."""
 
+from collections import deque
 from collections.abc import Callable
 
 from eventbus.condition import Condition, Matter, Role
 
 _FULL = 10077
+_LOOKS = 11
+
+
+class EventRate:
+    """Events a second, over the last looks (ten seconds, at one look a second)."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque(maxlen=_LOOKS)
+
+    def seen(self, events: int, now: float) -> None:
+        """So many since the process began."""
+        self._looks.append((now, events))
+
+    @property
+    def per_second(self) -> float:
+        if len(self._looks) < 2:
+            return 0.0
+        (first_at, first), (last_at, last) = self._looks[0], self._looks[-1]
+        return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
 
 
 class CaptureState:
@@ -16,6 +36,9 @@ class CaptureState:
         """What is known of a stall, while there is one."""
         self.blocked: Callable[[], int | None] = _not_blocked
         """JetStream's code, while it takes nothing from us."""
+        self.events = 0
+        """How many were stored since the process began."""
+        self.rate = EventRate()
         self.findings: dict[str, str] = {}
         """What somebody should look at although capture works: message by code."""
         self._trouble = "it connects to its servers"
@@ -30,7 +53,7 @@ class CaptureState:
     def begins(self, trouble: str = "it connects to its servers") -> None:
         """A tenure is over, or none has begun: because of what."""
         self.role, self._trouble = Role.STARTING, trouble
-        self.stalled, self.blocked = None, _not_blocked
+        self.stalled, self.blocked, self.rate = None, _not_blocked, EventRate()
         self.findings.clear()
 
     def condition(self) -> Condition:

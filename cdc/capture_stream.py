@@ -13,7 +13,7 @@ import structlog
 from cdc.big_events import BigEvents
 from cdc.decoder import Decoder, NotConfigured, Note
 from cdc.position import Mark
-from cdc.replication_frames import Keepalive
+from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import table_renamed
 from cdc.tenure import Tenure
@@ -33,6 +33,9 @@ class CaptureStream:
         self._big_events = big_events
         self._mark = tenure.mark
         self._listeners: dict[str, Callable[[Note], None]] = {}
+        self._last_frame = b""
+        self.heard_at = _now()
+        """When the server sent something last."""
         self._told: set[str] = set()
         self._tell_at = 0.0
 
@@ -40,12 +43,22 @@ class CaptureStream:
         """Notes of this prefix go to `listener`, each when all that stands before it was put."""
         self._listeners[prefix] = listener
 
+    @property
+    def reached(self) -> int:
+        """The LSN of what the server sent last; 0: it carried none."""
+        frame = self._last_frame
+        if not frame:
+            return 0
+        return wal_start(frame) if frame[0] == XLOG_DATA else parse_keepalive(frame).wal_end
+
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
         held, writer, decoder = self._tenure.connections, self._tenure.writer, self._decoder
         while True:
             await writer.wait_room()
-            frames = iter(await held.replication.read())
+            read = await held.replication.read()
+            self._last_frame, self.heard_at = read[-1], _now()
+            frames = iter(read)
             while (asked := decoder.feed(frames)) is not None:
                 match asked:
                     case Keepalive():

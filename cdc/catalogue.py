@@ -32,6 +32,21 @@ SELECT schemaname || '.' || tablename AS name FROM pg_catalog.pg_publication_tab
 """
 
 
+_SENDER = """
+SELECT state, sent_lsn::text AS sent, (now() - reply_time)::text AS since_reply,
+       (SELECT coalesce(a.wait_event_type || ' ' || a.wait_event, a.state)
+          FROM pg_catalog.pg_stat_activity a WHERE a.pid = r.pid) AS waits_for
+  FROM pg_catalog.pg_stat_replication r WHERE pid = %(pid)s
+"""
+# flush: without it the record waits until something else makes the server flush
+_EMIT = "SELECT pg_catalog.pg_logical_emit_message(false, %(prefix)s, %(content)s::bytea{flush})::text AS lsn"
+_FLUSH_SINCE = 170000
+
+
+class EmitRefused(Exception):
+    """The server did not take a message of ours, and the session goes on."""
+
+
 class Catalogue:
     """An ordinary session with the source."""
 
@@ -57,6 +72,26 @@ class Catalogue:
         with source_errors("reading the catalogue"):
             cursor = await self._connection.execute(query.encode(), parameters)
             return await cursor.fetchall()
+
+    async def emit(self, prefix: str, content: bytes) -> int:
+        """Writes a message outside transactions into the WAL; its LSN. Raises EmitRefused, SourceLost."""
+        flush = ", true" if self._connection.info.server_version >= _FLUSH_SINCE else ""
+        query = _EMIT.format(flush=flush).encode()
+        try:
+            cursor = await self._connection.execute(query, {"prefix": prefix, "content": content})
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            said = first_line(str(error))
+            if self._connection.broken or self._connection.closed:
+                raise SourceLost(f"PostgreSQL: writing a message into the WAL: {said}") from None
+            raise EmitRefused(said) from None
+        assert row is not None
+        return parse_lsn(row["lsn"])
+
+    async def sender(self, pid: int) -> str:
+        """What the server says of a walsender, for people. Raises SourceLost."""
+        rows = await self.rows(_SENDER, {"pid": pid})
+        return ", ".join(f"{name} {value}" for name, value in rows[0].items()) if rows else "it is gone"
 
     async def facts(self, wanted: FactsWanted) -> Facts:
         """What the decoder asks for when it meets a relation. Raises SourceLost."""
@@ -96,6 +131,8 @@ class Catalogue:
             recorded=_recorded(row["comment"]),
             wal_end=_lsn(row["wal_end"]),
             connected_to=row["database"],
+            restart=_lsn(found.get("restart_lsn")),
+            safe_wal=found.get("safe_wal_size"),
         )
 
 

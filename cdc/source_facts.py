@@ -12,7 +12,8 @@ from eventbus.lsn import parse_lsn
 class SlotState(NamedTuple):
     """A slot and its publication now. Members are None where there is nothing to say.
 
-    recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends.
+    recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends; restart: from where
+    on WAL is kept; safe_wal: bytes that may still be written before `max_slot_wal_keep_size` loses the slot.
     """
 
     exists: bool
@@ -27,11 +28,27 @@ class SlotState(NamedTuple):
     recorded: Mapping[str, str]
     wal_end: int | None
     connected_to: str
+    restart: int | None = None
+    safe_wal: int | None = None
+
+    @property
+    def held_wal(self) -> int | None:
+        """Bytes of WAL that PostgreSQL keeps for it."""
+        return _between(self.restart, self.wal_end)
+
+    @property
+    def unconfirmed(self) -> int | None:
+        """Bytes of WAL that are not confirmed."""
+        return _between(self.confirmed_flush, self.wal_end)
 
     def created_at(self, slot: str) -> int | None:
         """The slot's first LSN, where setup recorded it."""
         lsn = self.recorded.get("slot_lsn")
         return parse_lsn(lsn) if lsn and self.recorded.get("slot") == slot else None
+
+
+def _between(start: int | None, end: int | None) -> int | None:
+    return None if start is None or end is None else max(0, end - start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,25 @@ async def connections(source: SourceSettings, nats: NatsSettings) -> AsyncIterat
 class Tenure:
     """Lock, position and writer of one owner: `lock`, then `claim`, then the members below are ready."""
 
-    def __init__(self, source: SourceSettings, nats: NatsSettings, held: Connections) -> None:
+    def __init__(
+        self,
+        source: SourceSettings,
+        nats: NatsSettings,
+        held: Connections,
+        on_committed: Callable[[Committed[Mark]], object] = lambda _: None,
+    ) -> None:
+        """on_committed: told each batch, once it is stored."""
         subjects = Subjects(nats.namespace)
         self.source = source
         self.connections = held
         self.mark = Mark(0, 0, 0)
         """Where to go on: what stands at or before its key is published."""
+        self.published = self.mark
+        """What is stored by now."""
         self.changed = asyncio.Event()
         """Set when `progress` has learned something."""
         self.progress = Progress(ProgressSettings(hold_back=nats.hold_back), _now())
+        self._on_committed = on_committed
         self._hold_back = nats.hold_back
         self._server: ServerIdentity | None = None
         self._position: Position | None = None
@@ -137,7 +147,7 @@ class Tenure:
         decided = decide_gap(mark, position, slot, consent)
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
-        self.mark = decided
+        self.mark = self.published = decided
         self._position = msgspec.structs.replace(position, tables_hash=tables_hash(self.source.tables))
         self.progress.begin(position.mark.flush, slot.confirmed_flush, _now())
         if decided.flush > position.mark.flush:
@@ -234,6 +244,8 @@ class Tenure:
         return (place.lsn, place.ordinal) if place.epoch == self.position.epoch else (0, 0)
 
     def _committed(self, committed: Committed[Mark]) -> None:
+        self.published = committed.mark
+        self._on_committed(committed)
         self.progress.acknowledged(committed.mark.flush, _now())
         self.changed.set()
 

@@ -68,6 +68,9 @@ class FencedWriter(Generic[Mark]):
         self._batches: GroupCommit[Mark] | None = None
         self._mark: Mark | None = None
         self._failure: Exception | None = None
+        self._commit_at = 0.0
+        self.commit_took = 0.0
+        """Seconds from sending the last stored batch's end until we knew that it is stored."""
 
     async def claim(self, held: Stored, mark: Mark, limits: CommitLimits | None = None) -> Claimed:
         """Claims the position that was read as `held` and holds `mark`; waits while there is no room.
@@ -169,7 +172,8 @@ class FencedWriter(Generic[Mark]):
 
     async def _commit(self, action: Commit[Mark]) -> None:
         payload = self._encode(action.mark, FenceMark(action.batch))
-        self._outstanding = (action.batch, asyncio.get_running_loop().time() + COMMIT_TIMEOUT_S)
+        self._commit_at = asyncio.get_running_loop().time()
+        self._outstanding = (action.batch, self._commit_at + COMMIT_TIMEOUT_S)
         await self._publisher.commit(
             action.batch,
             action.number,
@@ -204,6 +208,7 @@ class FencedWriter(Generic[Mark]):
     def _report(self, committed: Committed[Mark] | None) -> None:
         if committed is not None:
             self._mark = committed.mark
+            self.commit_took = asyncio.get_running_loop().time() - self._commit_at
             self._committed(committed)
 
     async def _until(self, holds: Callable[[], bool]) -> None:

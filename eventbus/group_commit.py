@@ -121,11 +121,12 @@ Action = Send | Commit[Mark] | Resolve | Reclaim | Lost | Failed
 
 @dataclass(frozen=True, slots=True)
 class Committed(Generic[Mark]):
-    """The position is stored at sequence `seq`, and with it everything up to `mark`."""
+    """The position is stored at sequence `seq`, and with it everything up to `mark`: `size` bytes of `messages`."""
 
     mark: Mark
     seq: int
     messages: int
+    size: int
 
 
 class _Phase(Enum):
@@ -252,7 +253,7 @@ class GroupCommit(Generic[Mark]):
         assert batch is not None
         self._committing, self._fence, self._refusals, self.blocked = None, seq, 0, None
         self._buffered -= batch.size
-        return Committed(batch.groups[-1].mark, seq, batch.count)
+        return Committed(batch.groups[-1].mark, seq, batch.count, batch.size)
 
     def _refused(self, code: int | None, now: float) -> None:
         match classify_refusal(code):

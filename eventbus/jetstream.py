@@ -21,12 +21,13 @@ WRONG_LAST_SEQUENCE = 10071
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as the stream's leader has it."""
+    """A message as the stream's leader has it. time: when it was stored, RFC 3339."""
 
     subject: str
     seq: int
     headers: dict[str, str]
     payload: bytes
+    time: str = ""
 
 
 class JetStream:
@@ -122,6 +123,7 @@ class JetStream:
             seq=found["seq"],
             headers=wire.parse_headers(base64.b64decode(found.get("hdrs", ""))),
             payload=base64.b64decode(found.get("data", "")),
+            time=found.get("time", ""),
         )
 
 

@@ -107,10 +107,12 @@ class Source:
         return Capture(self.settings, self.nats, STREAMS, consent or Consent())
 
     @contextlib.asynccontextmanager
-    async def capturing(self, consent: Consent | None = None) -> AsyncIterator[asyncio.Task[None]]:
+    async def capturing(
+        self, consent: Consent | None = None, capture: Capture | None = None
+    ) -> AsyncIterator[asyncio.Task[None]]:
         """Capture in this process; stopped with a drain at the end."""
         stop = asyncio.Event()
-        task = asyncio.create_task(self.capture(consent).run(stop))
+        task = asyncio.create_task((capture or self.capture(consent)).run(stop))
         try:
             yield task
             stop.set()
