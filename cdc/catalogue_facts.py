@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cdc.column_values import BUILT_IN, TEXT, Form, array_of, hstore
+from cdc.built_in_types import BUILT_IN
+from cdc.column_values import TEXT, Form
+from cdc.nested_values import HSTORE, array_of
 
 KEY_COLUMNS_SQL = """
 SELECT a.attname::text
@@ -99,4 +101,4 @@ def form_of_facts(oid: int, types: Mapping[int, TypeFacts]) -> Form:
         return form_of_facts(facts.base, types)
     if facts.element:
         return array_of(form_of_facts(facts.element, types).to_json, facts.delimiter)
-    return Form(hstore) if facts.kind == "b" and facts.name == "hstore" else TEXT
+    return HSTORE if facts.kind == "b" and facts.name == "hstore" else TEXT

@@ -7,8 +7,9 @@ that is captured.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cdc.built_in_types import BUILT_IN, form_of_message
 from cdc.catalogue_facts import Facts, FactsWanted, form_of_facts
-from cdc.column_values import BUILT_IN, TEXT, Form, form_of_message
+from cdc.column_values import TEXT, Form
 from cdc.pgoutput import UNCHANGED, Relation, Row, Type
 from cdc.row_encoder import NO_KEY, RowEncoder, RowShape
 from cdc.settings import TableSettings

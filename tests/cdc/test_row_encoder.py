@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdc.column_values import BUILT_IN
+from cdc.built_in_types import BUILT_IN
 from cdc.pgoutput import NULL, UNCHANGED, MessageInvalid, Row
 from cdc.row_encoder import EncodedRow, RowEncoder, RowShape, ValueUnchanged
 from eventbus.event import decode_event
