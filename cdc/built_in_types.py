@@ -30,7 +30,6 @@ _TYPES = (
     (29, 1012, "cid", PLAIN),
     (30, 1013, "oidvector", PLAIN),
     (71, 210, "pg_type", TEXT),
-    (75, 270, "pg_attribute", TEXT),
     (81, 272, "pg_proc", TEXT),
     (83, 273, "pg_class", TEXT),
     (114, 199, "json", JSON),
