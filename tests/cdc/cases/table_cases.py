@@ -1,0 +1,110 @@
+"""Tables: truncated, partitioned, with columns left out, with odd names."""
+
+from cdc.settings import TableSettings
+from tests.cdc.cases.case import ID, PLAIN, TENANTS, Case, delete, event, insert, update
+
+_PARTITIONS = [
+    "CREATE TABLE t (id int, tenant text, PRIMARY KEY (id, tenant)) PARTITION BY LIST (tenant)",
+    "CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')",
+    "CREATE TABLE t_b PARTITION OF t FOR VALUES IN ('b')",
+]
+
+
+def cases() -> list[Case]:
+    a, b = {"id": 1, "tenant": "a"}, {"id": 1, "tenant": "b"}
+    return [
+        Case(
+            "truncate cascades",
+            ["CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE child (id int PRIMARY KEY REFERENCES t)"],
+            ["TRUNCATE t CASCADE"],
+            [event("truncate"), event("truncate", table="child")],
+            {"t": TENANTS, "child": PLAIN},
+            ordinals=[1, 2],
+        ),
+        Case(
+            "partitions speak as their root",
+            _PARTITIONS,
+            [
+                "INSERT INTO t VALUES (1, 'a')",
+                "UPDATE t SET tenant = 'b'",  # from one partition to the other
+                "TRUNCATE t_b",
+                "CREATE TABLE t_c PARTITION OF t FOR VALUES IN ('c')",
+                "INSERT INTO t VALUES (2, 'c')",
+                "TRUNCATE t",
+            ],
+            [
+                insert(a, a, tenant="a"),
+                delete(a, a, tenant="a"),
+                insert(b, b, tenant="b"),
+                insert({"id": 2, "tenant": "c"}, {"id": 2, "tenant": "c"}, tenant="c"),
+                event("truncate"),
+            ],
+            {"t": TENANTS},
+        ),
+        Case(
+            "one partition alone",
+            _PARTITIONS,
+            ["INSERT INTO t VALUES (1, 'a'), (1, 'b')"],
+            [insert(a, a, table="t_a", tenant="a")],
+            {"t_a": TENANTS},
+            publication="TABLE t_a",
+        ),
+        Case(
+            "excluded columns",
+            ["CREATE TABLE t (id int PRIMARY KEY, n int, photo text)"],
+            ["INSERT INTO t VALUES (1, 1, 'p')", "UPDATE t SET photo = 'q'", "DELETE FROM t"],
+            [insert(ID, {"id": 1, "n": 1}), update(ID, {"id": 1, "n": 1}), delete(ID, ID)],
+            {"t": TableSettings(exclude=("photo",))},
+            publication="TABLE t (id, n)",
+        ),
+        Case(
+            "a row filter: wal2json knows none and sends every row",
+            ["CREATE TABLE t (id int PRIMARY KEY, n int)", "ALTER TABLE t REPLICA IDENTITY FULL"],
+            ["INSERT INTO t VALUES (1, 1)", "UPDATE t SET n = 20", "UPDATE t SET n = 2"],
+            [
+                insert(ID, {"id": 1, "n": 20}, identity=["id", "n"]),
+                delete(ID, {"id": 1, "n": 20}, identity=["id", "n"]),
+            ],
+            publication="TABLE t WHERE (n > 9)",
+            wal2json=[
+                insert(ID, {"id": 1, "n": 1}, identity=["id", "n"]),
+                update(ID, {"id": 1, "n": 20}, before={"id": 1, "n": 1}, identity=["id", "n"]),
+                update(ID, {"id": 1, "n": 2}, before={"id": 1, "n": 20}, identity=["id", "n"]),
+            ],
+        ),
+        Case(
+            "a generated column is no part of the row",
+            [
+                "CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED, z text)"
+            ],
+            ["INSERT INTO t VALUES (1, 2, DEFAULT, 'z')", "UPDATE t SET n = 3", "DELETE FROM t"],
+            [
+                insert(ID, {"id": 1, "n": 2, "z": "z"}),
+                update(ID, {"id": 1, "n": 3, "z": "z"}),
+                delete(ID, ID),
+            ],
+        ),
+        Case(
+            "nor is a virtual one",
+            ["CREATE TABLE t (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) VIRTUAL)"],
+            ["INSERT INTO t VALUES (1, 2)"],
+            [insert(ID, {"id": 1, "n": 2})],
+            needs="version 18",
+        ),
+        Case(
+            "names beyond ASCII",
+            ['CREATE TABLE "Año ñandú" ("clé" int PRIMARY KEY, "a b" text, "q""x{0}" text)'],
+            ["""INSERT INTO "Año ñandú" VALUES (1, 'é', 'ü')"""],
+            [insert({"clé": 1}, {"clé": 1, "a b": "é", 'q"x{0}': "ü"}, table="Año ñandú")],
+            {"Año ñandú": PLAIN},
+        ),
+        Case(
+            "types with names beyond ASCII",
+            [
+                'CREATE TYPE "Mood ""x"" ñ" AS ENUM (\'fine\')',
+                'CREATE TABLE t (id int PRIMARY KEY, m "Mood ""x"" ñ")',
+            ],
+            ["INSERT INTO t VALUES (1, 'fine')"],
+            [insert(ID, {"id": 1, "m": "fine"})],
+        ),
+    ]

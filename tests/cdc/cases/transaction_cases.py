@@ -1,0 +1,130 @@
+"""What happens within and between transactions."""
+
+from decimal import Decimal
+
+from tests.cdc.cases.case import ID, PLAIN, Case, delete, insert, update
+
+
+def cases() -> list[Case]:
+    return [
+        Case(
+            "a table changed within a transaction",
+            ["CREATE TABLE t (id int PRIMARY KEY, a text, b int)"],
+            [
+                "BEGIN",
+                "INSERT INTO t VALUES (1, 'a', 1)",
+                "ALTER TABLE t ADD COLUMN c numeric DEFAULT 1.50",
+                "INSERT INTO t VALUES (2, 'a', 1, 2.50)",
+                "UPDATE t SET b = 2 WHERE id = 1",
+                "ALTER TABLE t DROP COLUMN a",
+                "ALTER TABLE t ALTER COLUMN b TYPE text",
+                "INSERT INTO t VALUES (3, 'b', 3.50)",
+                "ALTER TABLE t RENAME COLUMN b TO renamed",
+                "INSERT INTO t VALUES (4, 'b', 3.50)",
+                "ALTER TABLE t RENAME TO u",
+                "INSERT INTO u VALUES (5, 'b', 3.50)",
+                "COMMIT",
+            ],
+            [
+                insert(ID, {"id": 1, "a": "a", "b": 1}),
+                insert({"id": 2}, {"id": 2, "a": "a", "b": 1, "c": Decimal("2.50")}),
+                update(ID, {"id": 1, "a": "a", "b": 2, "c": Decimal("1.50")}),
+                insert({"id": 3}, {"id": 3, "b": "b", "c": Decimal("3.50")}),
+                insert({"id": 4}, {"id": 4, "renamed": "b", "c": Decimal("3.50")}),
+                insert({"id": 5}, {"id": 5, "renamed": "b", "c": Decimal("3.50")}, table="u"),
+            ],
+            {"t": PLAIN, "u": PLAIN},
+            ordinals=[1, 2, 3, 4, 5, 6],
+        ),
+        Case(
+            "a table changed between transactions",
+            ["CREATE TABLE t (id int PRIMARY KEY, a text)"],
+            [
+                "INSERT INTO t VALUES (1, 'a')",
+                "ALTER TABLE t ADD COLUMN b int",
+                "UPDATE t SET b = 2",
+                "ALTER TABLE t DROP COLUMN a",
+                "UPDATE t SET b = 3",
+                "DELETE FROM t",
+            ],
+            [
+                insert(ID, {"id": 1, "a": "a"}),
+                update(ID, {"id": 1, "a": "a", "b": 2}),
+                update(ID, {"id": 1, "b": 3}),
+                delete(ID, ID),
+            ],
+        ),
+        Case(
+            "subtransactions that were rolled back",
+            ["CREATE TABLE t (id int PRIMARY KEY)"],
+            [
+                "BEGIN",
+                "INSERT INTO t VALUES (1)",
+                "SAVEPOINT a",
+                "INSERT INTO t VALUES (2)",
+                "ROLLBACK TO a",
+                "SAVEPOINT b",
+                "INSERT INTO t VALUES (3)",
+                "RELEASE b",
+                "COMMIT",
+                "BEGIN",
+                "INSERT INTO t VALUES (4)",
+                "ROLLBACK",
+            ],
+            [insert(ID, ID), insert({"id": 3}, {"id": 3})],
+            ordinals=[1, 2],
+        ),
+        Case(
+            "a prepared transaction comes whole at COMMIT PREPARED, one that is rolled back never",
+            ["CREATE TABLE t (id int PRIMARY KEY)"],
+            [
+                "BEGIN",
+                "INSERT INTO t VALUES (1)",
+                "INSERT INTO t VALUES (2)",
+                "PREPARE TRANSACTION '{schema}'",
+                "INSERT INTO t VALUES (3)",
+                "COMMIT PREPARED '{schema}'",
+                "BEGIN",
+                "INSERT INTO t VALUES (4)",
+                "PREPARE TRANSACTION '{schema}'",
+                "ROLLBACK PREPARED '{schema}'",
+            ],
+            [insert({"id": 3}, {"id": 3}), insert({"id": 1}, {"id": 1}), insert({"id": 2}, {"id": 2})],
+            ordinals=[1, 1, 2],
+        ),
+        Case(
+            "messages count where they are part of the transaction",
+            ["CREATE TABLE t (id int PRIMARY KEY)"],
+            [
+                "BEGIN",
+                "SELECT pg_logical_emit_message(true, 'app', 'x')",
+                "SELECT pg_logical_emit_message(false, 'app', 'x')",
+                r"SELECT pg_logical_emit_message(true, 'app', '\xff00fe'::bytea)",
+                "INSERT INTO t VALUES (1)",
+                "COMMIT",
+            ],
+            [insert(ID, ID)],
+            ordinals=[3],
+        ),
+        Case(
+            "what is not captured counts where the plugin sends it: pgoutput the publication's, wal2json everything",
+            [
+                "CREATE TABLE t (id int PRIMARY KEY)",
+                "CREATE TABLE sent (id int PRIMARY KEY)",
+                "CREATE TABLE other (id int PRIMARY KEY)",
+            ],
+            [
+                "BEGIN",
+                "INSERT INTO other VALUES (1)",
+                "INSERT INTO sent VALUES (1)",
+                "INSERT INTO t VALUES (1)",
+                "TRUNCATE other",
+                "INSERT INTO t VALUES (2)",
+                "COMMIT",
+            ],
+            [insert(ID, ID), insert({"id": 2}, {"id": 2})],
+            publication="TABLE t, sent",
+            ordinals=[2, 3],
+            wal2json_ordinals=[3, 5],
+        ),
+    ]

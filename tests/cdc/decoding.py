@@ -1,0 +1,105 @@
+"""A case's changes on a real server through the decoder, read with SQL functions in place of a replication connection."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from bridge.demo.postgres_server import EmbeddedPostgres
+from cdc.catalogue import Catalogue
+from cdc.catalogue_facts import FactsWanted
+from cdc.decoder import Decoder
+from eventbus.event import decode_event
+from tests.cdc.cases.case import Case
+from tests.cdc.pgoutput_stream import decoder, frame
+
+# as the replication connection pins them
+SESSION = (
+    "-c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC"
+)
+OPTIONS = "'proto_version', '1', 'publication_names', '{schema}', 'messages', 'true'"
+
+
+class CaseDatabase:
+    """One database for the cases of a server, and in it a slot of a plugin."""
+
+    def __init__(self, server: EmbeddedPostgres, plugin: str) -> None:
+        self._server = server
+        self._plugin = plugin
+        self._slot = f"cases_{plugin}"
+        self._dsn = make_conninfo(server.dsn("cases"), options=SESSION)
+
+    async def prepare(self) -> None:
+        """Creates what is missing: the server may have been prepared for another plugin."""
+        async with await psycopg.AsyncConnection.connect(self._server.dsn(), autocommit=True) as admin:
+            if not await (await admin.execute("SELECT FROM pg_database WHERE datname = 'cases'")).fetchall():
+                await admin.execute("CREATE DATABASE cases TEMPLATE template0")
+        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+            slot = "SELECT FROM pg_replication_slots WHERE slot_name = %s"
+            if not await (await connection.execute(slot, [self._slot])).fetchall():
+                await connection.execute(
+                    "SELECT pg_create_logical_replication_slot(%s, %s)", [self._slot, self._plugin]
+                )
+
+    async def events(self, case: Case) -> list[dict[str, Any]]:
+        """All events that the case's changes make. Skips where the server lacks what the case needs."""
+        schema = f"case_{secrets.token_hex(4)}"
+        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+            await _provide(connection, case.needs)
+            await connection.execute(f"CREATE SCHEMA {schema}".encode())
+            await connection.execute(f"SET search_path = {schema}, public".encode())
+            try:
+                return await self._events(connection, case, schema)
+            finally:
+                await connection.execute("ROLLBACK")
+                await connection.execute(f"DROP PUBLICATION IF EXISTS {schema}".encode())
+                await connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+    async def _events(
+        self, connection: psycopg.AsyncConnection[Any], case: Case, schema: str
+    ) -> list[dict[str, Any]]:
+        for statement in case.before:
+            await connection.execute(statement.encode())
+        publication = (
+            f"CREATE PUBLICATION {schema} FOR {case.publication} WITH (publish_via_partition_root = true)"
+        )
+        await connection.execute(publication.encode())
+        await connection.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [self._slot])
+        for statement in case.changes:
+            await connection.execute(statement.replace("{schema}", schema).encode())
+        sent = await connection.execute(
+            f"SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes('{self._slot}', NULL, NULL, "
+            f"{OPTIONS.format(schema=schema)})".encode()
+        )
+        frames = [frame(payload, lsn) for lsn, payload in await sent.fetchall()]
+        stream = decoder({f"{schema}.{name}": settings for name, settings in case.tables.items()})
+        return await self._decoded(stream, iter(frames))
+
+    async def _decoded(self, stream: Decoder, frames: Iterator[bytes]) -> list[dict[str, Any]]:
+        catalogue = await Catalogue.open(self._dsn)
+        try:
+            while (asked := stream.feed(frames)) is not None:
+                if isinstance(asked, FactsWanted):
+                    stream.learn(await catalogue.facts(asked))
+        finally:
+            await catalogue.close()
+        return [decode_event(message.payload) for group in stream.take() for message in group.messages]
+
+
+async def _provide(connection: psycopg.AsyncConnection[Any], needs: str) -> None:
+    """`version N`, `libxml` or an extension's name."""
+    version = connection.info.server_version // 10_000
+    if needs.startswith("version "):
+        if version < int(needs.removeprefix("version ")):
+            pytest.skip(f"not in version {version}")
+    elif needs:
+        there = "SELECT FROM pg_config() WHERE setting LIKE '%%--with-libxml%%' AND %s = 'libxml' UNION ALL "
+        there += "SELECT FROM pg_available_extensions WHERE name = %s"
+        found = await connection.execute(there.encode(), [needs, needs])
+        if not await found.fetchall():
+            pytest.skip(f"this installation of version {version} comes without {needs}")
+        if needs != "libxml":
+            await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {needs} SCHEMA public".encode())
