@@ -1,12 +1,15 @@
 -- The publication: which tables, and of those which columns, leave the database.
--- Run as the owner of the tables, who needs CREATE on the database too. Safe to run again: it changes only what
--- differs. Locks: SHARE UPDATE EXCLUSIVE on the tables that come or go, for a moment; reads and writes go on.
-SET lock_timeout = '5s';
+-- Run as the owner of the tables, who needs CREATE on the database too (GRANT CREATE ON DATABASE … TO …). Safe to run
+-- again: it changes only what differs. Locks: SHARE UPDATE EXCLUSIVE on the tables that come or go, for a moment; reads
+-- and writes go on.
+SET lock_timeout = {lock_timeout};
 DO $bridge$
 DECLARE
   publication CONSTANT text := {publication};
   wanted CONSTANT jsonb := {tables};
+  operations CONSTANT text := 'insert, update, delete, truncate';
   made_by_us boolean;
+  as_wanted boolean;
   wanted_list text;
   current_list text;
 BEGIN
@@ -23,12 +26,13 @@ BEGIN
     INTO wanted_list
     FROM jsonb_array_elements(wanted) AS w(t);
 
-  SELECT coalesce(obj_description(p.oid, 'pg_publication') LIKE '%"made_by": "fracttal-bridge"%', false)
-    INTO made_by_us
+  SELECT coalesce(obj_description(p.oid, 'pg_publication') LIKE '%"made_by": "fracttal-bridge"%', false),
+         p.pubviaroot AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate
+    INTO made_by_us, as_wanted
     FROM pg_publication p WHERE p.pubname = publication;
   IF NOT FOUND THEN
-    EXECUTE format('CREATE PUBLICATION %I FOR TABLE %s WITH (publish_via_partition_root = true)',
-                   publication, wanted_list);
+    EXECUTE format('CREATE PUBLICATION %I FOR TABLE %s WITH (publish = %L, publish_via_partition_root = true)',
+                   publication, wanted_list, operations);
     EXECUTE format('COMMENT ON PUBLICATION %I IS %L', publication, jsonb_build_object('made_by', 'fracttal-bridge'));
     RETURN;
   END IF;
@@ -53,6 +57,10 @@ BEGIN
     WHERE p.pubname = publication;
   IF current_list IS DISTINCT FROM wanted_list THEN
     EXECUTE format('ALTER PUBLICATION %I SET TABLE %s', publication, wanted_list);
+  END IF;
+  IF NOT as_wanted THEN
+    EXECUTE format('ALTER PUBLICATION %I SET (publish = %L, publish_via_partition_root = true)',
+                   publication, operations);
   END IF;
 END
 $bridge$;

@@ -1,15 +1,17 @@
 -- The replication slot: from now on the server keeps WAL until it is published. Run after the publication, in the
--- same database, as a superuser, or as the owner of the publication with REPLICATION. Safe to run again.
--- It waits for the transactions that are open now, 30 s at most; it locks no table.
-SET lock_timeout = '30s';
+-- same database, as a superuser; where there is none, as a role that may replicate and is a member of the publication's
+-- owner, on whose publication it notes where the slot began. Safe to run again.
+-- It waits for the transactions that are open now, as long as lock_timeout lets it; it locks no table.
+SET lock_timeout = {slot_lock_timeout};
 DO $bridge$
 DECLARE
   slot CONSTANT text := {slot};
   publication CONSTANT text := {publication};
+  owner oid;
   recorded jsonb;
   made_at pg_lsn;
 BEGIN
-  SELECT obj_description(p.oid, 'pg_publication')::jsonb INTO recorded
+  SELECT p.pubowner, obj_description(p.oid, 'pg_publication')::jsonb INTO owner, recorded
     FROM pg_publication p
     WHERE p.pubname = publication
       AND obj_description(p.oid, 'pg_publication') LIKE '%"made_by": "fracttal-bridge"%';
@@ -24,6 +26,13 @@ BEGIN
                      'SELECT pg_drop_replication_slot(' || quote_literal(slot) || ');';
     END IF;
     RETURN;
+  END IF;
+  IF NOT pg_has_role(owner, 'USAGE') THEN
+    RAISE EXCEPTION 'publication % belongs to %, and % may not note there where the slot begins',
+      quote_ident(publication), pg_get_userbyid(owner), current_user
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = format('As %I or an administrator: GRANT %I TO %I;', pg_get_userbyid(owner),
+                          pg_get_userbyid(owner), current_user);
   END IF;
   -- temporary: no; two_phase: no, its transactions would be sent at PREPARE; failover: from PostgreSQL 17 on
   EXECUTE format(
