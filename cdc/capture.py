@@ -1,6 +1,7 @@
 """`bridge cdc start`: own the slot, publish, begin again when anything is lost (rules C2 and C11)."""
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -15,6 +16,7 @@ from cdc.publication_watch import watch_publication
 from cdc.settings import SourceSettings
 from cdc.source_errors import SourceLost
 from cdc.start_decision import Consent
+from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
@@ -29,7 +31,7 @@ from eventbus.subjects import Subjects
 from eventbus.topology import desired_streams, ensure_topology
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
-_LOST = (SourceLost, ConnectionLost, PositionLost, NoAnswer, NatsUnreachable, NatsRefused)
+_LOST = (SourceLost, CannotStream, ConnectionLost, PositionLost, NoAnswer, NatsUnreachable, NatsRefused)
 """What a later moment may mend. Everything else ends capture with its reason."""
 log = structlog.get_logger()
 
@@ -50,6 +52,7 @@ class Capture:
         self.state = CaptureState()
         self._metrics = CaptureMetrics(source.name, source.wal_limit)
         self._reached = False
+        self._streaming = source.streaming
         self._pause = _FIRST_PAUSE
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -67,12 +70,14 @@ class Capture:
                 self._metrics.error(error)
                 self.state.begins(str(error))
                 self._metrics.role(self.state.role)
+                # what could not be streamed is read whole the next time, and that tenure is the exception
+                self._streaming = self._source.streaming and not isinstance(error, CannotStream)
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
                 await until_set(stop, self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     async def _tenure(self, stop: asyncio.Event) -> None:
-        source, nats = self._source, self._nats
+        source, nats = replace(self._source, streaming=self._streaming), self._nats
         async with connections(source, nats) as held:
             await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
             self._reached = True

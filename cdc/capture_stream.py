@@ -1,11 +1,11 @@
 """From the claimed position on: read, decode, publish, confirm (rules C7, C8).
 
 Memory is bounded: nothing is read while the writer holds its 16 MiB; a read takes about 64 KiB, and beside that there
-is one row with its JSON.
+is one row with its JSON, and what `transaction_spool` keeps of transactions that have not committed.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import structlog
@@ -16,7 +16,9 @@ from cdc.position import Mark
 from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import table_renamed
+from cdc.streamed_transactions import StreamedCommit
 from cdc.tenure import Tenure
+from cdc.transaction_spool import TransactionSpool
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
@@ -52,24 +54,41 @@ class CaptureStream:
         return wal_start(frame) if frame[0] == XLOG_DATA else parse_keepalive(frame).wal_end
 
     async def pump(self) -> None:
-        """Slot to writer. It may be cancelled at any moment: only whole groups are put."""
-        held, writer, decoder = self._tenure.connections, self._tenure.writer, self._decoder
-        while True:
-            await writer.wait_room()
-            read = await held.replication.read()
-            self._last_frame, self.heard_at = read[-1], _now()
-            frames = iter(read)
-            while (asked := decoder.feed(frames)) is not None:
-                match asked:
-                    case Keepalive():
-                        await self._keepalive(asked)
-                    case Note():
-                        await self._note(asked)
-                    case _:
-                        self._tell(decoder.learn(await held.catalogue.facts(asked)))
-            await self._put_ready()
-            # neither of the above waits in a flood: the writer's turn, so that the server works while we decode
-            await asyncio.sleep(0)
+        """Slot to writer. It may be cancelled at any moment: only whole groups are put. Raises CannotStream, too."""
+        replication, spool = self._tenure.connections.replication, TransactionSpool()
+        try:
+            while True:
+                await self._tenure.writer.wait_room()
+                read = await replication.read()
+                self._last_frame, self.heard_at = read[-1], _now()
+                await self._decode(read, spool)
+                await spool.settle(self._decoder.streamed)
+        finally:
+            spool.close()
+
+    async def _decode(self, slice_: Iterable[bytes], spool: TransactionSpool) -> None:
+        decoder, frames = self._decoder, iter(slice_)
+        while (asked := decoder.feed(frames)) is not None:
+            match asked:
+                case Keepalive():
+                    await self._keepalive(asked)
+                case Note():
+                    await self._note(asked)
+                case StreamedCommit():
+                    await self._replay(asked, spool)
+                case _:
+                    self._tell(decoder.learn(await self._tenure.connections.catalogue.facts(asked)))
+        await self._put_ready()
+        # none of the above waits in a flood: the writer's turn, so that the server works while we decode
+        await asyncio.sleep(0)
+
+    async def _replay(self, committed: StreamedCommit, spool: TransactionSpool) -> None:
+        """A transaction that was sent before it committed, as if it were sent now."""
+        await self._decode((committed.begin,), spool)
+        async for frames in spool.read(committed.transaction):
+            await self._tenure.writer.wait_room()
+            await self._decode(frames, spool)
+        await self._decode((committed.commit,), spool)
 
     def _tell(self, found: NotConfigured | None) -> None:
         if found is None:

@@ -1,7 +1,8 @@
 """pgoutput's stream to events in commit order, ready to be published; nothing is read or sent here.
 
     feed ──► transaction being read ──commit──► complete ──► take: groups for the group commit
-                       └── too large to wait for its commit ──► pieces ──┘
+     │                 └── too large to wait for its commit ──► pieces ──┘
+     └──► blocks of transactions not yet committed ──► StreamedCommit: whoever feeds, feeds their frames now
 
 A transaction's changes are counted, wanted or not, so that an event's id never depends on what is captured.
 """
@@ -9,6 +10,7 @@ A transaction's changes are counted, wanted or not, so that an event's id never 
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +27,10 @@ from cdc.pgoutput import (
     OLD_ROWS,
     ORIGIN,
     RELATION,
+    STREAM_ABORT,
+    STREAM_COMMIT,
+    STREAM_START,
+    STREAM_STOP,
     TRUNCATE,
     TYPE,
     UPDATE,
@@ -44,12 +50,15 @@ from cdc.position import FINISHED, Mark
 from cdc.relations import Relations
 from cdc.replication_frames import MESSAGE_AT, XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.settings import TableSettings
+from cdc.streamed_transactions import StreamedCommit, StreamedTransaction, StreamedTransactions
 from cdc.transaction_groups import TransactionGroups
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
 _OUTSIDE = "it stands outside a transaction"
-_Handler = Callable[[bytes], "FactsWanted | Note | None"]
+_OTHERS = Enum("_OTHERS", ["HANDLERS"])
+"""What comes next is for other handlers."""
+_Handler = Callable[[bytes], "FactsWanted | Note | StreamedCommit | _OTHERS | None"]
 """Takes one XLogData frame."""
 _OID = slice(MESSAGE_AT + 1, MESSAGE_AT + 5)
 _KIND = MESSAGE_AT + 5
@@ -96,15 +105,21 @@ class Decoder:
         self._origin = origin
         self._relations = Relations(tables)
         self._tables = _Tables()
-        self._pending: Relation | None = None
+        self._described: dict[bytes, tuple[int, TableEvents | None]] = {}
+        self._pending: tuple[Relation, int] | None = None
+        self._streamed = StreamedTransactions()
         self._within: Transaction | None = None
+        self._replayed: set[bytes] | None = None
         self._skipped = False
         finished = resume_after.ordinal >= FINISHED
         self._resume_lsn = resume_after.lsn if finished else resume_after.lsn - 1
         self._groups = TransactionGroups(resume_after)
         self.unknown_tenants: Counter[str] = Counter()
         """Events whose tenant is NULL or not told, by `schema.table`; for whoever tells it to clear."""
-        self._handlers: list[_Handler] = [self._refuse] * 256
+        self._ordinary: list[_Handler] = [self._refuse] * 256
+        self._in_block: list[_Handler] = [*self._streamed.handlers]
+        self._in_block[STREAM_STOP] = self._stream_stop
+        self._handlers = self._ordinary
         for tag, handler in (
             (INSERT, self._insert),
             (UPDATE, self._update),
@@ -116,15 +131,27 @@ class Decoder:
             (TRUNCATE, self._truncate),
             (MESSAGE, self._message),
             (ORIGIN, self._replication_origin),
+            (STREAM_START, self._stream_start),
+            (STREAM_ABORT, self._streamed.abort),
+            (STREAM_COMMIT, self._stream_commit),
         ):
-            self._handlers[tag] = handler
+            self._ordinary[tag] = handler
 
     @property
     def between_transactions(self) -> bool:
-        return self._within is None
+        """True also while streamed transactions are open: they are sent again whole (rule C8)."""
+        return self._within is None and not self._streamed.in_block
 
-    def feed(self, frames: Iterator[bytes]) -> Keepalive | FactsWanted | Note | None:
-        """CopyData frames up to the first that asks for something; None: all are taken. Raises DecodingFailed."""
+    @property
+    def streamed(self) -> Mapping[int, StreamedTransaction]:
+        """Those not yet committed, by xid."""
+        return self._streamed.open
+
+    def feed(self, frames: Iterator[bytes]) -> Keepalive | FactsWanted | Note | StreamedCommit | None:
+        """CopyData frames up to the first that asks for something; None: all are taken.
+
+        Raises DecodingFailed, CannotStream.
+        """
         handlers, frame = self._handlers, b""
         try:
             # all of a slice in one loop: a call per frame from outside would cost as much as what most frames need
@@ -133,7 +160,9 @@ class Decoder:
                     return parse_keepalive(frame)
                 wanted = handlers[frame[MESSAGE_AT]](frame)
                 if wanted is not None:
-                    return wanted
+                    if wanted is not _OTHERS.HANDLERS:
+                        return wanted
+                    handlers = self._handlers
         except (ValueError, LookupError, OverflowError, struct.error, msgspec.MsgspecError) as error:
             raise self._failure(frame, error) from error
         return None
@@ -141,8 +170,8 @@ class Decoder:
     def learn(self, facts: Facts) -> NotConfigured | None:
         """The answer to what the last `feed` wanted. What it returns is not captured from here on."""
         assert self._pending is not None
-        relation, self._pending = self._pending, None
-        if self._describe(relation, facts):
+        (relation, number), self._pending = self._pending, None
+        if self._describe(relation, number, facts):
             return None
         return NotConfigured(relation.full_name, self._within.lsn if self._within else 0, facts.missing)
 
@@ -156,8 +185,7 @@ class Decoder:
     # messages, in the order in which a transaction brings them
 
     def _begin(self, frame: bytes) -> None:
-        if self._within is not None:
-            raise MessageInvalid("it begins within another transaction")
+        self._check_outside()
         final_lsn, commit_ts, xid = parse_begin(frame[MESSAGE_AT:])
         self._skipped = final_lsn <= self._resume_lsn
         self._within = Transaction(self._origin, final_lsn, commit_ts, xid)
@@ -167,19 +195,25 @@ class Decoder:
 
     def _relation(self, frame: bytes) -> FactsWanted | None:
         relation = parse_relation(frame[MESSAGE_AT:])
+        number = self._streamed.next_number() if self._replayed is None else wal_start(frame)
         wanted = self._relations.wanted(relation)
         if wanted is None:
-            self._describe(relation, Facts())
+            self._describe(relation, number, Facts())
         else:
-            self._pending = relation
+            self._pending = relation, number
         return wanted
 
-    def _describe(self, relation: Relation, facts: Facts) -> bool:
+    def _describe(self, relation: Relation, number: int, facts: Facts) -> bool:
         """Whether it is captured."""
         table = self._relations.table(relation, facts)
-        self._tables[relation.oid.to_bytes(4)] = (
+        oid = relation.oid.to_bytes(4)
+        self._tables[oid] = events = (
             None if table is None else TableEvents(table, self._origin, self.unknown_tenants)
         )
+        if self._replayed is not None:
+            self._replayed.add(oid)
+        if oid not in self._described or number > self._described[oid][0]:
+            self._described[oid] = number, events
         return table is not None
 
     def _type(self, frame: bytes) -> None:
@@ -241,12 +275,43 @@ class Decoder:
         self._within = None
         if not self._skipped:
             self._groups.finish(commit_lsn, end_lsn)
+        if self._replayed is not None:
+            self._end_replay(self._replayed)
 
     def _refuse(self, frame: bytes) -> FactsWanted | None:
         name = message_name(frame[MESSAGE_AT:])
-        raise MessageInvalid(f"{name} is not of protocol version 1, which was asked for")
+        raise MessageInvalid(f"{name} is not of protocol version 2, or stands where it does not belong")
+
+    # transactions that are sent before they commit
+
+    def _stream_start(self, frame: bytes) -> _OTHERS:
+        self._check_outside()
+        self._streamed.start(frame)
+        self._handlers = self._in_block
+        return _OTHERS.HANDLERS
+
+    def _stream_stop(self, frame: bytes) -> _OTHERS:
+        self._streamed.stop(frame)
+        self._handlers = self._ordinary
+        return _OTHERS.HANDLERS
+
+    def _stream_commit(self, frame: bytes) -> StreamedCommit:
+        self._check_outside()
+        self._replayed = set()
+        return self._streamed.commit(frame)
+
+    def _end_replay(self, replayed: set[bytes]) -> None:
+        # what the server sent about a relation last holds for all that follows, and not what was replayed last:
+        # the transaction's own description of it may be older than another transaction's
+        for oid in replayed:
+            self._tables[oid] = self._described[oid][1]
+        self._replayed = None
 
     # what they share
+
+    def _check_outside(self) -> None:
+        if self._within is not None:
+            raise MessageInvalid("it stands within another transaction")
 
     def _transaction(self) -> Transaction:
         if self._within is None:

@@ -1,6 +1,8 @@
-"""Messages of the plugin pgoutput, protocol version 1 (PostgreSQL documentation, "Logical Replication Message Formats").
+"""Messages of the plugin pgoutput, protocol version 2 (PostgreSQL documentation, "Logical Replication Message Formats").
 
-Bytes in, tuples out; no state. Integers are big-endian, names end with a NUL, column values come as text.
+Bytes in, tuples out; no state. Integers are big-endian, names end with a NUL, column values come as text. Between
+Stream Start and Stream Stop every message but Origin carries four bytes more behind its tag, the id of the
+(sub)transaction: whoever keeps such a message takes them out.
 
 A row is a list with one item a column: the value as str, or a mark (`NULL`, `UNCHANGED`).
 """
@@ -23,6 +25,7 @@ OLD_ROWS = b"KO"
 
 BEGIN, COMMIT, ORIGIN, RELATION, TYPE = b"BCORY"
 INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"IUDTM"
+STREAM_START, STREAM_STOP, STREAM_COMMIT, STREAM_ABORT = b"SEcA"
 
 _NAMES = {
     "B": "Begin",
@@ -35,11 +38,11 @@ _NAMES = {
     "D": "Delete",
     "T": "Truncate",
     "M": "Message",
-    # of later protocol versions
     "S": "Stream Start",
     "E": "Stream Stop",
     "c": "Stream Commit",
     "A": "Stream Abort",
+    # of later protocol versions
     "b": "Begin Prepare",
     "P": "Prepare",
     "K": "Commit Prepared",
@@ -49,6 +52,9 @@ _NAMES = {
 
 _BEGIN = struct.Struct(">xQqI")
 _COMMIT = struct.Struct(">xxQQ8x")
+_STREAM_START = struct.Struct(">xIB")
+_STREAM_COMMIT = struct.Struct(">xIxQQq")
+_STREAM_ABORT = struct.Struct(">xII")
 _OID = struct.Struct(">xI")
 _COLUMN = struct.Struct(">Ii")
 _RELATION_TAIL = struct.Struct(">cH")
@@ -59,7 +65,7 @@ _COUNT = struct.Struct(">H")
 
 
 class MessageInvalid(ValueError):
-    """Not a message of pgoutput's protocol version 1, or one that is cut short."""
+    """Not a message of pgoutput's protocol version 2, or one that is cut short or out of place."""
 
 
 class Column(NamedTuple):
@@ -92,6 +98,23 @@ class Type(NamedTuple):
     name: str
 
 
+class StreamCommit(NamedTuple):
+    """A streamed transaction's end, as Begin and Commit tell it of others. `commit_ts`: microseconds since 2000 UTC."""
+
+    xid: int
+    commit_lsn: int
+    end_lsn: int
+    commit_ts: int
+
+    def begin(self) -> bytes:
+        """The Begin that the transaction would have had, had it not been streamed."""
+        return b"B" + _BEGIN.pack(self.commit_lsn, self.commit_ts, self.xid)[1:]
+
+    def commit(self) -> bytes:
+        """Its Commit."""
+        return b"C" + _COMMIT.pack(self.commit_lsn, self.end_lsn)[1:]
+
+
 class LogicalMessage(NamedTuple):
     """What pg_logical_emit_message wrote. `lsn`: the end of its record."""
 
@@ -115,6 +138,21 @@ def parse_begin(payload: bytes) -> tuple[int, int, int]:
 def parse_commit(payload: bytes) -> tuple[int, int]:
     """The commit record's LSN, and where it ends: what may be confirmed once everything is published."""
     return _COMMIT.unpack(payload)
+
+
+def parse_stream_start(payload: bytes) -> tuple[int, bool]:
+    """The top-level transaction's xid, and whether this is its first block."""
+    xid, first = _STREAM_START.unpack(payload)
+    return xid, first == 1
+
+
+def parse_stream_commit(payload: bytes) -> StreamCommit:
+    return StreamCommit._make(_STREAM_COMMIT.unpack(payload))
+
+
+def parse_stream_abort(payload: bytes) -> tuple[int, int]:
+    """The top-level transaction's xid, and that of the subtransaction: the same where the whole is given up."""
+    return _STREAM_ABORT.unpack(payload)
 
 
 def parse_relation(payload: bytes) -> Relation:

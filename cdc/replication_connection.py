@@ -81,14 +81,18 @@ class ReplicationConnection:
         assert row is not None
         return int(row[0]) / 1000
 
-    async def start(self, slot: str, publication: str) -> None:
-        """Takes the slot, from where it is confirmed. Raises SlotBusy, CaptureStopped, SourceLost."""
+    async def start(self, slot: str, publication: str, *, streaming: bool) -> None:
+        """Takes the slot, from where it is confirmed. Raises SlotBusy, CaptureStopped, SourceLost.
+
+        streaming: large transactions are sent before they commit (protocol version 2).
+        """
         self._slot = slot
         # a name in a list in a literal: quoted as identifier, then as literal; parameters are not possible here
         names = _identifier(publication).replace("'", "''")
+        protocol = "proto_version '2', streaming 'on'" if streaming else "proto_version '1'"
         command = (
             f"START_REPLICATION SLOT {_identifier(slot)} LOGICAL 0/0 "
-            f"(proto_version '1', publication_names '{names}', messages 'true')"
+            f"({protocol}, publication_names '{names}', messages 'true')"
         )
         with source_errors("START_REPLICATION"):
             self._pgconn.send_query(command.encode())

@@ -115,7 +115,7 @@ class Tenure:
             if self.connections.nats.lost.is_set():
                 raise self.connections.nats.loss()
             try:
-                await replication.start(source.slot, source.publication)
+                await replication.start(source.slot, source.publication, streaming=source.streaming)
             except SlotBusy as busy:
                 if not waits:
                     on_standby()

@@ -11,12 +11,14 @@ from cdc.pgoutput import NULL
 from cdc.position import Mark
 from cdc.replication_frames import Keepalive
 from cdc.settings import TableSettings
+from cdc.streamed_transactions import StreamedCommit, StreamedTransaction, records
 from eventbus.event import decode_event
 from eventbus.group_commit import Outgoing
 from eventbus.subjects import Subjects
 
 TEXT, INT8 = 25, 20
 NOTHING_YET = Mark(0, 0, 0)
+NOTHING_KNOWN = Facts()
 
 
 def name(text: str) -> bytes:
@@ -36,8 +38,8 @@ def row(values: Sequence[Any]) -> bytes:
     return b"".join(parts)
 
 
-def begin(lsn: int) -> bytes:
-    return b"B" + struct.pack(">QqI", lsn, 848_374_099_832_462, 754)
+def begin(lsn: int, xid: int = 754) -> bytes:
+    return b"B" + struct.pack(">QqI", lsn, 848_374_099_832_462, xid)
 
 
 def commit(lsn: int) -> bytes:
@@ -76,6 +78,26 @@ def message(*, transactional: bool, lsn: int = 1, prefix: str = "app") -> bytes:
     return b"M" + struct.pack(">BQ", transactional, lsn) + name(prefix) + struct.pack(">I", 1) + b"x"
 
 
+def stream_start(xid: int, *, first: bool = True) -> bytes:
+    return b"S" + struct.pack(">IB", xid, first)
+
+
+STREAM_STOP = b"E"
+
+
+def stream_commit(xid: int, lsn: int) -> bytes:
+    return b"c" + struct.pack(">IBQQq", xid, 0, lsn, lsn + 48, 848_374_099_832_462)
+
+
+def stream_abort(xid: int, subxid: int) -> bytes:
+    return b"A" + struct.pack(">II", xid, subxid)
+
+
+def within(xid: int, payload: bytes) -> bytes:
+    """A message as it stands in a block."""
+    return payload[:1] + xid.to_bytes(4) + payload[1:]
+
+
 def decoder(tables: Mapping[str, TableSettings], resume_after: Mark = NOTHING_YET, epoch: int = 1) -> Decoder:
     return Decoder(Origin("shop", "shop_db", epoch, Subjects()), tables, resume_after)
 
@@ -85,17 +107,30 @@ def frame(payload: bytes, wal_start: int = 0x16B3700) -> bytes:
     return b"w" + struct.pack(">QQq", wal_start, wal_start, 0) + payload
 
 
-def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | Note | None:
+def asked(stream: Decoder, *payloads: bytes) -> FactsWanted | Keepalive | Note | StreamedCommit | None:
     return stream.feed(iter([frame(payload) for payload in payloads]))
 
 
 def feed(stream: Decoder, *payloads: bytes) -> None:
     """Only of a relation that is not configured anything may be asked: it is unknown to the catalogue too."""
-    frames = iter([frame(payload) for payload in payloads])
-    while (wanted := stream.feed(frames)) is not None:
-        assert isinstance(wanted, FactsWanted)
-        assert wanted.tables
-        stream.learn(Facts())
+    feed_frames(stream, map(frame, payloads))
+
+
+def feed_frames(stream: Decoder, frames: Iterable[bytes], facts: Facts = NOTHING_KNOWN) -> None:
+    """Answers whatever is asked with `facts`, and feeds what was streamed once it commits."""
+    rest = iter(frames)
+    while (wanted := stream.feed(rest)) is not None:
+        if isinstance(wanted, StreamedCommit):
+            feed_frames(stream, [wanted.begin, *kept(wanted.transaction), wanted.commit], facts)
+        else:
+            assert isinstance(wanted, FactsWanted)
+            assert wanted.tables or facts is not NOTHING_KNOWN
+            stream.learn(facts)
+
+
+def kept(transaction: StreamedTransaction) -> list[bytes]:
+    """The frames of a transaction of which nothing was stored elsewhere."""
+    return records(bytes(transaction.tail))[0] if transaction.tail else []
 
 
 def taken(stream: Decoder) -> list[Outgoing]:

@@ -302,8 +302,7 @@ def test_whatever_comes_is_understood_or_refused(*, tag: str, rest: bytes, known
 @pytest.mark.parametrize(
     ("payloads", "says"),
     [
-        ([b"S\0\0\0\1\1"], "Stream Start"),
-        ([b"P\0"], "Prepare .*not of protocol version 1"),
+        ([b"P\0"], "Prepare .*not of protocol version 2"),
         ([b"?"], "unknown message"),
         ([b""], "cannot be decoded"),
         ([insert(ORDERS, "1", "7", "", "")], r"Insert .*0/16B3700.*public\.orders.*outside a transaction"),

@@ -154,7 +154,7 @@ class PostgresDoor:
     async def wal_sender_timeout(self) -> float:
         return 60.0
 
-    async def start(self, _slot: str, _publication: str) -> None:
+    async def start(self, _slot: str, _publication: str, **_options: bool) -> None:
         while (walsender := self._server.acquire()) is None:
             await pause()
             self._capture.check_connection()
