@@ -174,9 +174,9 @@ def test_a_message_that_may_belong_to_what_was_rolled_back_cannot_be_streamed(pa
 
 
 def test_a_childs_xid_is_higher_also_behind_the_end_of_all_xids() -> None:
-    stream, last = started(), 2**32 - 1
-    feed(stream, *block(described(), row(XID, 1), row(last, 2), row(3, 3)), stream_abort(XID, last))
-    feed(stream, stream_commit(XID, LSN))
+    stream, top, last = started(), 2**32 - 2, 2**32 - 1
+    written = described(top), row(top, 1), row(last, 2), row(3, 3)
+    feed(stream, stream_start(top), *written, STREAM_STOP, stream_abort(top, last), stream_commit(top, LSN))
     assert keys(stream) == [1]
 
 
