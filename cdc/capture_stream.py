@@ -38,6 +38,8 @@ class CaptureStream:
         self._last_frame = b""
         self.heard_at = _now()
         """When the server sent something last."""
+        self.replaying = False
+        """A large transaction is published that was sent before; nothing is read meanwhile."""
         self._told: set[str] = set()
         self._tell_at = 0.0
 
@@ -84,11 +86,13 @@ class CaptureStream:
 
     async def _replay(self, committed: StreamedCommit, spool: TransactionSpool) -> None:
         """A transaction that was sent before it committed, as if it were sent now."""
+        self.replaying = True
         await self._decode((committed.begin,), spool)
         async for frames in spool.read(committed.transaction):
             await self._tenure.writer.wait_room()
             await self._decode(frames, spool)
         await self._decode((committed.commit,), spool)
+        self.replaying = False
 
     def _tell(self, found: NotConfigured | None) -> None:
         if found is None:

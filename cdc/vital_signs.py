@@ -66,7 +66,7 @@ class VitalSigns:
             if question.done():
                 question.result()
         writer = self._tenure.writer
-        if writer.blocked is not None or not writer.room:
+        if writer.blocked is not None or not writer.room or self._stream.replaying:
             self._heartbeat.held(now)
         elif self._answered("heartbeat") and (content := self._heartbeat.due(now)) is not None:
             self._ask("heartbeat", self._send(content))

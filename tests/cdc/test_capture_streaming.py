@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from bridge.demo.nats_server import EmbeddedNats
 from cdc import transaction_spool
+from cdc.heartbeat import HeartbeatSettings
 from cdc.replication_connection import ReplicationConnection
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
@@ -81,6 +83,26 @@ async def test_an_open_transaction_does_not_pin_what_is_confirmed(source: Source
             await large.execute("COMMIT")
         await source.captured()
     assert len(await source.events()) == 3_002
+
+
+async def test_a_replay_that_takes_long_is_no_stall(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats = HeartbeatSettings(every=0.05, late_after=0.3, lost_after=60.0)
+    monkeypatch.setattr("cdc.vital_signs.HeartbeatSettings.of", lambda _: beats)
+    source.settings = replace(source.settings, heartbeat=0.1)
+    read = transaction_spool.TransactionSpool.read
+
+    async def slow(self: Any, transaction: Any) -> AsyncIterator[list[bytes]]:
+        await asyncio.sleep(2 * beats.late_after)
+        async for frames in read(self, transaction):
+            yield frames
+
+    monkeypatch.setattr(transaction_spool.TransactionSpool, "read", slow)
+    with capture_logs() as logs:
+        async with source.capturing():
+            await source.captured()
+            await source.sql(rows(1, 2_000))
+            await source.captured()
+    assert not [line for line in logs if "stalled" in line["event"]]
 
 
 class Stop(Exception):

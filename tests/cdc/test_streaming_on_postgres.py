@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.catalogue_facts import Facts
 from cdc.settings import TableSettings
 from cdc.streamed_transactions import CannotStream
@@ -72,9 +71,11 @@ class Wal:
         return [decode_event(message.payload) for message in streamed]
 
 
-@contextlib.asynccontextmanager
-async def wal_of(dsn: str) -> AsyncIterator[Wal]:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, options=SESSION) as connection:
+@pytest.fixture
+async def wal(any_database: str) -> AsyncIterator[Wal]:
+    async with await psycopg.AsyncConnection.connect(
+        any_database, autocommit=True, options=SESSION
+    ) as connection:
         for statement in (
             "CREATE TABLE t (id int PRIMARY KEY, note text)",
             "CREATE TABLE other (id int PRIMARY KEY, note text, n numeric)",
@@ -85,13 +86,7 @@ async def wal_of(dsn: str) -> AsyncIterator[Wal]:
             "SET logical_decoding_work_mem = '64kB'",
         ):
             await connection.execute(statement)
-        yield Wal(dsn, connection)
-
-
-@pytest.fixture
-async def wal(database: str) -> AsyncIterator[Wal]:
-    async with wal_of(database) as found:
-        yield found
+        yield Wal(any_database, connection)
 
 
 def rows(table: str, first: int, last: int, note: str = "repeat('x', 500)") -> str:
@@ -206,21 +201,18 @@ async def test_where_a_change_comes_from_says_nothing(wal: Wal) -> None:
         await wal.run("SELECT pg_replication_origin_drop(current_database())", "COMMIT")
 
 
-async def test_prepared_transactions_come_whole_once_they_commit(own_postgres: EmbeddedPostgres) -> None:
-    await own_postgres.stop()
-    own_postgres._settings["max_prepared_transactions"] = "10"
-    await own_postgres.start()
-    async with wal_of(own_postgres.dsn()) as wal:
-        for number, (name, count) in enumerate(
-            {"small": 3, "large": 500, "lost": 3, "lost_large": 500}.items()
-        ):
-            await wal.run(
-                rows("t", 1000 * number, 1000 * number + count - 1), f"PREPARE TRANSACTION '{name}'"
-            )
+async def test_prepared_transactions_come_whole_once_they_commit(wal: Wal, any_database: str) -> None:
+    database = psycopg.conninfo.conninfo_to_dict(any_database)["dbname"]  # their names are the cluster's
+    names = [f"{name} {database}" for name in ("small", "large", "lost", "lost_large")]
+    for number, name in enumerate(names):
+        last = 1000 * number + (2 if number % 2 == 0 else 499)
+        await wal.run(rows("t", 1000 * number, last), f"PREPARE TRANSACTION '{name}'")
+    try:
         await wal.run("INSERT INTO other VALUES (1)", "COMMIT")
         before = [payload[:1] for _, payload in await wal.sent(WHOLE)]
-        assert before.count(b"B") == 1, "nothing at PREPARE"
-        await wal.finish("ROLLBACK PREPARED 'lost'", "ROLLBACK PREPARED 'lost_large'")
-        await wal.finish("COMMIT PREPARED 'large'", "COMMIT PREPARED 'small'")
-        events = await wal.same()
+    finally:
+        await wal.finish(*(f"ROLLBACK PREPARED '{name}'" for name in names[2:]))
+        await wal.finish(*(f"COMMIT PREPARED '{name}'" for name in names[1::-1]))
+    assert before.count(b"B") == 1, "nothing at PREPARE"
+    events = await wal.same()
     assert [e["key"]["id"] for e in events] == [1, *range(1000, 1500), 0, 1, 2]
