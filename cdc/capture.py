@@ -1,23 +1,27 @@
 """`bridge cdc start`: own the slot, publish, begin again when anything is lost (rules C2 and C11)."""
 
 import asyncio
+import os
+import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from cdc.big_events import BigEvents
-from cdc.capture_state import CaptureState
+from cdc.capture_state import Answer, CaptureState
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
 from cdc.metrics import CaptureMetrics
 from cdc.position import Mark
 from cdc.publication_watch import watch_publication
+from cdc.roll_call import answer_calls
 from cdc.settings import SourceSettings
 from cdc.source_errors import SourceLost
 from cdc.start_decision import Consent
 from cdc.streamed_transactions import CannotStream
-from cdc.tenure import Tenure, connections, until_set
+from cdc.tenure import Connections, Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
 from eventbus.fence import Refusal, classify_refusal
@@ -51,6 +55,7 @@ class Capture:
         """Capture has begun, or stands by: set once."""
         self.state = CaptureState()
         self._metrics = CaptureMetrics(source.name, source.wal_limit)
+        self._since = datetime.now(UTC)
         self._reached = False
         self._streaming = source.streaming
         self._pause = _FIRST_PAUSE
@@ -69,7 +74,7 @@ class Capture:
                     raise
                 self._metrics.error(error)
                 self.state.begins(str(error))
-                self._metrics.role(self.state.role)
+                self._in_role()
                 # what could not be streamed is read whole the next time, and that tenure is the exception
                 self._streaming = self._source.streaming and not isinstance(error, CannotStream)
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
@@ -80,6 +85,7 @@ class Capture:
         source, nats = replace(self._source, streaming=self._streaming), self._nats
         async with connections(source, nats) as held:
             await ensure_topology(JetStream(held.nats), desired_streams(nats, self._streams))
+            await self._answer_calls(held)
             self._reached = True
             tenure = Tenure(source, nats, held, lambda committed: self._committed(tenure, committed))
             if not await tenure.lock(stop, on_standby=self._stands_by):
@@ -93,8 +99,22 @@ class Capture:
 
     def _stands_by(self) -> None:
         self.state.stands_by()
-        self._metrics.role(self.state.role)
+        self._in_role()
         self.ready.set()
+
+    def _in_role(self) -> None:
+        self._since = datetime.now(UTC)
+        self._metrics.role(self.state.role)
+
+    async def _answer_calls(self, held: Connections) -> None:
+        """For `bridge cdc status`."""
+
+        def tell() -> Answer:
+            since = self._since.isoformat(timespec="seconds")
+            return self.state.answer(socket.gethostname(), os.getpid(), held.replication.backend_pid, since)
+
+        subject = Subjects(self._nats.namespace).roll_call(self._source.name)
+        await answer_calls(held.nats, subject, tell)
 
     def _committed(self, tenure: Tenure, committed: Committed[Mark]) -> None:
         self._metrics.committed(committed.messages, committed.size, tenure.writer.commit_took)
@@ -111,7 +131,7 @@ class Capture:
             pulsing.cancel()
             return
         self.state.owns(lambda: tenure.writer.blocked)
-        self._metrics.role(self.state.role)
+        self._in_role()
         self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
         pulse.stream = stream = self._stream(tenure)

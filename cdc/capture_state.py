@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from eventbus.condition import Condition, Matter, Role
 
 _FULL = 10077
@@ -27,11 +29,31 @@ class EventRate:
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """walsender: its PostgreSQL process, which owns the slot where it is the slot's; since: in its role, RFC 3339.
+
+    blocked: JetStream's error code; lag_seconds: of the last heartbeat; findings: message by code.
+    """
+
+    host: str
+    process: int
+    walsender: int
+    role: str
+    since: str
+    stalled: str | None = None
+    blocked: int | None = None
+    lag_seconds: float | None = None
+    events_per_second: float | None = None
+    findings: dict[str, str] = {}
+
+
 class CaptureState:
     """From the process's start on, through all tenures."""
 
     def __init__(self) -> None:
         self.role = Role.STARTING
+        self.lag_seconds: float | None = None
+        """How long the last heartbeat took, or takes; None: there is none."""
         self.stalled: str | None = None
         """What is known of a stall, while there is one."""
         self.blocked: Callable[[], int | None] = _not_blocked
@@ -54,11 +76,28 @@ class CaptureState:
         """A tenure is over, or none has begun: because of what."""
         self.role, self._trouble = Role.STARTING, trouble
         self.stalled, self.blocked, self.rate = None, _not_blocked, EventRate()
+        self.lag_seconds = None
         self.findings.clear()
 
     def condition(self) -> Condition:
         findings = tuple(Matter(code, message) for code, message in self.findings.items())
         return Condition(self.role, tuple(self._reasons()), findings)
+
+    def answer(self, host: str, process: int, walsender: int, since: str) -> Answer:
+        """For `bridge cdc status`."""
+        owns = self.role is Role.OWNER
+        return Answer(
+            host=host,
+            process=process,
+            walsender=walsender,
+            role=self.role.value,
+            since=since,
+            stalled=self.stalled,
+            blocked=self.blocked(),
+            lag_seconds=None if self.lag_seconds is None else round(self.lag_seconds, 3),
+            events_per_second=round(self.rate.per_second, 1) if owns else None,
+            findings=self.findings,
+        )
 
     def _reasons(self) -> list[Matter]:
         reasons = []

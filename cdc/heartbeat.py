@@ -62,7 +62,7 @@ class Heartbeat:
 
     def refused(self) -> None:
         """The server did not take the one under way."""
-        self._under_way = None
+        self._under_way = self.round_trip = None
 
     def came(self, content: bytes, now: float) -> bool:
         """A heartbeat came through the slot; whether it is the one under way: others are other captures'."""
@@ -84,10 +84,11 @@ class Heartbeat:
         """We ourselves read nothing at present."""
         self._moved_at = now
 
-    def taken(self, now: float) -> float:
-        """How long the last one took, or the one under way has taken, if that is longer."""
-        since = now - self._under_way.sent_at if self._under_way else 0.0
-        return max(self.round_trip or 0.0, since)
+    def taken(self, now: float) -> float | None:
+        """How long the last one took, or the one under way has taken, if that is longer; None: there is neither."""
+        if self._under_way is None:
+            return self.round_trip
+        return max(self.round_trip or 0.0, now - self._under_way.sent_at)
 
     def waited(self, now: float) -> float:
         """Seconds in which the one under way should have come, and nothing did; 0.0: none is."""

@@ -26,7 +26,9 @@ _LAST_EVENT = Gauge(
 )
 _LAG_BYTES = Gauge("bridge_capture_lag_bytes", "WAL that is written and not published", _LABEL)
 _LAG_SECONDS = Gauge(
-    "bridge_capture_lag_seconds", "How long the last heartbeat took to come, or takes", _LABEL
+    "bridge_capture_lag_seconds",
+    "How long the last heartbeat took to come, or takes; NaN: there is none",
+    _LABEL,
 )
 _HEARTBEAT = Gauge("bridge_capture_heartbeat_seconds", "How long the last heartbeat took to come", _LABEL)
 _HELD = Gauge("bridge_capture_slot_held_bytes", "WAL that PostgreSQL keeps for the slot", _LABEL)

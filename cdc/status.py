@@ -1,27 +1,65 @@
-"""`bridge cdc status`: where a slot stands, in numbers and in a sentence."""
+"""What `bridge cdc status` says: where a slot stands, in numbers and in a sentence. Pure; `status_reading` reads the facts."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from cdc.catalogue import Catalogue
-from cdc.position import Position, decode_position
+from cdc.capture_state import Answer
+from cdc.held_wal import passes, why_held
+from cdc.position import Position
 from cdc.settings import SourceSettings
 from cdc.source_facts import SlotState
-from eventbus.connection import Connection
-from eventbus.errors import JetStreamError
-from eventbus.jetstream import STREAM_NOT_FOUND, JetStream
+from eventbus.condition import Matter
 from eventbus.lsn import format_lsn
-from eventbus.subjects import Subjects
 
-_READER = """
-SELECT application_name::text AS name, host(client_addr) AS address, backend_start
-  FROM pg_catalog.pg_stat_replication WHERE pid = %(pid)s
-"""
+_BAD = ("missing", "lost", "moved")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads the slot, as PostgreSQL tells. application, address, since: None where that is not shown to our login."""
+
+    pid: int
+    application: str | None = None
+    address: str | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """last_event: when the source's last event was stored, where there is one; answers: of the roll call."""
+
+    slot: SlotState
+    position: Position | None
+    reader: Reader | None
+    last_event: datetime | None
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who reads the slot. host, process: of the capture that does, where it answered; the others as `Reader`."""
+
+    pid: int
+    application: str | None
+    address: str | None
+    since: str | None
+    host: str | None
+    process: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A capture that waits for the slot. since: RFC 3339."""
+
+    host: str
+    process: int
+    since: str
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureStatus:
-    """LSNs as text, None where unknown. lag_bytes: WAL that is not published; lag_seconds: since when, at most.
+    """Sizes in bytes, times in seconds and RFC 3339, LSNs as text, None where unknown: docs/operator.md names each.
 
     state: running, stopped, missing (no slot), lost (the slot cannot be read any more) or moved (it is confirmed beyond
     what is published).
@@ -30,48 +68,92 @@ class CaptureStatus:
     source: str
     slot: str
     state: str
-    reader: str | None
+    owner: Owner | None
+    standbys: Sequence[Standby]
+    stalled: str | None
+    blocked: int | None
+    lag_bytes: int | None
+    lag_seconds: float | None
+    events_per_second: float | None
+    last_event: str | None
+    last_event_age_seconds: float | None
+    held_bytes: int | None
+    wal_limit: int | None
+    wal_limit_passed: bool
+    wal_status: str | None
+    safe_wal_bytes: int | None
     confirmed: str | None
     published: str | None
     wal_end: str | None
-    lag_bytes: int | None
-    lag_seconds: float | None
     epoch: int | None
-    summary: str
+    findings: Sequence[Matter] = field(default=())
+    summary: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Capture can go on: there is a slot that it may read, and what reads it moves."""
+        return self.state not in _BAD and self.stalled is None and self.blocked is None
 
 
-async def read_status(
-    source: SourceSettings, catalogue: Catalogue, nats: Connection, namespace: str
-) -> CaptureStatus:
-    """Raises SourceLost, and as JetStream does."""
-    position = await _position(JetStream(nats), Subjects(namespace), source.name)
-    slot = await catalogue.slot(source.slot, source.publication)
-    reader = await _reader(catalogue, slot.active_pid)
-    return status_of(source, slot, position, reader, datetime.now(UTC))
-
-
-def status_of(
-    source: SourceSettings, slot: SlotState, position: Position | None, reader: str | None, now: datetime
-) -> CaptureStatus:
-    """Pure."""
+def status_of(source: SourceSettings, facts: StatusFacts, now: datetime) -> CaptureStatus:
+    slot, position = facts.slot, facts.position
+    mine = _answer_of(facts)
     lag = max(0, slot.wal_end - position.mark.flush) if position and slot.wal_end is not None else None
-    seconds = None
-    if position is not None and position.written:
-        seconds = max(0.0, (now - datetime.fromisoformat(position.written)).total_seconds()) if lag else 0.0
+    seconds = _lag_seconds(position, mine, lag, now)
     state = _state(slot, position)
     return CaptureStatus(
         source=source.name,
         slot=source.slot,
         state=state,
-        reader=reader,
+        owner=_owner(facts.reader, mine),
+        standbys=[Standby(each.host, each.process, each.since) for each in facts.answers if each is not mine],
+        stalled=mine.stalled if mine else None,
+        blocked=mine.blocked if mine else None,
+        lag_bytes=lag,
+        lag_seconds=seconds,
+        events_per_second=mine.events_per_second if mine else None,
+        last_event=facts.last_event.isoformat(timespec="milliseconds") if facts.last_event else None,
+        last_event_age_seconds=_age(facts.last_event, now),
+        held_bytes=slot.held_wal,
+        wal_limit=source.wal_limit,
+        wal_limit_passed=passes(slot.held_wal, source.wal_limit),
+        wal_status=slot.wal_status,
+        safe_wal_bytes=slot.safe_wal,
         confirmed=_lsn(slot.confirmed_flush),
         published=position.flush if position else None,
         wal_end=_lsn(slot.wal_end),
-        lag_bytes=lag,
-        lag_seconds=seconds,
         epoch=position.epoch if position else None,
-        summary=_summary(source, state, reader, position, lag, seconds),
+        findings=_findings(source, facts, mine),
+        summary=_summary(source, state, facts, lag, seconds),
     )
+
+
+def _answer_of(facts: StatusFacts) -> Answer | None:
+    """The owner's."""
+    pid = facts.slot.active_pid
+    return next((each for each in facts.answers if pid is not None and each.walsender == pid), None)
+
+
+def _owner(reader: Reader | None, answer: Answer | None) -> Owner | None:
+    if reader is None:
+        return None
+    host, process = (answer.host, answer.process) if answer else (None, None)
+    return Owner(reader.pid, reader.application, reader.address, reader.since, host, process)
+
+
+def _lag_seconds(
+    position: Position | None, mine: Answer | None, lag: int | None, now: datetime
+) -> float | None:
+    """As the owner's heartbeat measures it; else the age of the last position, if anything is behind it."""
+    if mine is not None and mine.lag_seconds is not None:
+        return mine.lag_seconds
+    if position is None or not position.written:
+        return None
+    return _age(datetime.fromisoformat(position.written), now) if lag else 0.0
+
+
+def _age(then: datetime | None, now: datetime) -> float | None:
+    return None if then is None else round(max(0.0, (now - then).total_seconds()), 3)
 
 
 def _state(slot: SlotState, position: Position | None) -> str:
@@ -86,36 +168,50 @@ def _state(slot: SlotState, position: Position | None) -> str:
     return "moved" if moved else "stopped"
 
 
+def _findings(source: SourceSettings, facts: StatusFacts, mine: Answer | None) -> list[Matter]:
+    """What the owner found, and what is seen from here."""
+    slot = facts.slot
+    found = dict(mine.findings) if mine else {}
+    found.pop("wal_limit", None)  # looked at some seconds ago; this is now
+    if slot.active_pid is not None and mine is None:
+        found["owner_silent"] = (
+            f"no capture answers over NATS for process {slot.active_pid}, which reads the slot: it is frozen, or cut off, "
+            "or another program reads it"
+        )
+    if passes(slot.held_wal, source.wal_limit):
+        why = why_held(slot, mine.blocked if mine else None)
+        found["wal_limit"] = f"the slot holds more WAL than wal_limit: {why}"
+    return [Matter(code, message) for code, message in found.items()]
+
+
 def _summary(
-    source: SourceSettings,
-    state: str,
-    reader: str | None,
-    position: Position | None,
-    lag: int | None,
-    seconds: float | None,
+    source: SourceSettings, state: str, facts: StatusFacts, lag: int | None, seconds: float | None
 ) -> str:
+    position = facts.position
     match state:
         case "missing":
             return f"There is no slot {source.slot}: run `bridge cdc setup`."
         case "lost":
             return f"Slot {source.slot} can no longer be read: `bridge cdc check` says why and what to do."
-        case "running":
-            who = f"Slot {source.slot} is read by {reader}"
         case "moved":
             return (
                 f"Nobody reads slot {source.slot}, and it is confirmed beyond what was published: changes between the "
                 "two may be missing in EVENTS. `bridge cdc start` says what is to be decided."
             )
+        case "running":
+            who = f"Slot {source.slot} is being read"
         case _:
             who = f"Nobody reads slot {source.slot}: run `bridge cdc start`"
     if position is None or position.dropped:
         return f"{who}; nothing has been published yet."
     if not lag:
         return f"{who}; everything is published."
-    return f"{who}; {_size(lag)} of WAL are not published yet, the last position is {seconds or 0:.0f} s old."
+    behind = "" if seconds is None else f", {seconds:.0f} s behind"
+    return f"{who}; {size_text(lag)} of WAL are not published yet{behind}."
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes for people."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 10_000:
             return f"{count} {unit}"
@@ -125,25 +221,3 @@ def _size(count: int) -> str:
 
 def _lsn(lsn: int | None) -> str | None:
     return None if lsn is None else format_lsn(lsn)
-
-
-async def _position(jetstream: JetStream, subjects: Subjects, source: str) -> Position | None:
-    try:
-        found = await jetstream.last_message(subjects.stream("EVENTS"), subjects.position(source))
-    except JetStreamError as error:
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-        return None
-    return decode_position(found.payload) if found else None
-
-
-async def _reader(catalogue: Catalogue, pid: int | None) -> str | None:
-    if pid is None:
-        return None
-    rows = await catalogue.rows(_READER, {"pid": pid})
-    if (
-        not rows or rows[0]["backend_start"] is None
-    ):  # another role's session: its details are not shown to us
-        return f"process {pid}"
-    row = rows[0]
-    return f"{row['name']} from {row['address'] or 'this machine'}, process {pid}, since {row['backend_start']:%F %T%z}"

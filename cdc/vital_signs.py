@@ -164,7 +164,8 @@ class VitalSigns:
         metrics, slot, progress = self._metrics, self._slot, self._tenure.progress
         metrics.stalled.set(self._state.stalled is not None)
         metrics.blocked.set(self._tenure.writer.blocked or 0)
-        metrics.lag_seconds.set(self._heartbeat.taken(now))
+        self._state.lag_seconds = taken = self._heartbeat.taken(now)
+        metrics.lag_seconds.set(float("nan") if taken is None else taken)
         if slot is not None:
             metrics.held.set(slot.held_wal or 0)
             metrics.limit_passed.set(self._wal.passed)

@@ -66,6 +66,10 @@ class Subjects:
     def position(self, source: str) -> str:
         return f"{self.prefix}position.{source}"
 
+    def roll_call(self, source: str) -> str:
+        """Where running captures of a source are asked who they are; in no stream."""
+        return f"{self.prefix}bridge.capture.{source}"
+
     def routes(self, tenant: str) -> str:
         return f"{self.prefix}routes.{tenant}"
 

@@ -82,5 +82,6 @@ def test_while_we_read_nothing_ourselves_it_is_not_late() -> None:
 def test_one_that_the_server_refuses_is_not_waited_for() -> None:
     found = under_way()
     found.refused()
+    assert found.taken(0.0) is None
     assert not found.late(1_000.0)
     assert found.due(10.0) == b"me-2"

@@ -18,9 +18,13 @@ from structlog.typing import EventDict
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.capture import Capture
+from cdc.catalogue import Catalogue
 from cdc.heartbeat import Heartbeat, HeartbeatSettings
 from cdc.progress import ProgressSettings
+from cdc.status import CaptureStatus
+from cdc.status_reading import read_status
 from eventbus.condition import Condition, Matter, Role
+from eventbus.connection import connect
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import Source, eventually
 
@@ -66,6 +70,14 @@ def codes(matters: tuple[Matter, ...]) -> list[str]:
     return [matter.code for matter in matters]
 
 
+async def status(source: Source) -> CaptureStatus:
+    catalogue = await Catalogue.open(source.dsn)
+    async with await connect(source.nats, name="test", reconnect=False) as nats:
+        found = await read_status(source.settings, catalogue, nats, source.nats.namespace)
+    await catalogue.close()
+    return found
+
+
 async def test_a_walsender_that_stands_still_is_a_stall_until_it_moves_again(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +91,9 @@ async def test_a_walsender_that_stands_still_is_a_stall_until_it_moves_again(
                 )
                 await eventually(told(logs, "the server's word on the stalled stream"), bool)
                 assert value("stalled") == 1
+                found = await status(source)
+                assert (found.state, found.holds) == ("running", False)
+                assert "nothing has come from PostgreSQL" in (found.stalled or "")
             await eventually(partial(condition, capture), lambda found: found.ready)
             await source.captured()
     (stalled,) = await told(logs, "the stream is stalled: connected, and nothing comes")()
