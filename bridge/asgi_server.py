@@ -7,6 +7,7 @@ await serve(app, listening, stop)                   # until `stop` is set; reque
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from functools import cache
@@ -29,8 +30,9 @@ def bind(listen: Listen) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address, family=family)
     except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise AddressUnavailable(
-            f"cannot listen at {listen}: {error.strerror or error}; several commands on one machine need a port each: "
+            f"cannot listen at {listen}: {reason}; several commands on one machine need a port each: "
             "give them `--listen HOST:PORT` (it goes before http.listen of bridge.yaml)"
         ) from None
     return listening

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from bridge.asgi_server import bind, serve
 from bridge.listen import Listen
 from eventbus.condition import Condition
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
 _OURS = ("bridge_", "process_")
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ async def endpoints_served(listen: Listen, condition: Callable[[], Condition]) -
 def endpoints_app(condition: Callable[[], Condition]) -> Starlette:
     """`condition`: asked at each /readyz; it does no I/O, for an answer must come whatever hangs."""
     registry = CollectorRegistry()
-    registry.register(_Ours())
+    registry.register(_Ours(condition))
 
     async def healthz(_: Request) -> Response:
         # that this is answered is all there is to say: the event loop turns
@@ -57,10 +58,21 @@ def endpoints_app(condition: Callable[[], Condition]) -> Starlette:
 
 
 class _Ours(Collector):
-    """The default registry without what libraries tell of Python."""
+    """The default registry without what libraries tell of Python, and what /readyz says."""
+
+    def __init__(self, condition: Callable[[], Condition]) -> None:
+        self._condition = condition
 
     def collect(self) -> Iterator[Metric]:
-        return (metric for metric in REGISTRY.collect() if metric.name.startswith(_OURS))
+        found = self._condition()
+        yield GaugeMetricFamily("bridge_ready", "1: /readyz answers 200", value=found.ready)
+        roles = GaugeMetricFamily(
+            "bridge_role", "1: its role, or that of a part of it", labels=("part", "role")
+        )
+        for part, role in (found.parts or {"": found.role.value}).items():
+            roles.add_metric((part, role), 1)
+        yield roles
+        yield from (metric for metric in REGISTRY.collect() if metric.name.startswith(_OURS))
 
     def describe(self) -> Iterator[Metric]:
         return iter(())

@@ -3,11 +3,9 @@
 Created here, set by modules that act.
 """
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram
 
 from eventbus.condition import Role
-
-disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
 
 _LABEL = ("source",)
 _EVENTS = Counter("bridge_capture_events", "Events stored in EVENTS", _LABEL)

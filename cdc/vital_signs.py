@@ -107,7 +107,7 @@ class VitalSigns:
 
     def _came(self, note: Note) -> None:
         if self._heartbeat.came(note.content, _now()):
-            self._metrics.heartbeat.set(self._heartbeat.round_trip or 0.0)
+            self._metrics.heartbeat.set(round(self._heartbeat.round_trip or 0.0, 3))
 
     async def _look(self) -> None:
         source = self._tenure.source
@@ -165,7 +165,7 @@ class VitalSigns:
         metrics.stalled.set(self._state.stalled is not None)
         metrics.blocked.set(self._tenure.writer.blocked or 0)
         self._state.lag_seconds = taken = self._heartbeat.taken(now)
-        metrics.lag_seconds.set(float("nan") if taken is None else taken)
+        metrics.lag_seconds.set(float("nan") if taken is None else round(taken, 3))
         if slot is not None:
             metrics.held.set(slot.held_wal or 0)
             metrics.limit_passed.set(self._wal.passed)

@@ -17,6 +17,7 @@ from eventbus.event import encode_json
 from eventbus.jetstream import refusal_of
 from eventbus.subjects import Subjects
 from pipeline.attempt import Attempt, attempt_record
+from pipeline.metrics import ATTEMPTS
 
 ROOM = 20_000
 """Records kept while NATS is away; then the oldest are dropped, with a word in the log."""
@@ -37,6 +38,7 @@ class AttemptsLog:
     def write(self, attempt: Attempt) -> None:
         """One line in the log and one record for the stream."""
         record = attempt_record(attempt)
+        ATTEMPTS.labels(record["then"]).inc()
         say = log.info if record["then"] == "ack" else log.warning
         say("attempt", **record)
         if len(self._waiting) >= ROOM:

@@ -24,6 +24,7 @@ from pipeline.lane_lease import LaneLease, LeaseLost, acquire
 from pipeline.lane_state import LaneState, Taken
 from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
+from pipeline.metrics import LANES
 from pipeline.ordering import Line, lines_of
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
@@ -68,7 +69,8 @@ async def own_lane(
         if lease is None:
             return
         try:
-            await Ownership(jetstream, lane, services, memory, lease).run(stop)
+            with LANES.track_inprogress():
+                await Ownership(jetstream, lane, services, memory, lease).run(stop)
         except ConnectionLost:
             raise
         except (LeaseLost, AcksEnded, DeliveryMissed, EventBusError) as error:

@@ -25,6 +25,7 @@ from eventbus.patience import StopRequested, unless_stopped
 from eventbus.position import Place, PositionLost
 from eventbus.subjects import Subjects
 from pipeline.fanout import Fanout, RoutedEvent, Target, delivery_key
+from pipeline.metrics import BACKLOG, ROUTED, ROUTER_BLOCKED
 from pipeline.router_position import (
     RouterMark,
     RouterPosition,
@@ -192,6 +193,8 @@ class Router:
         ) as reader:
             while True:
                 messages = await reader.next()
+                ROUTED.inc(len(messages))
+                BACKLOG.set(messages[-1].pending)
                 await self._refresh(table)
                 for message in messages:
                     await self._route(writer, table.routes, message)
@@ -250,6 +253,7 @@ class Router:
                 writer.put(Group.of((), self._mark))
 
     def _tell_blocked(self, code: int | None) -> None:
+        ROUTER_BLOCKED.set(code or 0)
         if code is None:
             log.info("routing again", shard=self._shard)
         else:

@@ -55,5 +55,7 @@ async def test_metrics_are_ours_and_the_processs() -> None:
     assert found.headers["content-type"].startswith("text/plain; version=0.0.4")
     names = {line.split("{")[0].split(" ")[0] for line in found.text.splitlines() if not line.startswith("#")}
     assert "bridge_test_condition" in names
+    assert 'bridge_role{part="",role="owner"} 1.0' in found.text
+    assert "bridge_ready 1.0" in found.text
     assert "process_resident_memory_bytes" in names
     assert all(name.startswith(("bridge_", "process_")) for name in names)

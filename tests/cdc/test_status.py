@@ -162,7 +162,7 @@ async def test_running_captures_are_seen_with_who_owns_and_who_stands_by(
     assert found["held_bytes"] > 1
     assert [finding["code"] for finding in found["findings"]] == ["wal_limit"]
     assert 0 <= found["last_event_age_seconds"] < 20
-    assert "MORE than wal_limit, 1 bytes" in text
+    assert "MORE than the 1 bytes of wal_limit" in text
     assert "stands by:" in text
     code, out = await told(file, "--json")
     stopped = json.loads(out)

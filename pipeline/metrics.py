@@ -1,0 +1,16 @@
+"""Metrics of router and worker, in the default registry of prometheus_client. docs/operator.md lists them.
+
+Created here, set by modules that act.
+"""
+
+from prometheus_client import Counter, Gauge
+
+ROUTED = Counter("bridge_router_events", "Events read from EVENTS, wanted or not")
+BACKLOG = Gauge(
+    "bridge_router_backlog_events", "Events behind the last one that was read, as the server told with it"
+)
+ROUTER_BLOCKED = Gauge(
+    "bridge_router_blocked_code", "JetStream's error while DELIVERIES takes nothing; 0: it does"
+)
+LANES = Gauge("bridge_worker_lanes", "Lanes that it owns")
+ATTEMPTS = Counter("bridge_worker_attempts", "Attempts at deliveries, by what followed", ("then",))
