@@ -67,6 +67,11 @@ class Catalogue:
     async def close(self) -> None:
         await self._connection.close()
 
+    @property
+    def announced_pid(self) -> int:
+        """The backend that we were told to be connected to when we logged in."""
+        return self._connection.info.backend_pid
+
     async def rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
         """A query of ours (never a user's text). Raises SourceLost."""
         with source_errors("reading the catalogue"):
@@ -133,6 +138,7 @@ class Catalogue:
             connected_to=row["database"],
             restart=_lsn(found.get("restart_lsn")),
             safe_wal=found.get("safe_wal_size"),
+            failover=found.get("failover"),
         )
 
 

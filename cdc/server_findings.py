@@ -1,10 +1,12 @@
-"""Findings about the server, the role, the slot and the publication. Pure."""
+"""Findings about the server and the slot. Pure."""
 
 from collections.abc import Iterator
 
-from cdc.finding import Finding, Level, identifier
+from cdc.finding import Finding, Level
+from cdc.providers import logical_wal, setting
+from cdc.server_facts import ServerFacts
 from cdc.settings import SourceSettings
-from cdc.source_facts import ServerFacts, SlotState, SourceFacts
+from cdc.source_facts import SlotState, SourceFacts
 
 
 def check_server(server: ServerFacts) -> Iterator[Finding]:
@@ -14,7 +16,7 @@ def check_server(server: ServerFacts) -> Iterator[Finding]:
             "wal_level",
             "wal_level",
             f"wal_level is {server.wal_level}; logical decoding needs logical",
-            "ALTER SYSTEM SET wal_level = 'logical'; -- takes a restart of PostgreSQL; more WAL for updates and deletes",
+            logical_wal(server.provider),
             stops=True,
         )
     if server.standby:
@@ -25,37 +27,21 @@ def check_server(server: ServerFacts) -> Iterator[Finding]:
             "this server is a standby; capture reads from the primary",
             stops=True,
         )
-    if not server.may_replicate:
+    if server.any_server:
+        yield Finding(
+            Level.WARNING,
+            "any_host",
+            "dsn",
+            "the dsn names several hosts and takes any of them, standbys too, and not always the same: add "
+            "`target_session_attrs=read-write` to it",
+        )
+    if server.encoding == "SQL_ASCII":
         yield Finding(
             Level.ERROR,
-            "rights_missing",
-            server.role,
-            f"role {server.role} may not replicate",
-            f"ALTER ROLE {identifier(server.role)} REPLICATION; -- no lock",
-            stops=True,
-        )
-    yield from _retention(server)
-
-
-def _retention(server: ServerFacts) -> Iterator[Finding]:
-    if server.wal_keep_mb == -1:
-        yield Finding(
-            Level.WARNING,
-            "wal_keep_unbounded",
-            "max_slot_wal_keep_size",
-            "while capture stands, WAL is kept without a limit and can fill the primary's disk; with a limit the slot is "
-            "lost beyond it, and capture has to begin anew",
-            "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf(); -- no lock; choose what the disk "
-            "can spare",
-        )
-    if server.idle_slot_timeout_s:
-        yield Finding(
-            Level.WARNING,
-            "idle_slot_timeout",
-            "idle_replication_slot_timeout",
-            f"a slot that nobody reads for {server.idle_slot_timeout_s} s is invalidated: a capture stopped for longer "
-            "has to begin anew",
-            "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf(); -- no lock",
+            "server_encoding",
+            "server_encoding",
+            "the database's encoding is SQL_ASCII: PostgreSQL does not know what its text means, and capture stops at the "
+            "first value that is not UTF-8; copy the database into one with an encoding (pg_dump, pg_restore)",
         )
 
 
@@ -76,13 +62,23 @@ def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding
         )
         return
     yield from _unfit_slot(slot, settings)
+    if slot.failover is False:
+        yield Finding(
+            Level.WARNING,
+            "slot_not_failover",
+            settings.slot,
+            f"slot {settings.slot} is not made for failover: a promoted standby has no such slot, and capture begins anew "
+            "there",
+            f"ALTER_REPLICATION_SLOT {settings.slot} (FAILOVER true); -- on a connection with replication=database, while "
+            "nobody reads the slot; no lock, no WAL",
+        )
     if slot.active_pid is None and server.free_senders <= 0:
         yield Finding(
             Level.ERROR,
             "senders_left",
             "max_wal_senders",
             "the server has no free WAL sender",
-            "ALTER SYSTEM SET max_wal_senders = 20; -- takes a restart of PostgreSQL",
+            setting(server.provider, "max_wal_senders", "20", "no WAL", restart=True),
         )
 
 
@@ -100,7 +96,7 @@ def _missing_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Find
             "slots_left",
             "max_replication_slots",
             "the server has no free replication slot",
-            "ALTER SYSTEM SET max_replication_slots = 20; -- takes a restart of PostgreSQL",
+            setting(facts.server.provider, "max_replication_slots", "20", "no WAL", restart=True),
         )
 
 
@@ -127,24 +123,6 @@ def _unfit_slot(slot: SlotState, settings: SourceSettings) -> Iterator[Finding]:
                 f"SELECT pg_drop_replication_slot('{settings.slot}'); -- no lock; better `bridge cdc drop`, which keeps "
                 "the memory of it, and then `bridge cdc setup`",
                 stops=True,
-            )
-
-
-def check_publication(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
-    name = settings.publication
-    if facts.slot.publication_oid is None:
-        message = f"there is no publication {name}: {_SETUP}"
-        yield Finding(Level.ERROR, "publication_missing", name, message, stops=True)
-        return
-    for table in facts.tables.values():
-        if table.published and table.name not in settings.tables:
-            yield Finding(
-                Level.WARNING,
-                "table_not_configured",
-                table.name,
-                f"publication {name} sends {table.name}, which bridge.yaml does not name: {_SETUP}",
-                f"ALTER PUBLICATION {identifier(name)} DROP TABLE {table.sql_name}; -- SHARE UPDATE EXCLUSIVE on the "
-                "table, for a moment",
             )
 
 

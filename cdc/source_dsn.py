@@ -1,5 +1,7 @@
 """The DSN of a source, with what every connection of ours pins."""
 
+from typing import NamedTuple
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -8,6 +10,7 @@ from cdc.source_errors import DsnInvalid
 # a dead peer is noticed although nothing is sent (PostgreSQL documentation, 32.1.2); in milliseconds where `timeout`
 _DEFAULTS = {
     "application_name": "fracttal-bridge",
+    "client_encoding": "UTF8",
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -33,6 +36,22 @@ def replication(dsn: str) -> str:
     parts = _parts(dsn)
     options = f"{_SENDER_TIMEOUT} {parts.pop('options', '')} {_PINNED}"
     return make_conninfo("", **{**_DEFAULTS, **parts, "options": options, "replication": "database"})
+
+
+class DsnFacts(NamedTuple):
+    """What of a DSN matters to the server. hosts: how many it names; any_server: also a standby will do."""
+
+    application_name: str
+    hosts: int
+    any_server: bool
+
+
+def dsn_facts(dsn: str) -> DsnFacts:
+    """Raises DsnInvalid."""
+    parts = {**_DEFAULTS, **_parts(dsn)}
+    hosts = len(parts.get("host", parts.get("hostaddr", "")).split(","))
+    wanted = parts.get("target_session_attrs", "any")
+    return DsnFacts(parts["application_name"], hosts, wanted not in {"read-write", "primary"})
 
 
 def user_and_password(dsn: str) -> tuple[str | None, str | None]:

@@ -1,10 +1,11 @@
-"""What the preflight knows of a source: server, slot, publication, tables. Pure; `source_reading` fills it."""
+"""What the preflight knows of a source: slot, publication, tables. Pure; `source_reading` fills it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdc.finding import identifier
+from cdc.server_facts import ServerFacts, Tried
 from cdc.settings import split_table
 from eventbus.lsn import parse_lsn
 
@@ -13,7 +14,8 @@ class SlotState(NamedTuple):
     """A slot and its publication now. Members are None where there is nothing to say.
 
     recorded: what setup wrote into the publication's comment; wal_end: where the server's WAL ends; restart: from where
-    on WAL is kept; safe_wal: bytes that may still be written before `max_slot_wal_keep_size` loses the slot.
+    on WAL is kept; safe_wal: bytes that may still be written before `max_slot_wal_keep_size` loses the slot; failover:
+    from PostgreSQL 17 on.
     """
 
     exists: bool
@@ -30,6 +32,7 @@ class SlotState(NamedTuple):
     connected_to: str
     restart: int | None = None
     safe_wal: int | None = None
+    failover: bool | None = None
 
     @property
     def held_wal(self) -> int | None:
@@ -51,40 +54,49 @@ def _between(start: int | None, end: int | None) -> int | None:
     return None if start is None or end is None else max(0, end - start)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """Settings in force: megabytes and seconds as the names say; -1 and 0 as PostgreSQL means them."""
+class PublicationFacts(NamedTuple):
+    """What a publication sends. generated: the stored generated columns too (PostgreSQL 18)."""
 
-    version: int
-    wal_level: str
-    standby: bool
-    wal_keep_mb: int
-    idle_slot_timeout_s: int | None
-    free_slots: int
-    free_senders: int
-    role: str
-    may_replicate: bool
+    whole: bool
+    """FOR ALL TABLES, or FOR TABLES IN SCHEMA."""
+    missing_operations: Sequence[str]
+    via_root: bool
+    generated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """One table. kind, persistence, identity: pg_class's letters; columns: name → NOT NULL."""
+    """One table. kind, persistence, identity: pg_class's letters; columns: name → NOT NULL.
+
+    listed: named by the publication; published: sent, by its name or with its schema or database; generated: name →
+    pg_attribute's letter; key_deferrable: of the primary key; parent: whose partition it is; partitions: all below it,
+    parents first.
+    """
 
     name: str
     kind: str
     persistence: str
     identity: str
+    listed: bool
     published: bool
     filtered: bool
     published_columns: Sequence[str] | None
     columns: Mapping[str, bool]
+    generated: Mapping[str, str]
     primary_key: Sequence[str] | None
+    key_deferrable: bool
     identity_index: Sequence[str] | None
+    parent: str | None
+    partitions: Sequence["TableFacts"] = ()
 
     @property
     def sql_name(self) -> str:
         """The name as SQL writes it."""
         return ".".join(identifier(part) for part in split_table(self.name))
+
+    @property
+    def partitioned(self) -> bool:
+        return self.kind == "p"
 
     @property
     def identity_columns(self) -> Sequence[str]:
@@ -95,16 +107,21 @@ class TableFacts:
             case "i":
                 return self.identity_index or ()
             case "d":
-                return self.primary_key or ()
+                return () if self.key_deferrable else self.primary_key or ()
             case _:
                 return ()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """A source as it is; `tables`: those that bridge.yaml names or the publication has; `known`: all there are."""
+    """A source as it is; `tables`: those that bridge.yaml names or the publication lists; `known`: all there are.
+
+    publication: None where there is none; tried: None where only the catalogue was read.
+    """
 
     server: ServerFacts
     slot: SlotState
+    publication: PublicationFacts | None
     tables: Mapping[str, TableFacts]
     known: Sequence[str]
+    tried: Tried | None = None

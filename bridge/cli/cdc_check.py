@@ -1,26 +1,46 @@
 """`bridge cdc check`: the preflight."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from bridge.cli.cdc_words import finding_text, findings_of, print_line, refuse_unknown, words
+from bridge.cli.cdc_words import finding_text, print_line, refuse_unknown, words
 from bridge.cli.context import chosen_source, config_option, json_option, source_option
 from bridge.cli.errors import Findings
 from bridge.cli.running import run
 from bridge.settings import load_settings
+from cdc.catalogue import Catalogue
+from cdc.connection_probe import tried
 from cdc.finding import Level
+from cdc.preflight import check as all_findings
+from cdc.providers import Provider
+from cdc.settings import SourceSettings
+from cdc.source_facts import SourceFacts
+from cdc.source_reading import read_facts
 
 
 @click.command()
 @config_option
 @source_option
+@click.option(
+    "--provider",
+    type=click.Choice(list(Provider)),
+    help="Whose remedies to print; default: recognised by its roles.",
+)
 @json_option
-def check(*, config: Path, source: str | None, as_json: bool) -> None:
+def check(*, config: Path, source: str | None, provider: Provider | None, as_json: bool) -> None:
     """Look for what would keep capture from working, or its events from being of use; print the SQL that mends it."""
-    chosen = chosen_source(load_settings(config, with_secrets=False), source)
+    # the mapping language takes a tenth of a second, and is needed here alone
+    from bridge.cli.compared_columns import compared_columns  # noqa: PLC0415
+
+    settings = load_settings(config, with_secrets=False)
+    chosen = chosen_source(settings, source)
     with words():
-        findings = run(findings_of(chosen))
+        facts = run(_facts(chosen))
+    if provider is not None:
+        facts = replace(facts, server=replace(facts.server, provider=provider))
+    findings = all_findings(facts, chosen, compared_columns(settings))
     for finding in findings:
         if as_json:
             print_line(finding.to_json())
@@ -33,3 +53,11 @@ def check(*, config: Path, source: str | None, as_json: bool) -> None:
         click.echo(
             f"source {chosen.name} is ready" if not findings else "nothing that keeps capture from working"
         )
+
+
+async def _facts(source: SourceSettings) -> SourceFacts:
+    catalogue = await Catalogue.open(source.dsn)
+    try:
+        return replace(await read_facts(catalogue, source), tried=await tried(catalogue, source))
+    finally:
+        await catalogue.close()

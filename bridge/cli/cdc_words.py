@@ -46,7 +46,10 @@ def words(admin_dsn: str | None = None) -> Iterator[None]:
         raise Unreachable(str(error)) from None
     except SourceLost as error:
         login = "--admin-dsn" if admin_dsn else "dsn"
-        raise Unreachable(f"{error}; check `{login}` and that the server runs") from None
+        way = f"check `{login}` and that the server runs"
+        if "pg_hba.conf" in str(error):
+            way = "pg_hba.conf needs a line for this database, role and address: docs/dba.md shows it"
+        raise Unreachable(f"{error}; {way}") from None
     except CaptureStopped as stopped:
         ways = "".join(f"\n  - {way}" for way in stopped.stop.ways)
         raise Findings(f"{stopped.stop.message}{ways and f'. Ways on:{ways}'}") from None
