@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from cdc.big_events import BigEvents
 from cdc.capture_state import Answer, CaptureState
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
@@ -23,6 +22,7 @@ from cdc.start_decision import Consent
 from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Connections, Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
+from eventbus.big_events import BigEvents
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
 from eventbus.fence import Refusal, classify_refusal
 from eventbus.group_commit import Committed

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import structlog
 
-from cdc.big_events import BigEvents
 from cdc.decoder import Decoder, NotConfigured, Note
 from cdc.position import Mark
 from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
@@ -19,6 +18,7 @@ from cdc.start_decision import table_renamed
 from cdc.streamed_transactions import StreamedCommit
 from cdc.tenure import Tenure
 from cdc.transaction_spool import TransactionSpool
+from eventbus.big_events import BigEvents
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 

@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.big_events import BigEvents
 from cdc.capture_stream import CaptureStream
 from cdc.position import Mark
 from cdc.progress import Progress, ProgressSettings
 from cdc.source_errors import SourceLost
 from cdc.tenure import Tenure
 from cdc.transaction_groups import GROUP_BYTES, GROUP_EVENTS
+from eventbus.big_events import BigEvents
 from eventbus.group_commit import Group
 from eventbus.objects import ObjectStore
 from tests.cdc.pgoutput_stream import LSN, ORDERS, begin, commit, frame, insert, inserts, started

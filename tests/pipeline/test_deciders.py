@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.big_events import MARGIN
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from eventbus.big_events import MARGIN
 from eventbus.event import encode_json
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
-from cdc.big_events import BigEvents
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.catalogue_facts import Facts, FactsWanted
 from cdc.decoder import Decoder
@@ -21,6 +20,7 @@ from cdc.settings import SourceSettings
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.source_facts import SlotState
 from cdc.tenure import Tenure
+from eventbus.big_events import BigEvents
 from eventbus.errors import ConnectionLost
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.fence import Claimed, FenceMark, Stored

@@ -3,11 +3,10 @@
 import msgspec
 import structlog
 
-from cdc.position import Mark
 from eventbus.errors import JetStreamError, NoAnswer
 from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT
 from eventbus.fence import Refusal, classify_refusal
-from eventbus.group_commit import Group, Outgoing
+from eventbus.group_commit import Group, Mark, Outgoing
 from eventbus.objects import ObjectStore
 from eventbus.patience import patiently
 
@@ -24,28 +23,34 @@ class BigEvents:
         self._objects = objects
         self._limit = max_payload - MARGIN
 
+    def is_big(self, message: Outgoing) -> bool:
+        """Whether it does not fit into a message."""
+        return len(message.payload) + len(message.headers) >= self._limit
+
     async def put(self, group: Group[Mark]) -> Group[Mark]:
         """The group as it can be published. Waits while there is no room; raises ConnectionLost, JetStreamError."""
         if group.size < self._limit:
             return group
-        return Group.of([await self._small(message) for message in group.messages], group.mark)
+        small = [
+            await self.small(message, _event_id(message)) if self.is_big(message) else message
+            for message in group.messages
+        ]
+        return Group.of(small, group.mark)
 
-    async def _small(self, message: Outgoing) -> Outgoing:
-        if len(message.payload) + len(message.headers) < self._limit:
-            return message
-        event_id = _event_id(message)
+    async def small(self, message: Outgoing, name: str) -> Outgoing:
+        """The message, its payload put into the object `name`. Waits and raises as `put` does."""
 
         def say(error: BaseException) -> None:
-            log.warning("waiting to store a big event", event_id=event_id, because=str(error))
+            log.warning("waiting to store a big event", object=name, because=str(error))
 
         await patiently(
-            lambda: self._objects.put(event_id, message.payload),
+            lambda: self._objects.put(name, message.payload),
             _may_pass,
             first=1.0,
             longest=_MAX_PAUSE,
             say=say,
         )
-        headers = message.headers + f"{HEADER_OBJECT}: {event_id}\r\n".encode()
+        headers = message.headers + f"{HEADER_OBJECT}: {name}\r\n".encode()
         return msgspec.structs.replace(message, headers=headers, payload=b"")
 
 
