@@ -10,16 +10,18 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from bridge.listen import AddressUnavailable, Listen
 
-_ANSWERING_S = 2
-"""How long requests under way may take to be answered once `stop` is set."""
+HEAD_S = 10.0
+"""Within which a request's head must come."""
 _LIBRARY = "uvicorn.error"
 log = structlog.get_logger()
 
@@ -38,8 +40,19 @@ def bind(listen: Listen) -> socket.socket:
     return listening
 
 
-async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """answering: seconds that requests under way may take once `stop` is set; connections: at once, more are told 503."""
+
+    answering: int = 2
+    connections: int | None = None
+
+
+async def serve(
+    app: ASGIApp, listening: socket.socket, stop: asyncio.Event, limits: Limits | None = None
+) -> None:
     """Answers requests until `stop` is set; then the socket is closed."""
+    limits = limits or Limits()
     _hear_uvicorn()
     server = _Server(
         uvicorn.Config(
@@ -48,7 +61,9 @@ async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> 
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_ANSWERING_S,
+            http=_Protocol,
+            limit_concurrency=limits.connections,
+            timeout_graceful_shutdown=limits.answering,
         )
     )
     stopping = asyncio.ensure_future(_stop(server, stop))
@@ -62,6 +77,35 @@ async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> 
 async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
     await stop.wait()
     server.should_exit = True
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection that sends no whole request head in time: uvicorn waits for one for ever."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = self.loop.call_later(HEAD_S, self._close_unless_answering)
+
+    def _close_unless_answering(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -22,7 +22,17 @@ from pipeline.yaml_tree import load_file
 
 Network = IPv4Network | IPv6Network
 
-_ROOT_KEYS = ("sources", "nats", "streams", "tenants", "egress", "http", "shutdown_timeout", "secrets")
+_ROOT_KEYS = (
+    "sources",
+    "intake",
+    "nats",
+    "streams",
+    "tenants",
+    "egress",
+    "http",
+    "shutdown_timeout",
+    "secrets",
+)
 _LEAST = 16 * 2**20
 
 

@@ -14,6 +14,7 @@ class Role(StrEnum):
     OWNER = "owner"
     WORKER = "worker"
     SUPERVISOR = "supervisor"
+    CONSOLE = "console"
 
 
 class Matter(NamedTuple):

@@ -77,6 +77,10 @@ class Subjects:
     def all_routes(self) -> str:
         return f"{self.prefix}routes.*"
 
+    def webhook(self, source: str, digest: str) -> str:
+        """Where a webhook's markers are; `digest` tells its event's id."""
+        return f"{self.prefix}intake.{source}.{digest}"
+
     def delivery(self, lane: int, tenant: str, route: str) -> str:
         return f"{self.prefix}deliveries.{lane}.{tenant}.{route}"
 
@@ -103,7 +107,7 @@ class Subjects:
     def stream_subjects(self, name: str) -> list[str]:
         """What the stream `name` (without namespace) listens to."""
         own = {
-            "EVENTS": ["events.>", "position.*", "routes.*"],
+            "EVENTS": ["events.>", "position.*", "routes.*", "intake.*.*"],
             "DELIVERIES": ["deliveries.>", "position.router.*", "position.replay.>"],
             "DLQ": ["dlq.>"],
             "ATTEMPTS": ["attempts.>"],

@@ -80,7 +80,8 @@ def desired_streams(nats: NatsSettings, streams: StreamSettings) -> list[Config]
     lanes = {LANES_KEY: str(nats.lanes)}
     atomic = {"allow_atomic": True, "allow_rollup_hdrs": True}
     return [
-        stream("EVENTS", streams.events_max_bytes, **atomic),
+        # webhooks' markers expire; events do not
+        stream("EVENTS", streams.events_max_bytes, **atomic, allow_msg_ttl=True),
         stream(
             "DELIVERIES", streams.deliveries_max_bytes, **atomic, max_consumers=MAX_CONSUMERS, metadata=lanes
         ),

@@ -52,6 +52,11 @@ class SecretStore:
             raise SecretUnusable(
                 f"tenant {tenant} has no secret {name!r}; run `bridge secret set {tenant} {name}`"
             )
+        return self.opened(entry)
+
+    def opened(self, entry: Entry) -> str:
+        """The secret in a record of the bucket, as `watch` gives it."""
+        tenant, _, name = entry.key.partition(".")
         try:
             return open_sealed(self._needed_key(tenant, name), tenant, name, _record(entry))
         except SealBroken as error:

@@ -10,7 +10,8 @@ from bridge.settings import Settings
 from eventbus.condition import Condition
 
 
-def _parsed(_context: click.Context, _option: click.Parameter, value: str | None) -> Listen | None:
+def listen_argument(_context: click.Context, _option: click.Parameter, value: str | None) -> Listen | None:
+    """For an option that takes an address."""
     try:
         return None if value is None else Listen.parse(value)
     except ValueError as error:
@@ -19,7 +20,7 @@ def _parsed(_context: click.Context, _option: click.Parameter, value: str | None
 
 listen_option = click.option(
     "--listen",
-    callback=_parsed,
+    callback=listen_argument,
     metavar="HOST:PORT",
     help="Serve /metrics, /healthz and /readyz there; default: http.listen of bridge.yaml, else nowhere.",
 )

@@ -14,6 +14,7 @@ from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 
 _COMMANDS = {
     "cdc": ("bridge.cli.cdc", "Capture: set up, check and read a PostgreSQL source."),
+    "console": ("bridge.cli.console", "Take in webhooks."),
     "demo": ("bridge.cli.demo", "Everything on this machine, with a live workload and simulated ERPs."),
     "mapping": ("bridge.cli.mapping", "Check mappings and preview what they would send."),
     "run": ("bridge.cli.run", "Route, transform and deliver."),
