@@ -43,10 +43,10 @@ _LEAVING_S = 5.0
 def up(config: Path, listen: Listen | None, *, setup: bool) -> None:
     """Run capture, router and worker as child processes, restarted when they die; also nats-server, if embedded.
 
-    At the start the tenants folder is applied, as `bridge tenant apply` does. Ctrl-C stops everything in order.
+    Also the console, where bridge.yaml has `intake`. At the start the tenants folder is applied, as `bridge tenant apply` does. Ctrl-C stops everything in order.
     With --listen each child serves its own endpoints, at the ports after ours.
     """
-    settings = load_settings(config)
+    settings = load_settings(config, with_intake=True)
     bridge = _Bridge(settings, listen or settings.listen, setup=setup)
     beside = endpoints(settings, listen, bridge.condition)
     run_service(bridge.run, settings.shutdown_timeout + _LEAVING_S, beside=beside)
@@ -174,7 +174,10 @@ def _stages(settings: Settings, listen: Listen | None) -> list[list[Program]]:
     ]
     router = Program("router", command("run", "--role", "router"), decides=True)
     worker = Program("worker", command("run", "--role", "worker"))
-    return [captures, [router], [worker]]
+    stages = [captures, [router], [worker]]
+    if settings.intake:
+        stages.append([Program("console", command("console"))])
+    return stages
 
 
 def _listens(listen: Listen | None, number: int) -> tuple[str, ...]:

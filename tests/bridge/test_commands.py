@@ -66,7 +66,7 @@ def bridge(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
 def test_the_help_names_every_command(tmp_path: Path) -> None:
     done = bridge(tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("cdc", "demo", "mapping", "run", "secret", "tenant", "up"):
+    for name in ("cdc", "console", "demo", "mapping", "run", "secret", "tenant", "up"):
         assert f"\n  {name} " in done.stdout
 
 
