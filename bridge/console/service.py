@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from bridge.console.intake import Intake
 from bridge.console.intake_source import IntakeSource
 from bridge.console.tenant_directory import TenantDirectory
 from bridge.endpoints import endpoints_app
+from bridge.listen import Listen
 from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import Connection
 from eventbus.jetstream import JetStream
@@ -24,6 +26,7 @@ from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from pipeline.reconnecting import reconnecting
 
+log = structlog.get_logger()
 _NAME = "bridge console"
 _LIMITS = Limits(answering=round(WITHIN_S) + 2, connections=512)
 
@@ -42,6 +45,7 @@ class Console:
         subjects = Subjects(nats.namespace)
         self.ready = ready
         self._nats = nats
+        self._sources = [*sources]
         self._directory = TenantDirectory(subjects, secrets_key, sources.values())
         self._store = EventStore(subjects)
         self._intake = Intake(sources, self._directory, self._store, subjects)
@@ -90,6 +94,7 @@ class Console:
         except StopRequested:
             listening.close()
             return
+        log.info("taking in webhooks", at=str(_address(listening)), sources=self._sources)
         await serve(self.app(), listening, stop, _LIMITS)
 
     async def _follow(self, connection: Connection, answered: asyncio.Event) -> None:
@@ -98,6 +103,11 @@ class Console:
             await unless_stopped(answered, self._directory.follow(JetStream(connection), self.ready))
         except StopRequested:
             return
+
+
+def _address(listening: socket.socket) -> Listen:
+    host, port = listening.getsockname()[:2]
+    return Listen(host, port)
 
 
 async def _as_json(_: Request, error: Exception) -> JSONResponse:

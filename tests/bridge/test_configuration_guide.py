@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.console.intake_source import IntakeSource
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from pipeline.tenants.folder import load_tenants
@@ -41,6 +42,16 @@ def test_the_defaults_are_those_of_the_guide(bridge_yaml: Path) -> None:
     assert (source.slot, source.publication) == ("bridge", "bridge")
     defaults = Settings(bridge_yaml, found.sources, secrets_key=found.secrets_key, tenants=found.tenants)
     assert found == replace(defaults, tenants=bridge_yaml.parent / "tenants")
+
+
+def test_the_intake_of_the_guide_is_the_defaults(bridge_yaml: Path) -> None:
+    bridge_yaml.write_text(block("intake:"))
+    (bridge_yaml.parent / "schemas").mkdir()
+    (bridge_yaml.parent / "schemas/partner.json").write_text("{}")
+    secret = {"PARTNER_WEBHOOK_SECRET": f"whsec_{'k' * 40}"}
+    partner = load_settings(bridge_yaml, secret, with_sources=False, with_intake=True).intake["partner"]
+    assert partner.key == ("data", "id")
+    assert replace(partner, secrets=(), schema=None, key=()) == IntakeSource("partner")
 
 
 def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:

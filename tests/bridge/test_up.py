@@ -71,7 +71,7 @@ async def folder(tmp_path: Path, database: str) -> Path:
     (tmp_path / "bridge.yaml").write_text(
         f"sources:\n  fracttal:\n    dsn: ${{BRIDGE_SOURCE_DSN}}\n    slot: {slot}\n"
         "    tables: {public.work_orders: {tenant_column: id_company}}\nnats: {embedded: data}\n"
-        f"http: {{listen: {free_ports(4)}}}\n"
+        f"http: {{listen: {free_ports(5)}}}\nintake: {{partner: {{}}}}\n"
     )
     (tmp_path / "tenants/acme/mappings").mkdir(parents=True)
     (tmp_path / "tenants/acme/tenant.yaml").write_text(TENANT)
@@ -98,16 +98,22 @@ async def test_everything_starts_survives_a_kill_and_stops_in_order(up: Up, fold
     assert (await up.until("up", "tenant acme"))["event"].endswith(
         "new, with key '4711': 1 connection, 1 route"
     )
-    await up.until("up", "ready: capture fracttal, router, worker")
-    found = await eventually(lambda: roles(places), lambda found: len(found) == 4)
-    assert found == {"up": "supervisor", "capture fracttal": "owner", "router": "owner", "worker": "worker"}
+    await up.until("up", "ready: capture fracttal, router, worker, console")
+    found = await eventually(lambda: roles(places), lambda found: len(found) == 5)
+    assert found == {
+        "up": "supervisor",
+        "capture fracttal": "owner",
+        "router": "owner",
+        "worker": "worker",
+        "console": "console",
+    }
     assert (folder / "data/secrets.key").stat().st_mode & 0o777 == 0o600
     worker = next(pid for line, pid in up.children().items() if "--role worker" in line)
     os.kill(worker, signal.SIGKILL)
     await up.until("worker", "ended with SIGKILL; starting again")
     await up.until("worker", "working")
     up.process.send_signal(signal.SIGINT)
-    for name in ("capture fracttal", "router", "worker"):
+    for name in ("capture fracttal", "router", "worker", "console"):
         await up.until(name, "stopping")
     children = up.children().values()
     assert await asyncio.wait_for(up.process.wait(), DEADLINE_S) == 0

@@ -18,14 +18,16 @@ from bridge.console import request_body
 from bridge.console.intake_source import IntakeSource
 from bridge.console.payload_schema import PayloadSchema
 from bridge.console.service import Console
+from bridge.demo.nats_server import EmbeddedNats
 from bridge.listen import Listen
+from eventbus.errors import EventBusError
 from eventbus.event import HEADER_OBJECT
 from eventbus.jetstream import StoredMessage
 from eventbus.objects import ObjectStore
 from pipeline.secrets import SecretStore
 from pipeline.tenants.model import Tenant
 from tests.bridge.console.sending import ORDER, SECRET, WRITTEN, Sender
-from tests.pipeline.delivering import Bus, eventually
+from tests.pipeline.delivering import Bus, bus, eventually
 
 KEY = b"k" * 32
 KIB = 1024
@@ -230,6 +232,36 @@ async def test_a_full_stream_is_told_with_when_to_come_again(partner: Sender, sh
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     await shop.jetstream.update_stream(info["config"])
     assert (await partner.send("1")).status_code == 202
+
+
+async def test_it_goes_on_after_the_server_was_killed(own_nats: EmbeddedNats) -> None:
+    async with bus(own_nats.url, "kill") as shop:
+        await shop.apply(Tenant("acme", "4711"))
+        async with console(shop) as client:
+            partner = Sender(client)
+            assert (await partner.send("1")).status_code == 202
+            await own_nats.kill()
+            waiting = [asyncio.create_task(partner.send(name)) for name in ("1", "2")]
+            await eventually(lambda: client.get("/readyz"), lambda answer: answer.status_code == 503)
+            await own_nats.start()
+            assert [(await answer).status_code for answer in waiting] == [202, 202]
+            await eventually(lambda: client.get("/readyz"), lambda answer: answer.status_code == 200)
+            await eventually(lambda: _applied(shop), bool)
+            answer = await eventually(
+                lambda: partner.send("3", tenant="globex"), lambda answer: answer.status_code == 202
+            )
+            assert answer.json() == {"id": "partner:w3"}
+        ids = [message.headers["Bridge-Event-Id"] for message in await events(shop)]
+        assert ids == ["partner:w1", "partner:w2", "partner:w3"]
+
+
+async def _applied(bus: Bus) -> bool:
+    """Once this test's own connection is back."""
+    try:
+        await bus.apply(Tenant("globex", "9"))
+    except EventBusError:
+        return False
+    return True
 
 
 async def test_a_body_that_is_larger_than_it_says_is_not_kept(client: httpx.AsyncClient) -> None:
