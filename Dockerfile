@@ -1,6 +1,6 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
-RUN pip install --no-cache-dir build
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev && pip install --no-cache-dir build
 COPY . .
 RUN python -m build --wheel --outdir /wheels
 

@@ -13,7 +13,7 @@ help: ## show this list
 install: $(INSTALLED) ## install the bridge, its embedded servers and the tools into .venv
 
 # pip has read dependency groups since 25.1; older Pythons bring an older one.
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml hatch_build.py $(wildcard cdc/*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'

@@ -9,6 +9,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from json.encoder import encode_basestring
 
 ToJson = Callable[[str], str]
@@ -17,15 +18,22 @@ json_string: ToJson = encode_basestring
 """Quoted and escaped; everything from U+0020 on but quote and backslash stands as it is."""
 
 
+class Wire(IntEnum):
+    """How wire_rows.pyx, where it is compiled, writes a form by itself; CALL: by `to_json`."""
+
+    CALL, TEXT, AS_IS, PLAIN, NUMBER, BOOLEAN, TIMESTAMP, TIMESTAMPTZ = range(8)
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """How a type's text becomes JSON.
 
-    inline: the same as an expression over `$`, for compiled encoders, where a call would cost more than the work.
+    inline: the same as an expression over `$`, for encoders made per table, where a call would cost more than the work.
     """
 
     to_json: ToJson
     inline: str | None = None
+    wire: Wire = Wire.CALL
 
 
 def number(text: str) -> str:
@@ -70,13 +78,17 @@ def _octet(escape: re.Match[bytes]) -> bytes:
     return b"\\" if escape[1] == b"\\" else bytes((int(escape[1], 8),))
 
 
-TEXT = Form(json_string, "quote($)")
-AS_IS = Form(str, "$")
-PLAIN = Form(plain, "f'\"{$}\"'")
-NUMBER = Form(number, "$ if $[-1] <= '9' else plain($)")
-BOOLEAN = Form(boolean, "'true' if $ == 't' else 'false'")
-TIMESTAMP = Form(timestamp, "f'\"{$[:10]}T{$[11:]}\"' if $[10:11] == ' ' and $[-1] != 'C' else plain($)")
+TEXT = Form(json_string, "quote($)", Wire.TEXT)
+AS_IS = Form(str, "$", Wire.AS_IS)
+PLAIN = Form(plain, "f'\"{$}\"'", Wire.PLAIN)
+NUMBER = Form(number, "$ if $[-1] <= '9' else plain($)", Wire.NUMBER)
+BOOLEAN = Form(boolean, "'true' if $ == 't' else 'false'", Wire.BOOLEAN)
+TIMESTAMP = Form(
+    timestamp, "f'\"{$[:10]}T{$[11:]}\"' if $[10:11] == ' ' and $[-1] != 'C' else plain($)", Wire.TIMESTAMP
+)
 TIMESTAMPTZ = Form(
-    timestamptz, "f'\"{$[:10]}T{$[11:-3]}Z\"' if $[-3:] == '+00' and $[10] == ' ' else plain($)"
+    timestamptz,
+    "f'\"{$[:10]}T{$[11:-3]}Z\"' if $[-3:] == '+00' and $[10] == ' ' else plain($)",
+    Wire.TIMESTAMPTZ,
 )
 BYTEA = Form(base64)

@@ -224,7 +224,7 @@ class Decoder:
         if table is None or within is None or self._skipped:
             self._transaction().ordinal += 1
         elif kind == NEW_ROW:
-            self._groups.add(table.insert(within, wal_start(frame), parse_row(frame, _ROW)))
+            self._groups.add(table.insert_sent(within, frame, _ROW))
         else:
             raise _unknown_kind(kind)
 
@@ -233,7 +233,7 @@ class Decoder:
         if table is None or within is None or self._skipped:
             self._transaction().ordinal += 1
         elif kind == NEW_ROW:
-            self._groups.add(table.update(within, wal_start(frame), parse_row(frame, _ROW)))
+            self._groups.add(table.update_sent(within, frame, _ROW))
         elif kind in OLD_ROWS:
             old, new = parse_two_rows(frame, _ROW)
             for event in table.update_from(within, wal_start(frame), new, old):

@@ -11,8 +11,9 @@ from functools import cached_property, lru_cache
 
 from cdc.column_values import json_string
 from cdc.event_id import id_prefix
-from cdc.pgoutput import Row
+from cdc.pgoutput import Row, parse_row
 from cdc.relations import Table
+from cdc.replication_frames import wal_start
 from cdc.row_encoder import ValueUnchanged
 from eventbus.event import HEADER_EVENT_ID, encode_json
 from eventbus.group_commit import Outgoing
@@ -107,7 +108,7 @@ class TableEvents:
 
     def __init__(self, table: Table, origin: Origin, unknown_tenants: Counter[str]) -> None:
         self._table = table
-        self._encode = table.encoder.encode
+        self._encode, self._encode_sent = table.encoder.encode, table.encoder.encode_sent
         self._inserts, self._updates, self._deletes = (
             _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete")
         )
@@ -124,6 +125,22 @@ class TableEvents:
     def update(self, within: Transaction, lsn: int, new: Row) -> Outgoing:
         tenant, key, after = self._encoded(new, None)
         return _event(within, lsn, self._updates[tenant], key, self._no_before, after)
+
+    def insert_sent(self, within: Transaction, frame: bytes, at: int) -> Outgoing:
+        """`insert` of the only row of a frame, which begins at `at`."""
+        encoded = self._encode_sent(frame, at)
+        if encoded is None:
+            return self.insert(within, wal_start(frame), parse_row(frame, at))
+        tenant, key, after = encoded
+        return _event(within, wal_start(frame), self._inserts[tenant], key, self._no_before, after)
+
+    def update_sent(self, within: Transaction, frame: bytes, at: int) -> Outgoing:
+        """`update`, likewise."""
+        encoded = self._encode_sent(frame, at)
+        if encoded is None:
+            return self.update(within, wal_start(frame), parse_row(frame, at))
+        tenant, key, after = encoded
+        return _event(within, wal_start(frame), self._updates[tenant], key, self._no_before, after)
 
     def update_from(self, within: Transaction, lsn: int, new: Row, old: Row) -> list[Outgoing]:
         """One event; a row that moves from one tenant to another is deleted there and inserted here."""

@@ -17,6 +17,16 @@ from typing import Any, NamedTuple, cast
 from cdc.column_values import Form, json_string, plain
 from cdc.pgoutput import NULL, UNCHANGED, MessageInvalid, Row
 
+try:
+    from cdc.wire_rows import WireRows
+except ImportError:  # built where there was no C compiler (hatch_build.py)
+    WireRows = None  # type: ignore[assignment,misc]  # what is missing there
+
+COMPILED = WireRows is not None
+"""Whether rows go straight from the wire to JSON."""
+
+Encoded = tuple[str | int | None, str, str]
+"""The members of `EncodedRow`, not yet named: naming them takes longer than some rows."""
 NO_KEY = "null"
 
 
@@ -51,8 +61,10 @@ class RowEncoder:
 
     def __init__(self, shape: RowShape) -> None:
         self._shape = shape
-        self.encode: Callable[[Row], tuple[str | int | None, str, str]] = _compile(shape)
-        """A whole row: the members of `EncodedRow`. Raises ValueUnchanged, and ValueError for another column count."""
+        self.encode: Callable[[Row], Encoded] = _compile(shape)
+        """A whole row. Raises ValueUnchanged, and ValueError for another column count."""
+        self.encode_sent: Callable[[bytes, int], Encoded | None] = _from_the_wire(shape)
+        """The same of the row that begins at a place in a frame; None: take `parse_row` and `encode`."""
 
     def partial(self, row: Row) -> EncodedRow:
         """A row in which values may be unchanged: absent from the JSON object. A key that lacks one is null."""
@@ -95,7 +107,24 @@ class _Marks(dict[int, str]):
 _marks = _Marks({NULL: "null"})
 
 
-def _compile(shape: RowShape) -> Callable[[Row], tuple[str | int | None, str, str]]:
+def _from_the_wire(shape: RowShape) -> Callable[[bytes, int], Encoded | None]:
+    if WireRows is None or not set(shape.key) <= set(shape.published):
+        return _never
+    return WireRows(
+        [json_string(name) for name in shape.names],
+        [form.wire for form in shape.forms],
+        [form.to_json for form in shape.forms],
+        set(shape.published),
+        shape.key,
+        shape.tenant,
+    ).encode
+
+
+def _never(_data: bytes, _at: int) -> None:
+    return None
+
+
+def _compile(shape: RowShape) -> Callable[[Row], Encoded]:
     known: dict[str, Any] = {"mark": _marks, "quote": json_string, "plain": plain}
     used = sorted({*shape.published, *shape.key})
     lines = ["def encode(row):", f"    [{', '.join(f'v{place}' for place in range(len(shape.names)))}] = row"]
@@ -109,7 +138,7 @@ def _compile(shape: RowShape) -> Callable[[Row], tuple[str | int | None, str, st
     lines.append(f"    return {tenant}, {key}, {_object(shape, shape.published)}")
     # column names enter the source only inside a literal made by repr()
     exec("\n".join(lines), known)  # noqa: S102 - one function per table; a loop over columns takes twice the time
-    return cast("Callable[[Row], tuple[str | int | None, str, str]]", known["encode"])
+    return cast("Callable[[Row], Encoded]", known["encode"])
 
 
 def _object(shape: RowShape, places: Iterable[int]) -> str:
