@@ -37,6 +37,10 @@ def source_errors(what: str) -> Iterator[None]:
     """Turns a failed connection into SourceLost that says during `what`."""
     try:
         yield
+    except psycopg.errors.AdminShutdown:
+        raise SourceLost(
+            f"PostgreSQL ended our session ({what}): it was shut down or restarted, or an administrator ended it"
+        ) from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise SourceLost(f"PostgreSQL: {what}: {first_line(str(error))}") from None
 
