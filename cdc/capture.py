@@ -153,7 +153,7 @@ class Capture:
         objects = ObjectStore(JetStream(nats), subjects.bucket("BIG_EVENTS"))
         return CaptureStream(
             tenure,
-            Decoder(origin, self._source.tables, tenure.mark),
+            Decoder(origin, self._source.tables, tenure.mark, self._source.outbox),
             BigEvents(objects, nats.max_payload),
         )
 

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import structlog
 
-from cdc.decoder import Decoder, NotConfigured, Note
+from cdc.decoder import Decoder, Note
+from cdc.decoding_reports import tell_decoding
+from cdc.described_tables import NotConfigured
 from cdc.position import Mark
 from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
@@ -80,6 +82,7 @@ class CaptureStream:
                     await self._replay(asked, spool)
                 case _:
                     self._tell(decoder.learn(await self._tenure.connections.catalogue.facts(asked)))
+        tell_decoding(self._tenure.source.name, decoder)
         await self._put_ready()
         # none of the above waits in a flood: the writer's turn, so that the server works while we decode
         await asyncio.sleep(0)

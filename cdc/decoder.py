@@ -16,7 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.catalogue_facts import Facts, FactsWanted
-from cdc.event_assembly import Origin, TableEvents, Transaction
+from cdc.described_tables import DescribedTables, NotConfigured
+from cdc.event_assembly import Origin, Transaction
+from cdc.outbox import OUTBOX, InvalidMessage, OutboxEvents
 from cdc.pgoutput import (
     BEGIN,
     COMMIT,
@@ -35,7 +37,6 @@ from cdc.pgoutput import (
     TYPE,
     UPDATE,
     MessageInvalid,
-    Relation,
     message_name,
     parse_begin,
     parse_commit,
@@ -47,8 +48,8 @@ from cdc.pgoutput import (
     parse_type,
 )
 from cdc.position import FINISHED, Mark
-from cdc.relations import Relations
-from cdc.replication_frames import MESSAGE_AT, XLOG_DATA, Keepalive, parse_keepalive, wal_start
+from cdc.replication_frames import MESSAGE_AT, XLOG_DATA, Keepalive, parse_keepalive, sent_at, wal_start
+from cdc.schema_changes import SchemaChange
 from cdc.settings import TableSettings
 from cdc.streamed_transactions import StreamedCommit, StreamedTransaction, StreamedTransactions
 from cdc.transaction_groups import TransactionGroups
@@ -82,17 +83,6 @@ class DecodingFailed(Exception):
     """A message that cannot be understood; going on would lose a change. Names message, LSN and table, no values."""
 
 
-class NotConfigured(NamedTuple):
-    """A table that is sent, in the transaction at `lsn`, and that bridge.yaml does not name.
-
-    missing: tables that bridge.yaml names and that are not there, so that this may be one of them, renamed.
-    """
-
-    table: str
-    lsn: int
-    missing: tuple[str, ...]
-
-
 class Decoder:
     """One connection's stream: after a reconnect begin with a new one.
 
@@ -100,22 +90,27 @@ class Decoder:
     burst of frames, for nothing here holds a flood back.
     """
 
-    def __init__(self, origin: Origin, tables: Mapping[str, TableSettings], resume_after: Mark) -> None:
-        """`tables` by `schema.table`; changes at or before `resume_after` are counted, but not published again."""
+    def __init__(
+        self,
+        origin: Origin,
+        tables: Mapping[str, TableSettings],
+        resume_after: Mark,
+        outbox: str | None = None,
+    ) -> None:
+        """`tables` by `schema.table`; changes at or before `resume_after` are counted, but not published again.
+
+        outbox: the table, `schema.table`, whose inserted rows are messages.
+        """
         self._origin = origin
-        self._relations = Relations(tables)
-        self._tables = _Tables()
-        self._described: dict[bytes, tuple[int, TableEvents | None]] = {}
-        self._pending: tuple[Relation, int] | None = None
+        self._messages = OutboxEvents(origin)
+        self._described = DescribedTables(origin, tables, outbox, self._messages)
+        self._inserted, self._tables = self._described.inserted, self._described.tables
         self._streamed = StreamedTransactions()
         self._within: Transaction | None = None
-        self._replayed: set[bytes] | None = None
         self._skipped = False
         finished = resume_after.ordinal >= FINISHED
         self._resume_lsn = resume_after.lsn if finished else resume_after.lsn - 1
         self._groups = TransactionGroups(resume_after)
-        self.unknown_tenants: Counter[str] = Counter()
-        """Events whose tenant is NULL or not told, by `schema.table`; for whoever tells it to clear."""
         self._ordinary: list[_Handler] = [self._refuse] * 256
         self._in_block: list[_Handler] = [*self._streamed.handlers]
         self._in_block[STREAM_STOP] = self._stream_stop
@@ -141,6 +136,21 @@ class Decoder:
     def between_transactions(self) -> bool:
         """True also while streamed transactions are open: they are sent again whole (rule C8)."""
         return self._within is None and not self._streamed.in_block
+
+    @property
+    def unknown_tenants(self) -> Counter[str]:
+        """Events whose tenant is NULL or not told, by `schema.table`; for whoever tells it to clear."""
+        return self._described.unknown_tenants
+
+    @property
+    def schema_changes(self) -> list[SchemaChange]:
+        """Since the stream began; for whoever tells them to clear."""
+        return self._described.schema_changes
+
+    @property
+    def invalid_messages(self) -> list[InvalidMessage]:
+        """Of the outbox; for whoever tells them to clear."""
+        return self._messages.invalid
 
     @property
     def streamed(self) -> Mapping[int, StreamedTransaction]:
@@ -169,11 +179,7 @@ class Decoder:
 
     def learn(self, facts: Facts) -> NotConfigured | None:
         """The answer to what the last `feed` wanted. What it returns is not captured from here on."""
-        assert self._pending is not None
-        (relation, number), self._pending = self._pending, None
-        if self._describe(relation, number, facts):
-            return None
-        return NotConfigured(relation.full_name, self._within.lsn if self._within else 0, facts.missing)
+        return self._described.learn(facts, self._lsn)
 
     def take(self) -> list[Group[Mark]]:
         """What is ready, in order: whole transactions, any number in a group, and pieces of large ones.
@@ -195,32 +201,14 @@ class Decoder:
 
     def _relation(self, frame: bytes) -> FactsWanted | None:
         relation = parse_relation(frame[MESSAGE_AT:])
-        number = self._streamed.next_number() if self._replayed is None else wal_start(frame)
-        wanted = self._relations.wanted(relation)
-        if wanted is None:
-            self._describe(relation, number, Facts())
-        else:
-            self._pending = relation, number
-        return wanted
-
-    def _describe(self, relation: Relation, number: int, facts: Facts) -> bool:
-        """Whether it is captured."""
-        table = self._relations.table(relation, facts)
-        oid = relation.oid.to_bytes(4)
-        self._tables[oid] = events = (
-            None if table is None else TableEvents(table, self._origin, self.unknown_tenants)
-        )
-        if self._replayed is not None:
-            self._replayed.add(oid)
-        if oid not in self._described or number > self._described[oid][0]:
-            self._described[oid] = number, events
-        return table is not None
+        number = wal_start(frame) if self._described.replaying else self._streamed.next_number()
+        return self._described.relation(relation, number, self._lsn)
 
     def _type(self, frame: bytes) -> None:
-        self._relations.type_message(parse_type(frame[MESSAGE_AT:]))
+        self._described.type_message(parse_type(frame[MESSAGE_AT:]))
 
     def _insert(self, frame: bytes) -> None:
-        table, within, kind = self._tables[frame[_OID]], self._within, frame[_KIND]
+        table, within, kind = self._inserted[frame[_OID]], self._within, frame[_KIND]
         if table is None or within is None or self._skipped:
             self._transaction().ordinal += 1
         elif kind == NEW_ROW:
@@ -263,7 +251,15 @@ class Decoder:
         # one outside a transaction has a place of its own, ordinal 0 at its own LSN: it moves no ordinal
         message = parse_message(frame[MESSAGE_AT:])
         if message.transactional:
-            self._transaction().ordinal += 1
+            within = self._transaction()
+            if message.prefix == OUTBOX and not self._skipped:
+                self._groups.add(self._messages.message(within, wal_start(frame), message.content))
+            else:
+                within.ordinal += 1
+        elif message.prefix == OUTBOX:
+            self._check_outside()
+            event = self._messages.lone_message(message.lsn, sent_at(frame), message.content)
+            self._groups.add_lone(event, message.lsn)
         elif message.prefix in NOTES:
             return Note(message.prefix, message.lsn, message.content)
         return None
@@ -275,8 +271,8 @@ class Decoder:
         self._within = None
         if not self._skipped:
             self._groups.finish(commit_lsn, end_lsn)
-        if self._replayed is not None:
-            self._end_replay(self._replayed)
+        if self._described.replaying:
+            self._described.replay_ends()
 
     def _refuse(self, frame: bytes) -> FactsWanted | None:
         name = message_name(frame[MESSAGE_AT:])
@@ -297,21 +293,18 @@ class Decoder:
 
     def _stream_commit(self, frame: bytes) -> StreamedCommit:
         self._check_outside()
-        self._replayed = set()
+        self._described.replay_begins()
         return self._streamed.commit(frame)
-
-    def _end_replay(self, replayed: set[bytes]) -> None:
-        # what the server sent about a relation last holds for all that follows, and not what was replayed last:
-        # the transaction's own description of it may be older than another transaction's
-        for oid in replayed:
-            self._tables[oid] = self._described[oid][1]
-        self._replayed = None
 
     # what they share
 
     def _check_outside(self) -> None:
         if self._within is not None:
             raise MessageInvalid("it stands within another transaction")
+
+    @property
+    def _lsn(self) -> int:
+        return self._within.lsn if self._within else 0
 
     def _transaction(self) -> Transaction:
         if self._within is None:
@@ -331,16 +324,9 @@ class Decoder:
     def _named(self, payload: bytes) -> str:
         if payload[0:1] not in (b"I", b"U", b"D") or len(payload) < 5:
             return ""
-        table = self._tables.get(payload[1:5])
+        table = self._inserted.get(payload[1:5])
         return f", relation {int.from_bytes(payload[1:5])}" if table is None else f", table {table.name}"
 
 
 def _unknown_kind(kind: int) -> MessageInvalid:
     return MessageInvalid(f"no row of kind {kind:#04x} belongs there")
-
-
-class _Tables(dict[bytes, TableEvents | None]):
-    """By OID, as it is on the wire; None for a relation that is not captured."""
-
-    def __missing__(self, oid: bytes) -> None:
-        raise MessageInvalid(f"no relation message described relation {int.from_bytes(oid)}")

@@ -46,17 +46,15 @@ class Transaction:
 
     __slots__ = ("commit_lsn", "id_prefix", "lsn", "ordinal", "xid_and_time")
 
-    def __init__(self, origin: Origin, final_lsn: int, commit_ts: int, xid: int) -> None:
-        """`commit_ts`: microseconds since 2000 UTC."""
+    def __init__(self, origin: Origin, final_lsn: int, commit_ts: int, xid: int | None) -> None:
+        """`commit_ts`: microseconds since 2000 UTC; xid: None for a message outside transactions."""
         lsn = _LSN % (final_lsn >> 32, final_lsn & 0xFFFFFFFF)
         seconds, microseconds = divmod(commit_ts, 1_000_000)
         self.lsn = final_lsn
         self.ordinal = 0
         self.id_prefix = f"{origin.id_prefix}{lsn}:"
         self.commit_lsn = f'","commit_lsn":"{lsn}","ordinal":'
-        self.xid_and_time = (
-            f',"xid":{xid},"commit_ts":"{_second(seconds)}.{str(microseconds).zfill(6)}Z"}},"key":'
-        )
+        self.xid_and_time = f',"xid":{"null" if xid is None else xid},"commit_ts":"{_second(seconds)}.{str(microseconds).zfill(6)}Z"}},"key":'
 
 
 @lru_cache(maxsize=2)
@@ -77,30 +75,32 @@ class _Targets(dict[str | int | None, Target]):
 
     def __init__(self, table: Table, op: str, origin: Origin, unknown_tenants: Counter[str]) -> None:
         self._table, self._op, self._origin, self._unknown = table, op, origin, unknown_tenants
+        self._place = table.schema, table.name
 
     def __missing__(self, tenant: str | int | None) -> Target:
         if not isinstance(tenant, str) and self._table.has_tenants:
             self._unknown[self._table.full_name] += 1
-            return _target(self._table, self._op, self._origin, (UNKNOWN_TENANT, "null"))
+            return target_of(self._place, self._op, self._origin, (UNKNOWN_TENANT, "null"))
         if len(self) >= _KEPT_TARGETS:
             self.clear()
         known = (tenant_token(tenant), json_string(tenant)) if isinstance(tenant, str) else _NO_TENANT
-        target = self[tenant] = _target(self._table, self._op, self._origin, known)
+        target = self[tenant] = target_of(self._place, self._op, self._origin, known)
         return target
 
 
 _NO_TENANT = NO_TENANT, "null"
 
 
-def _target(table: Table, op: str, origin: Origin, tenant: tuple[str, str]) -> Target:
-    """`tenant`: its token and its JSON."""
+def target_of(place: tuple[str, str], op: str, origin: Origin, tenant: tuple[str, str]) -> Target:
+    """`place`: schema and table; `tenant`: its token and its JSON."""
+    schema, table = place
     token, tenant_json = tenant
-    subject = origin.subjects.event(origin.source, token, table.schema, table.name, op)
-    place = (
+    subject = origin.subjects.event(origin.source, token, schema, table, op)
+    source = (
         f'"name":{json_string(origin.source)},"db":{json_string(origin.database)},'
-        f'"schema":{json_string(table.schema)},"table":{json_string(table.name)},"lsn":"'
+        f'"schema":{json_string(schema)},"table":{json_string(table)},"lsn":"'
     )
-    return Target(subject.encode(), f'","op":"{op}","tenant":{tenant_json},"source":{{{place}')
+    return Target(subject.encode(), f'","op":"{op}","tenant":{tenant_json},"source":{{{source}')
 
 
 class TableEvents:
@@ -112,7 +112,7 @@ class TableEvents:
         self._inserts, self._updates, self._deletes = (
             _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete")
         )
-        self._truncates = _target(table, "truncate", origin, _NO_TENANT)
+        self._truncates = target_of((table.schema, table.name), "truncate", origin, _NO_TENANT)
         just_the_key = set(table.identity) == set(table.shape.key)
         names = table.names(table.identity)
         self._identity = "" if just_the_key else f',"identity":{encode_json(names).decode()}'
@@ -120,11 +120,11 @@ class TableEvents:
 
     def insert(self, within: Transaction, lsn: int, new: Row) -> Outgoing:
         tenant, key, after = self._encoded(new, None)
-        return _event(within, lsn, self._inserts[tenant], key, self._no_before, after)
+        return event_of(within, lsn, self._inserts[tenant], key, self._no_before, after)
 
     def update(self, within: Transaction, lsn: int, new: Row) -> Outgoing:
         tenant, key, after = self._encoded(new, None)
-        return _event(within, lsn, self._updates[tenant], key, self._no_before, after)
+        return event_of(within, lsn, self._updates[tenant], key, self._no_before, after)
 
     def insert_sent(self, within: Transaction, frame: bytes, at: int) -> Outgoing:
         """`insert` of the only row of a frame, which begins at `at`."""
@@ -132,7 +132,7 @@ class TableEvents:
         if encoded is None:
             return self.insert(within, wal_start(frame), parse_row(frame, at))
         tenant, key, after = encoded
-        return _event(within, wal_start(frame), self._inserts[tenant], key, self._no_before, after)
+        return event_of(within, wal_start(frame), self._inserts[tenant], key, self._no_before, after)
 
     def update_sent(self, within: Transaction, frame: bytes, at: int) -> Outgoing:
         """`update`, likewise."""
@@ -140,15 +140,15 @@ class TableEvents:
         if encoded is None:
             return self.update(within, wal_start(frame), parse_row(frame, at))
         tenant, key, after = encoded
-        return _event(within, wal_start(frame), self._updates[tenant], key, self._no_before, after)
+        return event_of(within, wal_start(frame), self._updates[tenant], key, self._no_before, after)
 
     def update_from(self, within: Transaction, lsn: int, new: Row, old: Row) -> list[Outgoing]:
         """One event; a row that moves from one tenant to another is deleted there and inserted here."""
         tenant, key, after = self._encoded(new, old)
         if self._table.moves(old, tenant):
             gone = self.delete(within, lsn, old)
-            return [gone, _event(within, lsn, self._inserts[tenant], key, self._no_before, after)]
-        return [_event(within, lsn, self._updates[tenant], key, self._before(old), after)]
+            return [gone, event_of(within, lsn, self._inserts[tenant], key, self._no_before, after)]
+        return [event_of(within, lsn, self._updates[tenant], key, self._before(old), after)]
 
     @property
     def name(self) -> str:
@@ -156,10 +156,10 @@ class TableEvents:
 
     def delete(self, within: Transaction, lsn: int, old: Row) -> Outgoing:
         target = self._deletes[self._table.old_tenant(old) if self._table.has_tenants else None]
-        return _event(within, lsn, target, self._table.old_key(old), self._before(old), "null")
+        return event_of(within, lsn, target, self._table.old_key(old), self._before(old), "null")
 
     def truncate(self, within: Transaction, lsn: int) -> Outgoing:
-        return _event(within, lsn, self._truncates, "null", ',"before":null,"after":', "null")
+        return event_of(within, lsn, self._truncates, "null", ',"before":null,"after":', "null")
 
     def _encoded(self, new: Row, old: Row | None) -> tuple[str | int | None, str, str]:
         """Tenant, key and row; after the row the member `unchanged`, where there is one."""
@@ -181,7 +181,7 @@ class TableEvents:
         return f',"before":{self._table.encoder.columns(old, self._table.identity)}{self._identity},"after":'
 
 
-def _event(within: Transaction, lsn: int, target: Target, key: str, before: str, after: str) -> Outgoing:
+def event_of(within: Transaction, lsn: int, target: Target, key: str, before: str, after: str) -> Outgoing:
     """All JSON; `before`: the members from there to `after`'s name, each after a comma."""
     within.ordinal = ordinal = within.ordinal + 1
     event_id = f"{within.id_prefix}{ordinal}"

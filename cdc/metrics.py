@@ -41,6 +41,10 @@ _BLOCKED = Gauge(
 )
 _TENURES = Counter("bridge_capture_tenures", "How often it took the slot", _LABEL)
 _ERRORS = Counter("bridge_capture_errors", "What ended a tenure, by kind", ("source", "kind"))
+SCHEMA_CHANGES = Counter(
+    "bridge_schema_changes", "Relations whose events changed their shape", ("source", "table")
+)
+OUTBOX_INVALID = Counter("bridge_outbox_invalid", "Outbox messages that could not be understood", _LABEL)
 
 
 class CaptureMetrics:

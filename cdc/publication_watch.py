@@ -23,12 +23,13 @@ async def watch_publication(tenure: Tenure) -> NoReturn:
     A table that is taken out of it, or swapped with another, is only told: setup may have run for the next start.
     """
     source, began_with = tenure.source, tenure.position.publication_oid
+    wanted = [*source.tables, *filter(None, [source.outbox])]
     catalogue, seen_at, told = tenure.connections.catalogue, tenure.mark.flush, set[str]()
     while True:
         state = await catalogue.slot(source.slot, source.publication)
         if state.publication_oid != began_with:
             raise CaptureStopped(_gone(source.publication, seen_at))
-        unsent = await catalogue.unsent(source.publication, source.tables)
+        unsent = await catalogue.unsent(source.publication, wanted)
         for table in unsent - told:
             log.warning(
                 "the publication does not send this table: its changes are gone for capture; `bridge cdc check`",

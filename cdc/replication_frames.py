@@ -16,6 +16,7 @@ MESSAGE_AT = 25
 """Where in an XLogData frame the plugin's message begins; before it: tag, its LSN, the server's WAL end and clock."""
 _KEEPALIVE = struct.Struct(">xQqB")
 _STATUS = struct.Struct(">cQQQqB")
+_SENT_AT = struct.Struct(">17xq")
 _XLOG_DATA = struct.Struct(">cQQq")
 _WAL_START = struct.Struct(">xQ")
 _UNIX_TO_POSTGRES = 946_684_800
@@ -37,6 +38,12 @@ def wal_start(xlog_data: bytes) -> int:
     """The LSN of what an XLogData frame carries; 0 for relation and type messages."""
     lsn: int = _WAL_START.unpack_from(xlog_data)[0]
     return lsn
+
+
+def sent_at(xlog_data: bytes) -> int:
+    """The server's clock when it sent an XLogData frame."""
+    sent: int = _SENT_AT.unpack_from(xlog_data)[0]
+    return sent
 
 
 def xlog_data(lsn: int, payload: bytes) -> bytes:

@@ -51,7 +51,10 @@ def split_table(name: str) -> tuple[str, str]:
     return schema, table
 
 
-def tables_hash(tables: Mapping[str, TableSettings]) -> str:
+def tables_hash(source: SourceSettings) -> str:
     """16 hexadecimal digits that differ where the same WAL could make other events."""
-    content = [[name, t.tenant_column, list(t.key), list(t.exclude)] for name, t in sorted(tables.items())]
+    tables = sorted(source.tables.items())
+    content: list[object] = [[name, t.tenant_column, list(t.key), list(t.exclude)] for name, t in tables]
+    if source.outbox is not None:
+        content.append({"outbox": source.outbox})
     return hashlib.sha256(encode_json(content)).hexdigest()[:16]

@@ -148,7 +148,7 @@ class Tenure:
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
         self.mark = self.published = decided
-        self._position = msgspec.structs.replace(position, tables_hash=tables_hash(self.source.tables))
+        self._position = msgspec.structs.replace(position, tables_hash=tables_hash(self.source))
         self.progress.begin(position.mark.flush, slot.confirmed_flush, _now())
         if decided.flush > position.mark.flush:
             # a gap that was accepted is remembered, whether or not anything follows
@@ -170,7 +170,7 @@ class Tenure:
             way = f"look at message {stored.seq} of {self.writer.position.place.stream}"
             raise CaptureStopped(Stop("position_unreadable", str(error), (way,))) from None
         last_event = None if held else await self._last_event_id()
-        decision = decide_start(held, last_event, slot, tables_hash(self.source.tables), consent)
+        decision = decide_start(held, last_event, slot, tables_hash(self.source), consent)
         if isinstance(decision, Stop):
             raise CaptureStopped(decision)
         if isinstance(decision, Begin):
@@ -185,7 +185,7 @@ class Tenure:
         lsn, ordinal = (int(part) for part in self._key_of(torn.headers))
         if (lsn, ordinal) <= mark.key:
             return mark
-        if position.tables_hash != tables_hash(self.source.tables):
+        if position.tables_hash != tables_hash(self.source):
             raise CaptureStopped(tables_changed(format_lsn(lsn)))
         return Mark(lsn, ordinal, mark.flush)
 

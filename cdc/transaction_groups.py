@@ -21,7 +21,8 @@ class TransactionGroups:
         self._size = 0
         self._complete = 0
         self._complete_size = 0
-        self._ended, self._flush = 0, resume_after.flush  # where the last complete transaction stands
+        # where the last complete transaction, or message outside transactions, stands
+        self._ended, self._flush = (0, FINISHED), resume_after.flush
         self._groups: list[Group[Mark]] = []
 
     def add(self, message: Outgoing) -> None:
@@ -33,10 +34,15 @@ class TransactionGroups:
         if self._size >= GROUP_BYTES or len(self._messages) >= GROUP_EVENTS:
             self._cut()
 
-    def finish(self, lsn: int, end_lsn: int) -> None:
+    def add_lone(self, message: Outgoing, lsn: int) -> None:
+        """A message outside transactions, whose record ends at `lsn`."""
+        self.add(message)
+        self.finish(lsn, lsn, ordinal=0)
+
+    def finish(self, lsn: int, end_lsn: int, ordinal: int = FINISHED) -> None:
         """The open transaction ended."""
         self._complete, self._complete_size = len(self._messages), self._size
-        self._ended, self._flush = lsn, end_lsn
+        self._ended, self._flush = (lsn, ordinal), end_lsn
         if self._complete >= SMALL_GROUP:
             self._group_complete()
 
@@ -57,7 +63,7 @@ class TransactionGroups:
             self._group(len(self._messages), self._size, mark)
 
     def _group_complete(self) -> None:
-        complete_to = Mark(self._ended, FINISHED, self._flush)
+        complete_to = Mark(*self._ended, self._flush)
         ended = self._grouped_to.within_transaction and complete_to.key > self._grouped_to.key
         if self._complete or ended:
             self._group(self._complete, self._complete_size, complete_to)

@@ -18,7 +18,8 @@ def lines_of(event: Mapping[str, Any], route: str) -> tuple[Line, ...]:
     table = f"{source.get('schema')}.{source.get('table')}" if isinstance(source, Mapping) else ""
     key = event.get("key")
     if not isinstance(key, Mapping):
-        return ((route, table, None),)
+        # the outbox's may be any value
+        return ((route, table, None if key is None else encode_json(key)),)
     new = encode_json(dict(key))
     old = _old_key(key, event.get("before"))
     line = (route, table, new)

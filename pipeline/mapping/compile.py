@@ -142,8 +142,8 @@ class _MappingCompiler:
             self.reader.refuse(error.mark, error.message)
         table = self._read(section.get("table"), "")
         schema, _, name = table.partition(".")
-        # a webhook's type may have points: intake.order.created
-        if not schema or not name or ("." in name and schema != "intake"):
+        # a webhook's type and a message's topic may have points: intake.order.created
+        if not schema or not name or ("." in name and schema not in {"intake", "outbox"}):
             self.reader.refuse(
                 section.mark, f"source.table is written schema.table, as in public.work_orders, not {table!r}"
             )

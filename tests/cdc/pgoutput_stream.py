@@ -74,8 +74,9 @@ def truncate(*oids: int) -> bytes:
     return b"T" + struct.pack(f">IB{len(oids)}I", len(oids), 1, *oids)
 
 
-def message(*, transactional: bool, lsn: int = 1, prefix: str = "app") -> bytes:
-    return b"M" + struct.pack(">BQ", transactional, lsn) + name(prefix) + struct.pack(">I", 1) + b"x"
+def message(*, transactional: bool, lsn: int = 1, prefix: str = "app", content: bytes = b"x") -> bytes:
+    head = b"M" + struct.pack(">BQ", transactional, lsn) + name(prefix)
+    return head + struct.pack(">I", len(content)) + content
 
 
 def stream_start(xid: int, *, first: bool = True) -> bytes:
@@ -98,8 +99,13 @@ def within(xid: int, payload: bytes) -> bytes:
     return payload[:1] + xid.to_bytes(4) + payload[1:]
 
 
-def decoder(tables: Mapping[str, TableSettings], resume_after: Mark = NOTHING_YET, epoch: int = 1) -> Decoder:
-    return Decoder(Origin("shop", "shop_db", epoch, Subjects()), tables, resume_after)
+def decoder(
+    tables: Mapping[str, TableSettings],
+    resume_after: Mark = NOTHING_YET,
+    epoch: int = 1,
+    outbox: str | None = None,
+) -> Decoder:
+    return Decoder(Origin("shop", "shop_db", epoch, Subjects()), tables, resume_after, outbox)
 
 
 def frame(payload: bytes, wal_start: int = 0x16B3700) -> bytes:

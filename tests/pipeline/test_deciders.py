@@ -222,6 +222,14 @@ def test_an_event_without_a_source_has_a_line_of_its_own() -> None:
     assert lines_of({"source": 5, "key": {"id": 1}}, "acme/orders") == (("acme/orders", "", b'{"id":1}'),)
 
 
+@pytest.mark.parametrize(
+    ("key", "line"), [("a", b'"a"'), (1, b"1"), ([1, None], b"[1,null]"), (False, b"false")]
+)
+def test_a_messages_key_may_be_any_value(key: object, line: bytes) -> None:
+    event = {"source": {"schema": "outbox", "table": "work-order.closed"}, "key": key, "before": None}
+    assert lines_of(event, "acme/r") == (("acme/r", "outbox.work-order.closed", line),)
+
+
 def test_without_a_key_the_table_is_one_line() -> None:
     event = {"source": {"schema": "public", "table": "t"}, "key": None}
     assert lines_of(event, "acme/r") == (("acme/r", "public.t", None),)

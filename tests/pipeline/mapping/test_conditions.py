@@ -155,6 +155,28 @@ def test_tenant_any_takes_events_of_no_tenant(make_input: Callable[..., Any]) ->
     assert isinstance(mapping.render(make_input(tenant=None)), Rendered)
 
 
+def test_a_mapping_may_be_for_a_topic_of_the_outbox(make_input: Callable[..., Any]) -> None:
+    text = (
+        "source: {table: outbox.work-order.closed, operations: [message]}\nconnector: rest\n"
+        'request: {method: POST, path: /x, body: {id: "{{ key }}", cost: "{{ after.cost }}"}}\n'
+    )
+    mapping = compile_mapping(text, file="m.yaml", name="m")
+    message = make_input(op="message", key="A-1", after={"cost": 5}, before=None)
+    message.event["source"] |= {"schema": "outbox", "table": "work-order.closed"}
+    rendered = mapping.render(message)
+    assert isinstance(rendered, Rendered)
+    assert rendered.request["body"] == {"id": "A-1", "cost": 5}
+    message.event["source"]["table"] = "work-order"
+    assert mapping.render(message) == Skipped("source")
+
+
+@pytest.mark.parametrize("table", ["work_orders", "db.public.work_orders", ".t", "outbox.", ""])
+def test_a_source_is_a_schema_and_a_table(table: str) -> None:
+    text = f"source: {{table: '{table}'}}\nconnector: rest\nrequest: {{method: GET, path: /x}}\n"
+    with pytest.raises(MappingInvalid, match=r"source.table is written schema\.table"):
+        compile_mapping(text, file="m.yaml", name="m")
+
+
 def test_params(compiled: Callable[..., Any], make_input: Callable[..., Any]) -> None:
     text = """
 params:
