@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 from cdc.column_values import json_string
 from cdc.event_id import id_prefix
+from cdc.foreign_bytes import AS_OCTAL
 from cdc.pgoutput import Row, parse_row
 from cdc.relations import Table
 from cdc.replication_frames import wal_start
@@ -191,4 +192,6 @@ def event_of(within: Transaction, lsn: int, target: Target, key: str, before: st
         f"{within.xid_and_time}{key}{before}{after}}}"
     )
     headers = f"{HEADER_EVENT_ID}: {event_id}\r\n"
-    return Outgoing(target.subject, headers.encode(), payload.encode(), (within.lsn, ordinal))
+    return Outgoing(
+        target.subject, headers.encode(), payload.encode("utf-8", AS_OCTAL), (within.lsn, ordinal)
+    )

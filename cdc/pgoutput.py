@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from cdc.foreign_bytes import KEPT
+
 Row = list[str | int]
 """Text, or one of the two marks."""
 
@@ -197,23 +199,20 @@ def parse_message(payload: bytes) -> LogicalMessage:
 
 def parse_row(data: bytes, at: int = 6) -> Row:
     """The only row of a message: an insert's, a delete's, or an update's without an old one; it begins at `at`."""
-    if len(data) < _WIDE:
-        return _as_msgpack(data[at:])
-    row, _end = _walk(data, at)
-    return row
+    try:
+        return _as_msgpack(data[at:]) if len(data) < _WIDE else _walk(data, at)[0]
+    except UnicodeDecodeError:  # msgspec does not carry bytes that are no UTF-8
+        return _walk(data, at)[0]
 
 
 def parse_two_rows(data: bytes, at: int = 6) -> tuple[Row, Row]:
     """An update's old and new row; the old one begins at `at`."""
     (count,) = _COUNT.unpack_from(data, at)
-    if len(data) < _WIDE and count < _SMALL:
-        # between the rows stand N and two bytes of count: three small integers more in one array
-        both = _as_msgpack(_COUNT.pack(2 * count + 3) + data[at + 2 :])
-        marker, old, new = both[count], both[:count], both[count + 3 :]
-    else:
-        old, end = _walk(data, at)
-        marker = data[end]
-        new, _end = _walk(data, end + 1)
+    try:
+        small = len(data) < _WIDE and count < _SMALL
+        marker, old, new = _two_as_msgpack(data, at, count) if small else _walk_two(data, at)
+    except UnicodeDecodeError:
+        marker, old, new = _walk_two(data, at)
     if marker != NEW_ROW:
         raise MessageInvalid(f"expected the new row after {count} old values, found {marker!r}")
     return old, new
@@ -233,6 +232,17 @@ def _as_msgpack(counted: bytes) -> Row:
     only.
     """
     return _decode_msgpack(b"\xdc" + counted.replace(b"t\0\0", b"\xdb\0\0"))
+
+
+def _two_as_msgpack(data: bytes, at: int, count: int) -> tuple[str | int, Row, Row]:
+    """What stands between the rows, and both: N and two bytes of count are three small integers more in one array."""
+    both = _as_msgpack(_COUNT.pack(2 * count + 3) + data[at + 2 :])
+    return both[count], both[:count], both[count + 3 :]
+
+
+def _walk_two(data: bytes, at: int) -> tuple[int, Row, Row]:
+    old, end = _walk(data, at)
+    return data[end], old, _walk(data, end + 1)[0]
 
 
 def _walk(payload: bytes, at: int) -> tuple[Row, int]:
@@ -259,7 +269,7 @@ def _walk(payload: bytes, at: int) -> tuple[Row, int]:
 def _text(payload: bytes, start: int, end: int) -> str:
     if end > len(payload):
         raise MessageInvalid(f"a value ends at byte {end} of {len(payload)}")
-    return payload[start:end].decode()
+    return payload[start:end].decode("utf-8", KEPT)
 
 
 def _name(payload: bytes, at: int) -> tuple[str, int]:

@@ -11,6 +11,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcpy
 
+cdef const char *KEPT = "surrogateescape"  # foreign_bytes.KEPT
+
 cdef enum Wire:  # column_values.Wire
     CALL, TEXT, AS_IS, PLAIN, NUMBER, BOOLEAN, TIMESTAMP, TIMESTAMPTZ
 
@@ -99,7 +101,7 @@ cdef class WireRows:
             else:
                 return None
             if place == self._tenant:
-                tenant = NULL_MARK if length < 0 else PyUnicode_DecodeUTF8(<const char *>wire + at, length, NULL)
+                tenant = NULL_MARK if length < 0 else PyUnicode_DecodeUTF8(<const char *>wire + at, length, KEPT)
             if self._columns[place].published and not self._member(place, wire + at, length):
                 return None
             at += max(length, 0)
@@ -126,7 +128,7 @@ cdef class WireRows:
         return True
 
     cdef int _call(self, int place, const char *text, Py_ssize_t length) except -1:
-        cdef bytes value = (<str>self._to_json[place](PyUnicode_DecodeUTF8(text, length, NULL))).encode()
+        cdef bytes value = (<str>self._to_json[place](PyUnicode_DecodeUTF8(text, length, KEPT))).encode("utf-8", KEPT)
         _reserve(len(value) + 16)
         _put(PyBytes_AS_STRING(value), len(value))
         return 0
@@ -153,7 +155,7 @@ cdef str _object(Py_ssize_t begin):
     out[begin] = b"{"
     _reserve(1)
     _put(b"}", 1)
-    return PyUnicode_DecodeUTF8(out + begin, used - begin, NULL)
+    return PyUnicode_DecodeUTF8(out + begin, used - begin, KEPT)
 
 
 cdef bint _write(int wire, const unsigned char *text, Py_ssize_t length):

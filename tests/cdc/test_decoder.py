@@ -10,6 +10,7 @@ from cdc.decoder import DecodingFailed, Note
 from cdc.pgoutput import UNCHANGED
 from cdc.replication_frames import Keepalive
 from cdc.settings import TableSettings
+from eventbus.event import decode_event
 from tests.cdc.pgoutput_stream import (
     COLUMNS,
     DESCRIBED,
@@ -335,3 +336,19 @@ def test_a_message_of_ours_outside_transactions_is_handed_on() -> None:
         "bridge.heartbeat", 7, b"x"
     )
     assert asked(stream, message(transactional=False, lsn=8, prefix="somebody.else")) is None
+
+
+@pytest.mark.parametrize("more", [0, 2**16], ids=["small", "large"])
+def test_bytes_that_are_no_text_do_not_stop_capture(more: int) -> None:
+    """Up to version 15 a "char" from 0x80 on comes as that byte; from 16 on, and in events, as an octal escape."""
+    stream = started()
+    columns = {"id": INT8, "company": 18, "texts": 1009, "doc": 114, "note": TEXT}
+    feed(stream, relation(ORDERS, "orders", columns, key=["id"]), begin(LSN))
+    row = ["2", "~", '{"a~\\"",~}', '["~~"]', "x" * more]
+    feed(stream, insert(ORDERS, *row).replace(b"~", b"\xe9"))
+    feed(stream, update(ORDERS, row, ["1", None, None, None, None]).replace(b"~", b"\xe9"), commit(LSN))
+    found = taken(stream)
+    assert [b".=ED=B3=A9." in outgoing.subject for outgoing in found] == [True, True]
+    for event in map(decode_event, (outgoing.payload for outgoing in found)):
+        assert event["tenant"] == event["after"]["company"] == r"\351"
+        assert (event["after"]["texts"], event["after"]["doc"]) == ([r'a\351"', r"\351"], [r"\351\351"])
