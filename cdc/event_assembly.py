@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 from cdc.column_values import json_string
 from cdc.event_id import id_prefix
-from cdc.foreign_bytes import AS_OCTAL
+from cdc.foreign_bytes import AS_OCTAL, shown
 from cdc.pgoutput import Row, parse_row
 from cdc.relations import Table
 from cdc.replication_frames import wal_start
@@ -84,12 +84,16 @@ class _Targets(dict[str | int | None, Target]):
             return target_of(self._place, self._op, self._origin, (UNKNOWN_TENANT, "null"))
         if len(self) >= _KEPT_TARGETS:
             self.clear()
-        known = (tenant_token(tenant), json_string(tenant)) if isinstance(tenant, str) else _NO_TENANT
+        known = _known(shown(tenant)) if isinstance(tenant, str) else _NO_TENANT
         target = self[tenant] = target_of(self._place, self._op, self._origin, known)
         return target
 
 
 _NO_TENANT = NO_TENANT, "null"
+
+
+def _known(tenant: str) -> tuple[str, str]:
+    return tenant_token(tenant), json_string(tenant)
 
 
 def target_of(place: tuple[str, str], op: str, origin: Origin, tenant: tuple[str, str]) -> Target:

@@ -5,6 +5,7 @@ hold some from before the server checked. From version 16 on it prints `\351`; s
 """
 
 import codecs
+import re
 
 KEPT = "surrogateescape"
 """How decoding carries such a byte in a str: as a lone surrogate, which no other value can hold."""
@@ -12,11 +13,18 @@ AS_OCTAL = "bridge.octal"
 r"""How encoding JSON writes it: as `\\351`, for within JSON it stands in a string."""
 
 
+def shown(text: str) -> str:
+    """A value as people and other programs read it."""
+    return _KEPT.sub(lambda kept: rf"\{ord(kept[0]) - 0xDC00:03o}", text)
+
+
+_KEPT = re.compile("[\udc80-\udcff]")
+
+
 def _as_octal(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    kept = error.object[error.start : error.end]
-    return "".join(rf"\\{ord(character) - 0xDC00:03o}" for character in kept), error.end
+    return shown(error.object[error.start : error.end]).replace("\\", r"\\"), error.end
 
 
 codecs.register_error(AS_OCTAL, _as_octal)

@@ -348,7 +348,7 @@ def test_bytes_that_are_no_text_do_not_stop_capture(more: int) -> None:
     feed(stream, insert(ORDERS, *row).replace(b"~", b"\xe9"))
     feed(stream, update(ORDERS, row, ["1", None, None, None, None]).replace(b"~", b"\xe9"), commit(LSN))
     found = taken(stream)
-    assert [b".=ED=B3=A9." in outgoing.subject for outgoing in found] == [True, True]
+    assert [b".=5C351." in outgoing.subject for outgoing in found] == [True, True]
     for event in map(decode_event, (outgoing.payload for outgoing in found)):
         assert event["tenant"] == event["after"]["company"] == r"\351"
         assert (event["after"]["texts"], event["after"]["doc"]) == ([r'a\351"', r"\351"], [r"\351\351"])

@@ -1,93 +1,21 @@
 """Values of every type through the WAL: what an event says, written back, is what the server holds."""
 
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cdc.built_in_types import BUILT_IN, form_of_message
-from cdc.catalogue_facts import KEY_COLUMNS_SQL, TYPES_SQL, Facts, FactsWanted
 from cdc.pgoutput import Type
 from cdc.settings import TableSettings
 from eventbus.event import decode_event
-from eventbus.group_commit import Outgoing
 from eventbus.tokens import UNKNOWN_TENANT, tenant_token
 from tests.cdc.json_to_text import Digits, read_exactly
-from tests.cdc.pgoutput_stream import decoder, frame
-from tests.cdc.typed_columns import OBJECTS, TYPES
-
-SESSION = (
-    "-c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC"
-)
-Texts = list[str | None]
-"""A row as the server prints it."""
-
-
-class TypedDatabase:
-    """A database with a slot, and all types that tests have made."""
-
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection = connection
-        self.asked: set[int] = set()
-        """Types that the catalogue was asked about during the last `captured`."""
-
-    async def run(self, statement: str, parameters: Sequence[str | None] | None = None) -> None:
-        await self._connection.execute(statement.encode(), parameters)
-
-    async def texts(self, query: str, parameters: Sequence[str | None] | None = None) -> list[Texts]:
-        """Rows as the server prints them."""
-        cursor = await self._connection.execute(query.encode(), parameters)
-        result = cursor.pgresult
-        assert result is not None
-        return [
-            [
-                None if (raw := result.get_value(line, column)) is None else raw.decode()
-                for column in range(result.nfields)
-            ]
-            for line in range(result.ntuples)
-        ]
-
-    async def rows(self, query: str, parameters: Any = None) -> list[Any]:
-        return await (await self._connection.execute(query.encode(), parameters)).fetchall()
-
-    async def captured(self, table: TableSettings) -> list[Outgoing]:
-        """The messages of what was committed since the last call, of the table `typed`."""
-        self.asked = set[int]()
-        stream = decoder({"public.typed": table})
-        sent = await self.rows(
-            "SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes('bridge_' || current_database(),"
-            " NULL, NULL, 'proto_version', '1', 'publication_names', 'bridge', 'messages', 'true')"
-        )
-        for lsn, payload in sent:
-            wanted = stream.feed(iter([frame(payload, lsn)]))
-            if isinstance(wanted, FactsWanted):
-                self.asked.update(wanted.types)
-                key = await self.rows(KEY_COLUMNS_SQL, [wanted.relation])
-                stream.learn(Facts.of_rows(key, await self.rows(TYPES_SQL, [list(wanted.types)])))
-        return [message for group in stream.take() for message in group.messages]
-
-
-@contextlib.asynccontextmanager
-async def listening(dsn: str) -> AsyncIterator[TypedDatabase]:
-    async with await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, options=SESSION, prepare_threshold=None
-    ) as connection:
-        database = TypedDatabase(connection)
-        await database.run("CREATE PUBLICATION bridge FOR ALL TABLES")
-        await database.run(
-            "SELECT pg_create_logical_replication_slot('bridge_' || current_database(), 'pgoutput')"
-        )
-        yield database
-
-
-async def make_types(db: TypedDatabase) -> None:
-    for statement in OBJECTS.split(";\n"):
-        await db.run(statement)
+from tests.cdc.typed_columns import TYPES
+from tests.cdc.typed_database import Texts, TypedDatabase, listening, make_types
 
 
 @pytest.fixture
@@ -327,6 +255,21 @@ async def test_many_tables_of_random_types_on_each_version(
     await round_trip(any_typed_db, data.draw(tables(share)))
 
 
+async def test_values_at_the_edges_stop_nothing(any_db: TypedDatabase) -> None:
+    await any_db.run("CREATE TABLE typed (id numeric, deep jsonb, odd json, nothing jsonb, items json[])")
+    digits, deep = "9" * 131_072 + "." + "9" * 16_383, "[" * 5_000 + "]" * 5_000
+    odd, items = r'{"a":"\u0000","a":1e9}', r'{"\"\\udead\"","{\"b\":[1.50]}"}'
+    await any_db.run("INSERT INTO typed VALUES (%s, %s, %s, 'null', %s)", [digits, deep, odd, items])
+    (message,) = await any_db.captured(TableSettings(key=("id",)))
+    assert list(read_exactly(message.payload)["after"].values()) == [
+        digits,
+        deep,
+        {"a": "1e9"},
+        None,
+        [r'"\udead"', {"b": ["1.50"]}],
+    ]
+
+
 async def test_bytes_that_are_no_text_look_alike_on_each_version(any_db: TypedDatabase) -> None:
     """Version 15 sends the very byte, of the text too; 16 and later an octal escape."""
     await any_db.run('CREATE TABLE typed (id "char", chars "char"[], note text, long text)')
@@ -337,6 +280,7 @@ async def test_bytes_that_are_no_text_look_alike_on_each_version(any_db: TypedDa
     )
     messages = await any_db.captured(TableSettings("id", key=("id",)))
     first, second = (decode_event(message.payload) for message in messages)
+    assert [message.subject.split(b".")[2] for message in messages] == [b"=5C351"] * 2
     assert first["after"] == {"id": r"\351", "chars": [r"\351"], "note": r"\351", "long": None}
     assert first["key"] == second["key"] == {"id": r"\351"}
     assert first["tenant"] == second["tenant"] == r"\351"
