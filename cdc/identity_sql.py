@@ -16,10 +16,12 @@ def index_identity(
 ) -> str:
     """A unique index over NOT NULL columns as the identity: tenant, key, and what mappings compare.
 
-    FULL where the table has no key that could make it unique.
+    The primary key where that is all; FULL where the table has no key that could make an index unique.
     """
     if not key:
         return full_identity(table)
+    if not tenant and not more and [*key] == [*(table.primary_key or ())] and not table.key_deferrable:
+        return _default_identity(table)
     columns = list(dict.fromkeys([*([tenant] if tenant else []), *key, *more]))
     lines = [
         f"ALTER TABLE {table.sql_name} ALTER COLUMN {identifier(column)} SET NOT NULL;"
@@ -34,6 +36,14 @@ def index_identity(
         for one in _members(table)
     ]
     return "\n".join(lines)
+
+
+def _default_identity(table: TableFacts) -> str:
+    return "\n".join(
+        f"ALTER TABLE {one.sql_name} REPLICA IDENTITY DEFAULT;"
+        " -- ACCESS EXCLUSIVE for a moment; WAL: the primary key with each delete, and with each update of it"
+        for one in _members(table)
+    )
 
 
 def full_identity(table: TableFacts) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.cdc_words import finding_text, print_line, refuse_unknown, words
+from bridge.cli.cdc_words import finding_text, print_line, provider_option, refuse_unknown, words
 from bridge.cli.context import chosen_source, config_option, json_option, source_option
 from bridge.cli.errors import Findings
 from bridge.cli.running import run
@@ -23,11 +23,7 @@ from cdc.source_reading import read_facts
 @click.command()
 @config_option
 @source_option
-@click.option(
-    "--provider",
-    type=click.Choice(list(Provider)),
-    help="Whose remedies to print; default: recognised by its roles.",
-)
+@provider_option("Whose remedies to print; default: recognised by its roles.")
 @json_option
 def check(*, config: Path, source: str | None, provider: Provider | None, as_json: bool) -> None:
     """Look for what would keep capture from working, or its events from being of use; print the SQL that mends it."""

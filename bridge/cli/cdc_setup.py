@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.cdc_words import print_line, refuse, servers, words
+from bridge.cli.cdc_words import print_line, provider_option, refuse, servers, words
 from bridge.cli.context import chosen_source, config_option, json_option, source_option
 from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
@@ -28,11 +28,7 @@ from cdc.source_reading import read_facts
 @click.option(
     "--admin-dsn", envvar="BRIDGE_ADMIN_DSN", help="A login with the rights it takes; default: the source's."
 )
-@click.option(
-    "--provider",
-    type=click.Choice(list(Provider)),
-    help="Who runs the server; default: recognised by its roles, with --print-sql vanilla.",
-)
+@provider_option("Who runs the server; default: recognised by its roles, with --print-sql vanilla.")
 @click.option(
     "--with",
     "extras",

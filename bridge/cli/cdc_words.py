@@ -1,9 +1,10 @@
 """What the commands of `bridge cdc` share: connections, findings, and errors as messages with exit codes."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ from cdc.catalogue import Catalogue
 from cdc.decoder import DecodingFailed
 from cdc.finding import Finding
 from cdc.preflight import check as all_findings
+from cdc.providers import Provider
 from cdc.settings import SourceSettings
 from cdc.setup import SetupRefused
 from cdc.source_errors import CaptureStopped, DsnInvalid, SourceLost
@@ -22,6 +24,19 @@ from eventbus.connection import Connection, connect
 from eventbus.errors import EventBusError, NatsRefused, NatsUnreachable
 from eventbus.topology import NoRoom, TopologyDiffers
 from pipeline.yaml_tree import load_file
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def provider_option(text: str) -> Callable[[Command], Command]:
+    """Gives the command `provider: Provider | None`."""
+    return click.option(
+        "--provider",
+        type=click.Choice([provider.value for provider in Provider]),
+        callback=lambda _context, _option, value: None if value is None else Provider(value),
+        help=text,
+    )
+
 
 _UNKNOWN = {"table_unknown", "column_unknown"}
 """Findings that are mistakes in bridge.yaml: exit 2."""

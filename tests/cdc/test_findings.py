@@ -281,6 +281,15 @@ async def test_a_deferrable_key(source: Source) -> None:
     assert await of_table(source, "later") == {}
 
 
+async def test_no_identity(source: Source) -> None:
+    await source.sql("CREATE TABLE mute (id int PRIMARY KEY)", "ALTER TABLE mute REPLICA IDENTITY NOTHING")
+    findings = await of_table(source, "mute", TableSettings())
+    assert {*findings} == {"no_identity"}
+    assert "REPLICA IDENTITY DEFAULT" in findings["no_identity"].sql
+    await heal(source, findings["no_identity"])
+    assert await of_table(source, "mute", TableSettings()) == {}
+
+
 async def test_what_mappings_compare(source: Source) -> None:
     compared = {"public.orders": {"status", "id", "nonsense"}}
     findings = await findings_of(source.settings, compared)
