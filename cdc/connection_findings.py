@@ -32,8 +32,8 @@ def check_replication(
             "wal_sender_timeout",
             "wal_sender_timeout",
             f"our replication session is given up {meant}: shorter than {SHORTEST_S:g} s, a busy moment ends it; longer than "
-            f"{LONGEST_S:g} s, a standby waits that long for the slot of an owner that vanished. It is set in `options` of "
-            "the dsn, or for the role; without either we ask for 15 s",
+            f"{LONGEST_S:g} s, a standby waits that long for the slot of an owner that vanished. It stands in `options` of "
+            "the dsn; without that we ask for 15 s",
         )
     if tried.switched_at is not None and (slot.confirmed_flush or tried.switched_at) < tried.switched_at:
         yield Finding(

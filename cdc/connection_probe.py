@@ -22,7 +22,7 @@ SELECT true AS prepared, gid AS name, owner || ' in ' || database AS who,
 UNION ALL
 SELECT false, pid::text, usename || ', ' || application_name, extract(epoch FROM now() - xact_start)::float8
   FROM pg_catalog.pg_stat_activity
- WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+ WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL
  ORDER BY age_s DESC
 """
 _RIGHTS = """

@@ -44,8 +44,9 @@ async def patiently(
     patience: Patience,
 ) -> T:
     """What `run` gives, tried again while a lock keeps it from it. Raises LockHeld, and what `run` raises."""
-    held = ""
-    for attempt in range(1, patience.tries + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         holders = _Holders(watcher, connection.info.backend_pid)
         watching = asyncio.ensure_future(holders.watch())
         try:
@@ -55,10 +56,10 @@ async def patiently(
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-        if attempt < patience.tries:
-            log.warning("tried again", because=held, attempt=attempt, of=patience.tries)
-            await asyncio.sleep(patience.pause_s * 2 ** (attempt - 1))
-    raise LockHeld(held)
+        if attempt == patience.tries:
+            raise LockHeld(f"{held}; given up after {attempt} tries")
+        log.warning("trying again", because=held, attempt=attempt, of=patience.tries)
+        await asyncio.sleep(patience.pause_s * 2 ** (attempt - 1))
 
 
 class _Holders:

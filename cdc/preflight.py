@@ -42,7 +42,8 @@ def check(
 
 def _check_tried(tried: Tried, facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
     server, slot = facts.server, facts.slot
-    if server.wal_level == "logical" and server.may_replicate and not server.standby:
+    pooled = server.session_pid != server.announced_pid
+    if server.wal_level == "logical" and server.may_replicate and not server.standby and not pooled:
         yield from check_replication(tried.replication, server, slot, settings.publication)
     yield from check_hba(tried.hba, server.role, slot.connected_to)
     yield from check_transactions(tried.transactions)

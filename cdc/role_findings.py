@@ -29,7 +29,7 @@ def check_role(server: ServerFacts) -> Iterator[Finding]:
             f"role {server.role} is a superuser: capture needs no more than LOGIN and REPLICATION; name another role in the "
             "dsn, and `bridge cdc setup --admin-dsn` makes it",
         )
-    if 0 <= server.connection_limit < CONNECTIONS:
+    if 0 <= server.connection_limit < CONNECTIONS and not server.superuser:
         yield Finding(
             Level.ERROR,
             "connection_limit",

@@ -123,8 +123,7 @@ async def _run(
         )
     except LockHeld as held:
         raise SetupRefused(
-            f"{held}; given up after {patience.tries} tries. Nothing was changed by this script: end that transaction, or "
-            "wait for it, and run setup again"
+            f"{held}. Nothing was changed by this script: end that transaction, or wait for it, and run setup again"
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise SetupRefused(

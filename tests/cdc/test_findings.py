@@ -12,12 +12,15 @@ from psycopg.conninfo import make_conninfo
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.shipped_files import shipped
 from cdc.finding import Finding
+from cdc.preflight import check
 from cdc.replication_connection import ReplicationConnection
 from cdc.settings import SourceSettings, TableSettings
 from cdc.setup import set_up
+from cdc.source_errors import SourceLost
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import TABLES, Source, eventually
-from tests.cdc.checking import findings_of
+from tests.cdc.checking import facts_of, findings_of
+from tests.cdc.pooling import pooler
 from tests.conftest import POSTGRES_SETTINGS
 
 SOUND = {**POSTGRES_SETTINGS, "max_slot_wal_keep_size": "2GB"}
@@ -169,6 +172,16 @@ async def test_pg_hba_where_it_may_be_seen(source: Source, sound_postgres: Embed
         file.write_text(before)
 
 
+async def test_a_pooler_in_between(source: Source) -> None:
+    port = psycopg.conninfo.conninfo_to_dict(source.dsn)["port"]
+    async with pooler(int(str(port))) as ours:
+        pooled = dataclasses.replace(source.settings, dsn=make_conninfo(source.settings.dsn, port=ours))
+        facts = await facts_of(pooled)
+        assert {finding.code for finding in check(facts, pooled)} == {"pooler"}
+        with pytest.raises(SourceLost, match="unsupported startup parameter"):
+            await ReplicationConnection.open(pooled.dsn)
+
+
 # --- the slot
 
 
@@ -313,6 +326,7 @@ async def test_the_cure_of_a_partitioned_table_reaches_every_partition(source: S
     assert {*findings} == {"delete_without_tenant", "tenant_nullable"}
     await heal(source, findings["delete_without_tenant"])
     assert await of_table(source, "parts") == {}
+    assert await source.sql("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid") == []
     await source.sql("CREATE TABLE parts_4 PARTITION OF parts FOR VALUES FROM (20) TO (30)")
     findings = await of_table(source, "parts")
     assert {*findings} == {"partition_identity"}

@@ -192,8 +192,9 @@ async def test_who_holds_the_lock_is_named(source: Source) -> None:
     holding = make_conninfo(source.dsn, application_name="nightly report")
     async with await psycopg.AsyncConnection.connect(holding) as holder:
         await holder.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE -- a secret")
-        with pytest.raises(SetupRefused) as refused:
+        with capture_logs() as logs, pytest.raises(SetupRefused) as refused:
             await set_up(source.settings, source.dsn, SQL, patience=IMPATIENT)
+        assert [(line["event"], line["attempt"]) for line in logs] == [("trying again", 1)]
         said = str(refused.value)
         assert f"process {holder.info.backend_pid} (role postgres, application 'nightly report'" in said
         assert "LOCK TABLE …" in said
