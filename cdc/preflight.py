@@ -9,7 +9,7 @@ from cdc.publication_findings import check_outbox, check_publication
 from cdc.retention_findings import check_retention, check_transactions
 from cdc.role_findings import check_hba, check_role
 from cdc.row_findings import check_rights
-from cdc.server_facts import Tried
+from cdc.server_facts import OLDEST, Tried
 from cdc.server_findings import check_server, check_slot
 from cdc.settings import SourceSettings
 from cdc.source_facts import SourceFacts
@@ -23,6 +23,8 @@ def check(
 
     compared: by table, the columns that mappings compare with the row before.
     """
+    if facts.server.version < OLDEST:
+        return [_too_old(facts.server.version)]
     findings = [
         *check_session(facts.server),
         *check_server(facts.server),
@@ -38,6 +40,16 @@ def check(
     for name in settings.tables:
         findings += check_table(name, facts, settings, (compared or {}).get(name, ()))
     return sorted(findings, key=lambda finding: finding.level is not Level.ERROR)
+
+
+def _too_old(version: int) -> Finding:
+    return Finding(
+        Level.ERROR,
+        "server_version",
+        "server_version",
+        f"the server is PostgreSQL {version // 10000}; capture needs {OLDEST // 10000} or later",
+        stops=True,
+    )
 
 
 def _check_tried(tried: Tried, facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from cdc.providers import Provider
 
+OLDEST = 150000
+"""The first version whose publications can name columns and schemas: what we read of older ones is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cdc.catalogue import Catalogue
 from cdc.providers import ADMIN_ROLES, recognised
-from cdc.server_facts import ServerFacts
+from cdc.server_facts import OLDEST, ServerFacts
 from cdc.settings import SourceSettings
 from cdc.source_dsn import dsn_facts
 from cdc.source_facts import PublicationFacts, SourceFacts, TableFacts
@@ -88,6 +88,8 @@ SELECT n.nspname || '.' || c.relname AS name, c.relkind::text AS kind, c.relpers
 async def read_facts(catalogue: Catalogue, settings: SourceSettings) -> SourceFacts:
     """Raises SourceLost."""
     server = await _server(catalogue, settings)
+    if server.version < OLDEST:
+        return SourceFacts(server, await catalogue.slot(settings.slot, settings.publication), None, {}, [])
     publication = {"publication": settings.publication}
     sends = [PublicationFacts(**row) for row in await catalogue.rows(_PUBLICATION, publication)]
     found = {row["name"]: _table(row) for row in await catalogue.rows(_TABLES, publication)}

@@ -1,6 +1,7 @@
 -- The role that reads the slot: it may log in and replicate, and is granted nothing else. Capture reads the WAL and
--- the catalogue, never a table. Run as a superuser; where there is none, as the provider's administrator, or as a role
--- with CREATEROLE and REPLICATION. Safe to run again: a role that is there already is only given what it lacks. No lock.
+-- the catalogue, never a table. Run as a superuser; where there is none, as the provider's administrator, or from
+-- PostgreSQL 16 on as a role with CREATEROLE and REPLICATION. Safe to run again: a role that is there already is only
+-- given what it lacks. No lock.
 -- No password is set here: in psql, `\password ROLE` sets one without it reaching a log.
 SET lock_timeout = {lock_timeout};
 DO $bridge$

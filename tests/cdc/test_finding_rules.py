@@ -86,6 +86,12 @@ def test_what_is_sound_has_no_findings() -> None:
     assert found() == {}
 
 
+def test_a_server_that_is_too_old() -> None:
+    findings = found(dataclasses.replace(FACTS, publication=None, tables={}), version=140010)
+    assert {*findings} == {"server_version"}
+    assert "is PostgreSQL 14; capture needs 15" in findings["server_version"].message
+
+
 def test_a_pooler_is_known_by_the_process_numbers_that_it_makes_up() -> None:
     assert {*found(announced_pid=1234567)} == {"pooler"}
 
