@@ -102,8 +102,8 @@ def _held_text(found: CaptureStatus) -> str | None:
         return None
     parts = [size_text(found.held_bytes)]
     if found.wal_limit is not None:
-        passed = "MORE than" if found.wal_limit_passed else "of"
-        parts[0] += f", {passed} the {size_text(found.wal_limit)} of wal_limit"
+        passed = ", MORE than" if found.wal_limit_passed else " of"
+        parts[0] += f"{passed} the {size_text(found.wal_limit)} of wal_limit"
     if found.wal_status not in (None, "reserved"):
         parts.append(f"wal_status {found.wal_status}")
     if found.safe_wal_bytes is not None:
