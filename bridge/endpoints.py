@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, generate_latest
@@ -16,7 +17,8 @@ from starlette.routing import Route
 
 from bridge.asgi_server import bind, serve
 from bridge.listen import Listen
-from eventbus.condition import Condition
+from bridge.redaction import redact
+from eventbus.condition import Condition, Matter
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
 _OURS = ("bridge_", "process_")
@@ -47,7 +49,7 @@ def endpoints_app(condition: Callable[[], Condition]) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         found = condition()
-        return JSONResponse(found.to_json(), status_code=200 if found.ready else 503)
+        return JSONResponse(_without_passwords(found).to_json(), status_code=200 if found.ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -55,6 +57,15 @@ def endpoints_app(condition: Callable[[], Condition]) -> Starlette:
     return Starlette(
         routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     )
+
+
+def _without_passwords(condition: Condition) -> Condition:
+    """A reason may quote what a server said."""
+
+    def redacted(matters: tuple[Matter, ...]) -> tuple[Matter, ...]:
+        return tuple(matter._replace(message=redact(matter.message)) for matter in matters)
+
+    return replace(condition, reasons=redacted(condition.reasons), findings=redacted(condition.findings))
 
 
 class _Ours(Collector):

@@ -22,6 +22,7 @@ from cdc.start_decision import Consent
 from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Connections, Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
+from cdc.wal_watch import WalWatch
 from eventbus.big_events import BigEvents
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
 from eventbus.fence import Refusal, classify_refusal
@@ -55,6 +56,7 @@ class Capture:
         """Capture has begun, or stands by: set once."""
         self.state = CaptureState()
         self._metrics = CaptureMetrics(source.name, source.wal_limit)
+        self._wal = WalWatch(source, self.state, self._metrics)
         self._since = datetime.now(UTC)
         self._reached = False
         self._streaming = source.streaming
@@ -78,6 +80,7 @@ class Capture:
                 # what could not be streamed is read whole the next time, and that tenure is the exception
                 self._streaming = self._source.streaming and not isinstance(error, CannotStream)
                 log.warning("beginning again", source=self._source.name, because=str(error), in_s=self._pause)
+                await self._wal.look_from_outside()
                 await until_set(stop, self._pause)
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
@@ -123,12 +126,14 @@ class Capture:
             self._metrics.last_event.set_to_current_time()
 
     async def _own(self, tenure: Tenure, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        pulse = Pulse(tenure)
-        pulsing = tasks.create_task(pulse.run())
+        self.state.claims(lambda: tenure.writer.blocked)
+        pulse, vital_signs = Pulse(tenure), VitalSigns(tenure, self.state, self._metrics, self._wal)
+        pulsing, feeling = tasks.create_task(pulse.run()), tasks.create_task(vital_signs.run())
         try:
             await unless_stopped(stop, tenure.claim(self._consent))
         except StopRequested:
             pulsing.cancel()
+            feeling.cancel()
             return
         self.state.owns(lambda: tenure.writer.blocked)
         self._in_role()
@@ -137,12 +142,12 @@ class Capture:
         pulse.stream = stream = self._stream(tenure)
         writing = tasks.create_task(tenure.writer.run())
         pumping = tasks.create_task(stream.pump())
-        vital_signs = VitalSigns(tenure, stream, self.state, self._metrics)
-        watching = [tasks.create_task(watch) for watch in (watch_publication(tenure), vital_signs.run())]
+        vital_signs.watch(stream)
+        watching = tasks.create_task(watch_publication(tenure))
         await stop.wait()
-        for task in (pumping, *watching):
+        for task in (pumping, watching, feeling):
             task.cancel()
-        await asyncio.wait((pumping, *watching))
+        await asyncio.wait((pumping, watching, feeling))
         await tenure.writer.drain()
         writing.cancel()
         pulsing.cancel()

@@ -9,6 +9,7 @@ from eventbus.condition import Condition, Matter, Role
 
 _FULL = 10077
 _LOOKS = 11
+_CONNECTS = "it connects to its servers"
 
 
 class EventRate:
@@ -63,18 +64,23 @@ class CaptureState:
         self.rate = EventRate()
         self.findings: dict[str, str] = {}
         """What somebody should look at although capture works: message by code."""
-        self._trouble = "it connects to its servers"
+        self._trouble = Matter("starting", _CONNECTS)
 
     def stands_by(self) -> None:
         self.role = Role.STANDBY
+
+    def claims(self, blocked: Callable[[], int | None]) -> None:
+        """It has the slot, and reads and claims the position. `blocked`: as of `owns`."""
+        self.role, self.blocked = Role.STARTING, blocked
+        self._trouble = Matter("claiming", "it has the slot, and claims its position")
 
     def owns(self, blocked: Callable[[], int | None]) -> None:
         """`blocked`: asks the writer."""
         self.role, self.blocked = Role.OWNER, blocked
 
-    def begins(self, trouble: str = "it connects to its servers") -> None:
+    def begins(self, trouble: str = _CONNECTS) -> None:
         """A tenure is over, or none has begun: because of what."""
-        self.role, self._trouble = Role.STARTING, trouble
+        self.role, self._trouble = Role.STARTING, Matter("starting", trouble)
         self.stalled, self.blocked, self.rate = None, _not_blocked, EventRate()
         self.lag_seconds = None
         self.findings.clear()
@@ -99,10 +105,15 @@ class CaptureState:
             findings=self.findings,
         )
 
+    def hindrance(self) -> str | None:
+        """What keeps it from its work, in words; that it claims its position does not."""
+        reasons = (reason.message for reason in self._reasons() if reason.code != "claiming")
+        return "; ".join(reasons) or None
+
     def _reasons(self) -> list[Matter]:
         reasons = []
         if self.role is Role.STARTING:
-            reasons.append(Matter("starting", self._trouble))
+            reasons.append(self._trouble)
         if (code := self.blocked()) is not None:
             full = ": the stream is full" if code == _FULL else ""
             reasons.append(Matter("blocked", f"JetStream takes nothing, code {code}{full}; the slot waits"))

@@ -34,10 +34,10 @@ def passes(held: int | None, limit: int | None) -> bool:
     return held is not None and limit is not None and held > limit
 
 
-def why_held(slot: SlotState, blocked: int | None) -> str:
-    """Where to look: what keeps the slot from letting go."""
-    if blocked is not None:
-        return f"JetStream takes nothing (code {blocked}): make room in EVENTS, or look at its servers"
+def why_held(slot: SlotState, hindrance: str | None) -> str:
+    """Where to look: what keeps the slot from letting go. hindrance: what keeps capture from its work, if it knows."""
+    if hindrance is not None:
+        return hindrance
     unconfirmed = slot.unconfirmed or 0
     if slot.held_wal is not None and unconfirmed < slot.held_wal / 2:
         return (

@@ -179,7 +179,8 @@ def _findings(source: SourceSettings, facts: StatusFacts, mine: Answer | None) -
             "or another program reads it"
         )
     if passes(slot.held_wal, source.wal_limit):
-        why = why_held(slot, mine.blocked if mine else None)
+        blocked = mine.blocked if mine else None
+        why = why_held(slot, None if blocked is None else f"JetStream takes nothing, code {blocked}")
         found["wal_limit"] = f"the slot holds more WAL than wal_limit: {why}"
     return [Matter(code, message) for code, message in found.items()]
 

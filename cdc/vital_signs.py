@@ -15,41 +15,42 @@ from cdc.capture_stream import CaptureStream
 from cdc.catalogue import EmitRefused
 from cdc.decoder import Note
 from cdc.heartbeat import HEARTBEAT, Heartbeat, HeartbeatSettings
-from cdc.held_wal import HeldWal, why_held
 from cdc.metrics import CaptureMetrics
 from cdc.source_errors import SourceLost
 from cdc.source_facts import SlotState
 from cdc.tenure import Tenure
+from cdc.wal_watch import WalWatch
 from eventbus.lsn import format_lsn
 
 ROUND_S = 1.0
-SLOT_EVERY_S = 10.0
 _PARTING_S = 1.0
 log = structlog.get_logger()
 
 
 class VitalSigns:
-    """Of one tenure, once its position is claimed."""
+    """Of one tenure, from the lock on."""
 
-    def __init__(
-        self, tenure: Tenure, stream: CaptureStream, state: CaptureState, metrics: CaptureMetrics
-    ) -> None:
+    def __init__(self, tenure: Tenure, state: CaptureState, metrics: CaptureMetrics, wal: WalWatch) -> None:
         self._tenure = tenure
-        self._stream = stream
+        self._stream: CaptureStream | None = None
         self._state = state
         self._metrics = metrics
         settings = HeartbeatSettings.of(tenure.source.heartbeat)
         self._round_s = min(ROUND_S, settings.every / 4)
         self._heartbeat = Heartbeat(settings, secrets.token_hex(8), _now())
-        self._wal = HeldWal(tenure.source.wal_limit)
+        self._wal = wal
         self._slot: SlotState | None = None
-        self._look_at = _now()
         self._rate = state.rate
         self._questions: dict[str, asyncio.Task[None]] = {}
 
+    def watch(self, stream: CaptureStream) -> None:
+        """From now on heartbeats go through it."""
+        stream.listen(HEARTBEAT, self._came)
+        self._stream = stream
+        self._rate.seen(self._state.events, _now())
+
     async def run(self) -> NoReturn:
         """Raises SourceLost: where a question failed, or a stall lasts."""
-        self._stream.listen(HEARTBEAT, self._came)
         try:
             while True:
                 self._round(_now())
@@ -65,18 +66,21 @@ class VitalSigns:
         for question in self._questions.values():
             if question.done():
                 question.result()
+        if self._answered("slot") and self._wal.due():
+            self._ask("slot", self._look())
+        if self._stream is not None:
+            self._beat(self._stream, now)
+            self._judge(self._stream, now)
+            self._measure(self._stream, now)
+        self._metrics.blocked.set(self._tenure.writer.blocked or 0)
+
+    def _beat(self, stream: CaptureStream, now: float) -> None:
         writer = self._tenure.writer
-        if writer.blocked is not None or not writer.room or self._stream.replaying:
+        if writer.blocked is not None or not writer.room or stream.replaying:
             self._heartbeat.held(now)
         elif self._answered("heartbeat") and (content := self._heartbeat.due(now)) is not None:
             self._ask("heartbeat", self._send(content))
-        self._heartbeat.reached(self._stream.reached, now)
-        if now >= self._look_at and self._answered("slot"):
-            self._look_at = now + SLOT_EVERY_S
-            self._ask("slot", self._look())
-        self._rate.seen(self._state.events, now)
-        self._judge(now)
-        self._measure(now)
+        self._heartbeat.reached(stream.reached, now)
 
     def _answered(self, what: str) -> bool:
         last = self._questions.get(what)
@@ -111,18 +115,10 @@ class VitalSigns:
 
     async def _look(self) -> None:
         source = self._tenure.source
-        self._slot = slot = await self._tenure.connections.catalogue.slot(source.slot, source.publication)
-        self._wal.seen(slot)
-        if not self._wal.passed:
-            self._state.findings.pop("wal_limit", None)
-            return
-        why = why_held(slot, self._tenure.writer.blocked)
-        self._state.findings["wal_limit"] = (
-            f"slot {source.slot} holds {self._wal.held} bytes of WAL, more than wal_limit, {self._wal.limit}: {why}"
-        )
+        self._slot = await self._tenure.connections.catalogue.slot(source.slot, source.publication)
+        self._wal.seen(self._slot)
 
-    def _judge(self, now: float) -> None:
-        self._tell_wal(now)
+    def _judge(self, stream: CaptureStream, now: float) -> None:
         if not self._heartbeat.late(now):
             if self._state.stalled is not None:
                 log.info("the stream moves again", source=self._tenure.source.name)
@@ -130,48 +126,35 @@ class VitalSigns:
             return
         waited = self._heartbeat.waited(now)
         if self._state.stalled is None and self._answered("sender"):
-            self._ask("sender", self._tell_stalled())
+            self._ask("sender", self._tell_stalled(stream))
         self._state.stalled = f"connected, yet nothing has come from PostgreSQL for {waited:.0f} s, not even a heartbeat of ours"
         if self._heartbeat.lost(now):
             raise SourceLost(f"PostgreSQL: {self._state.stalled}; a fresh connection may mend it")
 
-    def _tell_wal(self, now: float) -> None:
-        if self._slot is not None and self._wal.tell(now):
-            log.warning(
-                "the slot holds more WAL than wal_limit",
-                source=self._tenure.source.name,
-                slot=self._tenure.source.slot,
-                held_bytes=self._wal.held,
-                wal_limit_bytes=self._wal.limit,
-                look=why_held(self._slot, self._tenure.writer.blocked),
-            )
-
-    async def _tell_stalled(self) -> None:
+    async def _tell_stalled(self, stream: CaptureStream) -> None:
         """What we know at once; what the server says of our walsender when it answers, which it may not."""
         source, replication = self._tenure.source.name, self._tenure.connections.replication
         log.warning(
             "the stream is stalled: connected, and nothing comes",
             source=source,
             waited_s=round(self._heartbeat.waited(_now())),
-            last_frame_s=round(_now() - self._stream.heard_at),
-            reached=format_lsn(self._stream.reached),
+            last_frame_s=round(_now() - stream.heard_at),
+            reached=format_lsn(stream.reached),
             walsender_pid=replication.backend_pid,
         )
         walsender = await self._tenure.connections.catalogue.sender(replication.backend_pid)
         log.warning("the server's word on the stalled stream", source=source, walsender=walsender)
 
-    def _measure(self, now: float) -> None:
-        metrics, slot, progress = self._metrics, self._slot, self._tenure.progress
+    def _measure(self, stream: CaptureStream, now: float) -> None:
+        metrics, slot, tenure = self._metrics, self._slot, self._tenure
+        self._rate.seen(self._state.events, now)
         metrics.stalled.set(self._state.stalled is not None)
-        metrics.blocked.set(self._tenure.writer.blocked or 0)
         self._state.lag_seconds = taken = self._heartbeat.taken(now)
         metrics.lag_seconds.set(float("nan") if taken is None else round(taken, 3))
         if slot is not None:
-            metrics.held.set(slot.held_wal or 0)
-            metrics.limit_passed.set(self._wal.passed)
-            end = max(slot.wal_end or 0, self._stream.reached)
-            metrics.lag_bytes.set(max(0, end - self._tenure.published.flush))
-            metrics.unconfirmed.set(max(0, end - progress.confirmed))
+            end = max(slot.wal_end or 0, stream.reached)
+            metrics.lag_bytes.set(max(0, end - tenure.published.flush))
+            metrics.unconfirmed.set(max(0, end - tenure.progress.confirmed))
 
 
 def _now() -> float:

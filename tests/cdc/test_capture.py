@@ -108,9 +108,13 @@ async def test_a_claim_that_waits_for_room_is_given_up_for_a_stop(
         await source.captured()
     await fill(source)
     stop = asyncio.Event()
-    running = asyncio.create_task(source.capture().run(stop))
-    owned = f"SELECT active FROM pg_replication_slots WHERE slot_name = '{source.settings.slot}'"
-    await eventually(lambda: source.value(owned), bool)
+    capture = source.capture()
+    running = asyncio.create_task(capture.run(stop))
+
+    async def reasons() -> list[str]:
+        return [reason.code for reason in capture.state.condition().reasons]
+
+    await eventually(reasons, lambda codes: codes == ["claiming", "blocked"])
     stop.set()
     await asyncio.wait_for(running, 5)
 

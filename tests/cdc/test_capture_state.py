@@ -32,6 +32,16 @@ def test_jetstreams_refusal_is_why_it_is_not_ready() -> None:
     assert state.condition().ready
 
 
+def test_what_hinders_it_is_told_in_words() -> None:
+    state = CaptureState()
+    state.claims(lambda: None)
+    assert (state.condition().reasons[0].code, state.hindrance()) == ("claiming", None)
+    state.claims(lambda: 10077)
+    assert "code 10077" in (state.hindrance() or "")
+    state.begins("NATS is away")
+    assert state.hindrance() == "NATS is away"
+
+
 def test_a_finding_does_not_make_it_unready() -> None:
     state = CaptureState()
     state.owns(lambda: None)
