@@ -25,7 +25,7 @@ _LAST_EVENT = Gauge(
 _LAG_BYTES = Gauge("bridge_capture_lag_bytes", "WAL that is written and not published", _LABEL)
 _LAG_SECONDS = Gauge(
     "bridge_capture_lag_seconds",
-    "How long the last heartbeat took to come, or takes; NaN: there is none",
+    "How long the last heartbeat took, or takes, or JetStream takes nothing; NaN: there is none",
     _LABEL,
 )
 _HEARTBEAT = Gauge("bridge_capture_heartbeat_seconds", "How long the last heartbeat took to come", _LABEL)

@@ -41,6 +41,7 @@ class VitalSigns:
         self._wal = wal
         self._slot: SlotState | None = None
         self._rate = state.rate
+        self._blocked_since: float | None = None
         self._questions: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, stream: CaptureStream) -> None:
@@ -78,7 +79,8 @@ class VitalSigns:
         writer = self._tenure.writer
         if writer.blocked is not None or not writer.room or stream.replaying:
             self._heartbeat.held(now)
-        elif self._answered("heartbeat") and (content := self._heartbeat.due(now)) is not None:
+        # sent also then: its age is how far we are behind
+        if self._answered("heartbeat") and (content := self._heartbeat.due(now)) is not None:
             self._ask("heartbeat", self._send(content))
         self._heartbeat.reached(stream.reached, now)
 
@@ -145,12 +147,19 @@ class VitalSigns:
         walsender = await self._tenure.connections.catalogue.sender(replication.backend_pid)
         log.warning("the server's word on the stalled stream", source=source, walsender=walsender)
 
+    def _lag(self, now: float) -> float | None:
+        """Up to 16 MB are read on while JetStream takes nothing, heartbeats among them."""
+        blocked = self._tenure.writer.blocked is not None
+        self._blocked_since = (self._blocked_since or now) if blocked else None
+        taken = self._heartbeat.taken(now)
+        return taken if self._blocked_since is None else max(taken or 0.0, now - self._blocked_since)
+
     def _measure(self, stream: CaptureStream, now: float) -> None:
         metrics, slot, tenure = self._metrics, self._slot, self._tenure
         self._rate.seen(self._state.events, now)
         metrics.stalled.set(self._state.stalled is not None)
-        self._state.lag_seconds = taken = self._heartbeat.taken(now)
-        metrics.lag_seconds.set(float("nan") if taken is None else round(taken, 3))
+        self._state.lag_seconds = lag = self._lag(now)
+        metrics.lag_seconds.set(float("nan") if lag is None else round(lag, 3))
         if slot is not None:
             end = max(slot.wal_end or 0, stream.reached)
             metrics.lag_bytes.set(max(0, end - tenure.published.flush))

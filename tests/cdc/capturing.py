@@ -20,6 +20,7 @@ from cdc.settings import SourceSettings, TableSettings
 from cdc.setup import set_up
 from cdc.start_decision import Consent
 from eventbus.connection import connect
+from eventbus.errors import JetStreamError
 from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT, decode_event
 from eventbus.jetstream import JetStream, StoredMessage
 from eventbus.lsn import parse_lsn
@@ -176,6 +177,16 @@ async def _read(jetstream: JetStream, subjects: Subjects, last: StoredMessage) -
                 found.append(event)
                 if message.seq == last.seq:
                     return found
+
+
+async def fill(source: Source) -> None:
+    """Leaves no room in EVENTS."""
+    subject = Subjects(source.nats.namespace).event("other", "_", "s", "t", "insert")
+    async with source.jetstream() as jetstream:
+        for size in (10_000, 1_000, 0):
+            with contextlib.suppress(JetStreamError):
+                while True:
+                    await jetstream.publish(subject, bytes(size))
 
 
 class Workload:

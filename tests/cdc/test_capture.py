@@ -1,7 +1,6 @@
 """Capture against real servers: what is committed stands in EVENTS once, whatever is stopped, lost or taken away."""
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 from functools import partial
@@ -18,14 +17,13 @@ from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import Consent
 from eventbus.batch_publisher import BatchPublisher
 from eventbus.connection import connect
-from eventbus.errors import JetStreamError
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.group_commit import Outgoing
 from eventbus.lsn import format_lsn
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
-from tests.cdc.capturing import STREAMS, Source, Workload, assert_gap_free, eventually
+from tests.cdc.capturing import STREAMS, Source, Workload, assert_gap_free, eventually, fill
 
 
 @pytest.fixture
@@ -117,16 +115,6 @@ async def test_a_claim_that_waits_for_room_is_given_up_for_a_stop(
     await eventually(reasons, lambda codes: codes == ["claiming", "blocked"])
     stop.set()
     await asyncio.wait_for(running, 5)
-
-
-async def fill(source: Source) -> None:
-    """Leaves no room in EVENTS."""
-    subject = Subjects(source.nats.namespace).event("other", "_", "s", "t", "insert")
-    async with source.jetstream() as jetstream:
-        for size in (10_000, 1_000, 0):
-            with contextlib.suppress(JetStreamError):
-                while True:
-                    await jetstream.publish(subject, bytes(size))
 
 
 async def test_a_second_capture_waits_and_takes_over(source: Source) -> None:

@@ -77,6 +77,7 @@ def test_while_we_read_nothing_ourselves_it_is_not_late() -> None:
     found = under_way()
     found.held(500.0)
     assert [found.late(now) for now in (559.9, 560.0)] == [False, True]
+    assert found.taken(560.0) == 560.0  # so far behind we are all the same
 
 
 def test_one_that_the_server_refuses_is_not_waited_for() -> None:

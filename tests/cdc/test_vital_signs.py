@@ -26,7 +26,7 @@ from cdc.status_reading import read_status
 from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import connect
 from eventbus.settings import NatsSettings
-from tests.cdc.capturing import MB, Source, eventually
+from tests.cdc.capturing import MB, STREAMS, Source, eventually, fill
 
 BEATS = HeartbeatSettings(every=0.05, late_after=0.4, lost_after=60.0)
 
@@ -232,6 +232,24 @@ async def test_more_wal_than_the_limit_is_told_while_nats_is_away(
         await source.captured()
         await source.sql("CHECKPOINT")  # only with a snapshot in the WAL does the server let go of more
         await eventually(partial(condition, capture), lambda found: not found.findings)
+
+
+async def test_a_full_stream_is_why_it_is_not_ready_and_how_far_it_is_behind(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats(monkeypatch)
+    monkeypatch.setattr("tests.cdc.capturing.STREAMS", replace(STREAMS, events_max_bytes=100_000))
+    capture = source.capture()
+    running = asyncio.create_task(capture.run(asyncio.Event()))
+    await source.captured()
+    await fill(source)
+    await source.sql("INSERT INTO orders VALUES (1, 1)")
+    await eventually(partial(condition, capture), lambda found: codes(found.reasons) == ["blocked"])
+    found = await eventually(partial(status, source), lambda found: (found.lag_seconds or 0) > 1)
+    assert (found.state, found.blocked, found.stalled, found.holds) == ("running", 10077, None, False)
+    assert value("blocked_code") == 10077
+    running.cancel()
+    await asyncio.wait((running,))
 
 
 async def test_events_bytes_and_batches_are_counted(source: Source) -> None:
