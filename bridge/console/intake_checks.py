@@ -1,6 +1,6 @@
 """May this request become an event? Decided from what came, the time, and who is known. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bridge.console.intake_event import Webhook, event_id, key_at
@@ -15,7 +15,7 @@ class KnownTenant:
 
     name: str
     key: str
-    secrets: tuple[bytes, ...] = ()
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from eventbus.jetstream import StoredMessage
 from eventbus.objects import ObjectStore
 from eventbus.wire import header_lines
 from pipeline.reconnecting import reconnecting
-from tests.pipeline.delivering import Bus, bus
+from tests.pipeline.delivering import Bus, bus, eventually
 
 DAY = 86_400.0
 MB = 2**20
@@ -119,14 +119,26 @@ async def test_another_tenants_id_is_told_by_its_marker(stores: Stores) -> None:
     assert (found.outcome, found.by.tenant) == (Outcome.KNOWN, "acme")
 
 
-async def test_markers_expire_and_the_event_stays(stores: Stores) -> None:
+async def test_an_id_is_known_until_its_markers_expire_and_the_event_stays(stores: Stores) -> None:
     store = await stores.one()
     await store.store(event(stores.bus, 1), marker(1), "partner", DAY)
-    for found in await markers(stores.bus):
-        assert found.headers["Nats-TTL"] == "86400s"
-    info = await stores.bus.jetstream.stream_info(stores.bus.subjects.stream("EVENTS"))
-    assert info is not None
-    assert info["config"]["allow_msg_ttl"] is True
+    assert [found.headers["Nats-TTL"] for found in await markers(stores.bus)] == ["86400s"] * 2
+    await store.store(event(stores.bus, 2), marker(2), "partner", 1.0)
+    await eventually(lambda: markers(stores.bus), lambda found: len(found) == 2)
+    again = await store.store(event(stores.bus, 2), marker(2), "partner", 1.0)
+    assert isinstance(again, Stored)
+    assert again.outcome is Outcome.STORED
+    assert await events(stores.bus) == ["partner:w1", "partner:w2", "partner:w2"]
+
+
+async def test_what_is_purged_behind_its_readers_is_known_all_the_same(stores: Stores) -> None:
+    store = await stores.one()
+    await stores.put(store, 1)
+    subjects = stores.bus.subjects
+    await stores.bus.jetstream.purge_stream(subjects.stream("EVENTS"), subject=subjects.all_events)
+    found = await stores.put(store, 1)
+    assert isinstance(found, Stored)
+    assert found.outcome is Outcome.KNOWN
 
 
 @pytest.mark.parametrize("torn_after", [1, 2])
