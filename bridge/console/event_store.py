@@ -12,6 +12,7 @@ from typing import TypeVar, assert_never
 
 import msgspec
 
+from bridge.console.batches import Batches
 from bridge.console.marker import (
     Answer,
     Found,
@@ -27,7 +28,6 @@ from bridge.console.marker import (
     digest_of,
     store_once,
 )
-from eventbus.batch_publisher import BatchPublisher
 from eventbus.big_events import BigEvents
 from eventbus.connection import Connection
 from eventbus.errors import ConnectionLost, EventBusError, JetStreamError, NoAnswer
@@ -39,8 +39,6 @@ from eventbus.objects import ObjectStore
 from eventbus.patience import patiently
 from eventbus.subjects import Subjects
 
-AT_ONCE = 16
-"""Batches under way: the server takes fifty a stream, capture's among them."""
 WITHIN_S = 10.0
 TRY_S = 3.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 1.0
@@ -76,26 +74,17 @@ class _Bus:
         self.jetstream = JetStream(connection, within=TRY_S)
         self.objects = ObjectStore(self.jetstream, subjects.bucket("BIG_EVENTS"))
         self.big_events = BigEvents(self.objects, connection.max_payload)
-        self._publisher = BatchPublisher(connection, self._answered)
-        self._awaited: dict[str, asyncio.Future[Written]] = {}
+        self._batches = Batches(connection, TRY_S)
 
-    async def store(self, once: _Once, expected: int) -> Written:
+    async def store(self, once: _Once, expected: int, *, alone: bool) -> Written:
         """opened, event and stored in one batch."""
-        batch = f"w-{secrets.token_hex(16)}"
-        answer = self._awaited[batch] = asyncio.get_running_loop().create_future()
+        subject = once.subject.encode()
         headers = once.ttl + b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
-        opened = Outgoing(once.subject.encode(), headers, _ENCODER.encode(once.mine), ())
         stored = _ENCODER.encode(msgspec.structs.replace(once.mine, stored=True))
-        try:
-            async with asyncio.timeout(TRY_S):
-                await self._publisher.send(batch, 1, [opened, once.event])
-                await self._publisher.commit(batch, 3, once.subject, once.ttl, stored)
-                return await self.connection.unless_lost(answer)
-        except (TimeoutError, ConnectionLost):
-            return Written(None)
-        finally:
-            self._publisher.forget(batch)
-            self._awaited.pop(batch, None)
+        opened = Outgoing(subject, headers, _ENCODER.encode(once.mine), ())
+        return await self._batches.store(
+            [opened, once.event, Outgoing(subject, once.ttl, stored, ())], alone=alone
+        )
 
     async def write(self, once: _Once, marker: Marker, expected: int) -> Written:
         headers = once.ttl + b"Nats-Rollup: sub\r\nNats-Expected-Last-Subject-Sequence: %d\r\n" % expected
@@ -105,11 +94,6 @@ class _Bus:
             return Written(None, error.err_code)
         except (NoAnswer, ConnectionLost):
             return Written(None)
-
-    def _answered(self, batch: str, seq: int | None, code: int | None) -> None:
-        answer = self._awaited.get(batch)
-        if answer is not None and not answer.done():
-            answer.set_result(Written(seq, code))
 
 
 class EventStore:
@@ -122,7 +106,6 @@ class EventStore:
         self._within = within
         self._bus: _Bus | None = None
         self._attached = asyncio.Event()
-        self._turns = asyncio.Semaphore(AT_ONCE)
 
     @property
     def connected(self) -> bool:
@@ -143,18 +126,18 @@ class EventStore:
         """
         once = _Once(event, mine, remember, self._subjects.webhook(source, digest_of(mine.id)))
         try:
-            async with asyncio.timeout(self._within), self._turns:
+            async with asyncio.timeout(self._within):
                 return await self._stored(once)
         except TimeoutError:
             return None
 
     async def _stored(self, once: _Once) -> Stored | Refused:
-        if not (await self._connected()).big_events.is_big(once.event):
-            return await self._perform(once)
-        # who only comes again need not bring its load
+        # who only comes again need bring no load, and spoils nobody's batch
         found = await self._patiently(lambda bus: self._read_marker(bus, once))
         if found is not None and found.marker.stored:
             return Stored(Outcome.KNOWN, found.marker)
+        if not (await self._connected()).big_events.is_big(once.event):
+            return await self._perform(once)
         # a name for this attempt alone: of two at once each would replace the other's
         name = f"{once.mine.id}/{secrets.token_hex(8)}"
         small = await self._patiently(lambda bus: bus.big_events.small(once.event, name))
@@ -172,7 +155,7 @@ class EventStore:
     async def _perform(self, once: _Once) -> Stored | Refused:
         steps = store_once(once.mine)
         answer: Answer = None
-        pause = _FIRST_PAUSE_S
+        pause, alone = _FIRST_PAUSE_S, False
         try:
             request = next(steps)
             while True:
@@ -180,6 +163,10 @@ class EventStore:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _MAX_PAUSE_S)
                     answer = None
+                elif isinstance(request, StoreBatch):
+                    expected = request.expected
+                    answer = await self._store(once, expected, alone=alone)
+                    alone = True
                 else:
                     answer = await self._answer(request, once)
                 request = steps.send(answer)
@@ -187,12 +174,11 @@ class EventStore:
             outcome: Stored | Refused = end.value
             return outcome
 
-    async def _answer(
-        self, request: StoreBatch | WriteMarker | ReadMarker | ReadEventId, once: _Once
-    ) -> Answer:
+    async def _store(self, once: _Once, expected: int, *, alone: bool) -> Written:
+        return await (await self._connected()).store(once, expected, alone=alone)
+
+    async def _answer(self, request: WriteMarker | ReadMarker | ReadEventId, once: _Once) -> Answer:
         match request:
-            case StoreBatch(expected):
-                return await self._patiently(lambda bus: bus.store(once, expected))
             case WriteMarker(marker, expected):
                 return await self._patiently(lambda bus: bus.write(once, marker, expected))
             case ReadMarker():

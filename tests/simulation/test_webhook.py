@@ -181,7 +181,8 @@ class World:
 
     def _take(self, sent: Sent) -> None:
         if self._chance(0.05):
-            sent.answer = Written(None, self.random.choice((FULL, 10210, 10176)))
+            # wrong sequence: another webhook's, in the same batch
+            sent.answer = Written(None, self.random.choice((FULL, 10210, 10176, WRONG_LAST_SEQUENCE)))
         elif not all(map(self.stream._expectation_holds, sent.drafts)):
             sent.answer = Written(None, WRONG_LAST_SEQUENCE)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.console.event_store import AT_ONCE, EventStore
+from bridge.console.event_store import EventStore
 from bridge.console.marker import Marker, Outcome, Refused, Stored, digest_of
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.connection import Connection
@@ -174,8 +174,8 @@ async def test_an_answer_that_is_lost_is_looked_up(stores: Stores) -> None:
     assert within is not None
     real, lost = within.store, []
 
-    async def deaf(*words: Any) -> Written:
-        written = await real(*words)
+    async def deaf(*words: Any, alone: bool) -> Written:
+        written = await real(*words, alone=alone)
         lost.append(written)
         return Written(None)
 
@@ -218,11 +218,14 @@ async def test_a_full_stream_refuses_and_keeps_no_part(stores: Stores) -> None:
     assert (await events(stores.bus)).count("partner:w1") == 1
 
 
-async def test_more_than_the_server_takes_at_once_wait_their_turn(stores: Stores) -> None:
+async def test_a_flood_shares_batches(stores: Stores) -> None:
     store = await stores.one()
-    outcomes = await asyncio.gather(*(stores.put(store, number) for number in range(4 * AT_ONCE)))
+    await stores.put(store, 7)
+    outcomes = await asyncio.gather(*(stores.put(store, number) for number in range(700)))
     assert {isinstance(outcome, Stored) for outcome in outcomes} == {True}
-    assert len(await events(stores.bus)) == 4 * AT_ONCE
+    stored = await stores.bus.stored("EVENTS", "events.>")
+    assert sorted(await events(stores.bus)) == sorted(f"partner:w{number}" for number in range(700))
+    assert len({message.headers["Nats-Batch-Id"] for message in stored}) < 20
 
 
 async def test_without_an_answer_it_is_not_known(stores: Stores) -> None:
