@@ -11,6 +11,7 @@ from cdc.preflight import check
 from cdc.settings import SourceSettings
 from cdc.source_facts import SourceFacts
 from cdc.source_reading import read_facts
+from tests.cdc.capturing import Source
 
 
 async def facts_of(settings: SourceSettings) -> SourceFacts:
@@ -32,3 +33,14 @@ async def findings_of(
     for finding in found:
         assert all("--" in line for line in finding.sql.splitlines() if "pg_reload_conf" not in line), finding
     return {finding.code: finding for finding in found}
+
+
+async def found(source: Source, **changes: Any) -> dict[str, Finding]:
+    return await findings_of(source.settings, **changes)
+
+
+async def one(source: Source, code: str, **changes: Any) -> Finding:
+    """The only finding."""
+    findings = await found(source, **changes)
+    assert {*findings} == {code}
+    return findings[code]

@@ -97,6 +97,7 @@ async def test_its_pg_hba_lines_let_the_role_into_its_database_alone(
     await source.sql("SELECT 1")
 
 
+@pytest.mark.slow
 async def test_a_major_upgrade_by_drop_and_setup(source: Source, tmp_path: Path) -> None:
     source.settings = dataclasses.replace(source.settings, outbox=None)
     insert = "INSERT INTO work_orders VALUES ({}, 1, 1)"
