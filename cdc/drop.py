@@ -1,14 +1,16 @@
 """`bridge cdc drop`: removes what setup recorded, and keeps the memory of it in the position."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
 from psycopg import AsyncConnection, sql
 
 from cdc.catalogue import Catalogue
+from cdc.lock_patience import LockHeld, Patience, patiently
 from cdc.position import decode_position
 from cdc.settings import SourceSettings, split_table
 from cdc.setup import OUTBOX, SetupRefused
@@ -32,11 +34,27 @@ SELECT pg_catalog.obj_description(c.oid, 'pg_class') LIKE %(mark)s AS made
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname || '.' || c.relname = %(outbox)s
 """
-_SCHEMA_IS_OURS = """
-SELECT FROM pg_catalog.pg_namespace n
- WHERE n.nspname = %(schema)s AND pg_catalog.obj_description(n.oid, 'pg_namespace') LIKE %(mark)s
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                    WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid)
+_DROP_OUTBOX = """
+DO $bridge$
+DECLARE
+  holds_rows boolean;
+BEGIN
+  EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', {schema}, {table});
+  EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', {schema}, {table}) INTO holds_rows;
+  IF holds_rows THEN
+    RETURN;
+  END IF;
+  EXECUTE format('DROP TABLE %I.%I', {schema}, {table});
+  EXECUTE format('DROP PROCEDURE IF EXISTS %I.%I', {schema}, {prune});
+  IF EXISTS (
+    SELECT FROM pg_namespace n
+     WHERE n.nspname = {schema} AND obj_description(n.oid, 'pg_namespace') LIKE '%"made_by": "fracttal-bridge"%'
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid))
+  THEN
+    EXECUTE format('DROP SCHEMA %I', {schema});
+  END IF;
+END
+$bridge$
 """
 _MARK = '%"made_by": "fracttal-bridge"%'
 
@@ -76,7 +94,13 @@ async def removal(source: SourceSettings, catalogue: Catalogue) -> Removal:
     )
 
 
-async def drop(source: SourceSettings, admin_dsn: str | None, nats: Connection, namespace: str) -> bool:
+async def drop(
+    source: SourceSettings,
+    admin_dsn: str | None,
+    nats: Connection,
+    namespace: str,
+    patience: Patience = Patience(),  # noqa: B008 — frozen
+) -> bool:
     """The slot, then the mark in the position, then the publication, then the outbox: interrupted, it is run again.
 
     False: the outbox holds rows, and is kept. Raises SetupRefused, SourceLost, and as JetStream does.
@@ -86,37 +110,62 @@ async def drop(source: SourceSettings, admin_dsn: str | None, nats: Connection, 
         found = await removal(source, catalogue)
     finally:
         await catalogue.close()
+    conninfo = ordinary(admin_dsn or source.dsn)
     with source_errors("connecting"):
-        connection = await AsyncConnection.connect(ordinary(admin_dsn or source.dsn), autocommit=True)
-    async with connection:
+        connection = await AsyncConnection.connect(conninfo, autocommit=True)
+        watcher = await AsyncConnection.connect(conninfo, autocommit=True)
+    async with connection, watcher:
+        dropping = _Dropping(connection, watcher, patience)
+        await dropping.run(sql.SQL("SET lock_timeout = {}").format(patience.lock_timeout))
         if found.publication:
             await _check_owner(connection, found.publication)
         if found.slot:
-            await _run(connection, sql.SQL("SELECT pg_drop_replication_slot({})").format(found.slot))
+            await dropping.run(sql.SQL("SELECT pg_drop_replication_slot({})").format(found.slot))
         await _mark_dropped(source, nats, namespace)
         if found.publication:
-            name = sql.Identifier(found.publication)
-            await _run(connection, sql.SQL("SET lock_timeout = '5s'; DROP PUBLICATION {}").format(name))
-        return found.outbox is None or await _drop_outbox(connection, found.outbox)
+            await dropping.run(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(found.publication)))
+        return found.outbox is None or await dropping.outbox(found.outbox)
 
 
-async def _drop_outbox(connection: AsyncConnection[tuple[object, ...]], outbox: str) -> bool:
-    """Table, procedure and, where it is ours and empty then, schema. False: it holds rows, and stays."""
-    schema, table = split_table(outbox)
-    named, prune = sql.Identifier(schema, table), sql.Identifier(schema, f"prune_{table}")
-    async with connection.transaction():
-        await _run(
-            connection,
-            sql.SQL("SET LOCAL lock_timeout = '5s'; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(named),
+@dataclass(frozen=True, slots=True)
+class _Dropping:
+    """The session that drops, and the one that sees who holds it up."""
+
+    connection: AsyncConnection[Any]
+    watcher: AsyncConnection[Any]
+    patience: Patience
+
+    async def run(self, command: sql.Composed) -> None:
+        try:
+            await patiently(
+                self.connection,
+                self.watcher,
+                lambda: self.connection.execute(command),
+                "drop",
+                self.patience,
+            )
+        except LockHeld as held:
+            raise SetupRefused(f"{held}. End that transaction, or wait for it, and run drop again") from None
+        except psycopg.errors.ObjectInUse as error:
+            raise SetupRefused(f"{first_line(str(error))}: stop `bridge cdc start` there first") from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SetupRefused(f"{first_line(str(error))}; pass --admin-dsn") from None
+        except psycopg.OperationalError as error:
+            raise SourceLost(f"PostgreSQL: {first_line(str(error))}") from None
+
+    async def outbox(self, outbox: str) -> bool:
+        """Table, procedure and, where it is ours and empty then, schema. False: it holds rows, and stays."""
+        schema, table = split_table(outbox)
+        await self.run(
+            sql.SQL(_DROP_OUTBOX).format(
+                table=sql.Literal(table), schema=sql.Literal(schema), prune=sql.Literal(f"prune_{table}")
+            )
         )
-        cursor = await connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(named))
-        if await cursor.fetchone() is not None:
-            return False
-        await _run(connection, sql.SQL("DROP TABLE {}; DROP PROCEDURE IF EXISTS {}").format(named, prune))
-        cursor = await connection.execute(_SCHEMA_IS_OURS, {"schema": schema, "mark": _MARK})
-        if await cursor.fetchone() is not None:
-            await _run(connection, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
-    return True
+        cursor = await self.connection.execute(
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NULL", [schema, table]
+        )
+        row = await cursor.fetchone()
+        return row is None or bool(row[0])
 
 
 async def _check_owner(connection: AsyncConnection[tuple[object, ...]], publication: str) -> None:
@@ -128,21 +177,6 @@ async def _check_owner(connection: AsyncConnection[tuple[object, ...]], publicat
             f"publication {publication} belongs to role {row[0]}, and only its owner may drop it: pass --admin-dsn with "
             "that login, or a superuser's; nothing was removed"
         )
-
-
-async def _run(connection: AsyncConnection[tuple[object, ...]], command: sql.Composed) -> None:
-    try:
-        await connection.execute(command)
-    except psycopg.errors.ObjectInUse as error:
-        raise SetupRefused(f"{first_line(str(error))}: stop `bridge cdc start` there first") from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise SetupRefused(f"{first_line(str(error))}; pass --admin-dsn") from None
-    except psycopg.errors.LockNotAvailable as error:
-        raise SetupRefused(
-            f"{first_line(str(error))}: an open transaction holds it; end it or wait for it, and run drop again"
-        ) from None
-    except psycopg.OperationalError as error:
-        raise SourceLost(f"PostgreSQL: {first_line(str(error))}") from None
 
 
 async def _mark_dropped(source: SourceSettings, nats: Connection, namespace: str) -> None:

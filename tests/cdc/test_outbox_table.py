@@ -12,7 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.shipped_files import shipped
 from cdc.drop import drop
-from cdc.setup import set_up
+from cdc.lock_patience import Patience
+from cdc.setup import SetupRefused, set_up
 from eventbus.connection import connect
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import TABLES, Source, eventually
@@ -143,3 +144,17 @@ async def test_drop_leaves_somebody_elses_table_alone(source: Source) -> None:
     await source.sql("COMMENT ON TABLE bridge.outbox IS 'ours'")
     assert await dropped(source) is True
     assert (await made(source))[0] is False
+
+
+async def test_drop_names_who_holds_the_outbox(source: Source) -> None:
+    impatient = Patience(tries=2, pause_s=0.05, lock_timeout="600ms")
+    async with await psycopg.AsyncConnection.connect(source.dsn) as writer:
+        await writer.execute("INSERT INTO bridge.outbox (topic) VALUES ('open')")
+        async with await connect(source.nats, name="test", reconnect=False) as connection:
+            with pytest.raises(
+                SetupRefused, match=f"held by process {writer.info.backend_pid} .*given up after 2 tries"
+            ):
+                await drop(source.settings, None, connection, source.nats.namespace, impatient)
+        await writer.rollback()
+    assert await dropped(source) is True
+    assert await made(source) == (True, True, True)
