@@ -16,12 +16,13 @@ from cdc.metrics import CaptureMetrics
 from cdc.position import Mark
 from cdc.publication_watch import watch_publication
 from cdc.roll_call import answer_calls
-from cdc.settings import SourceSettings
+from cdc.settings import WAL2JSON, SourceSettings
 from cdc.source_errors import SourceLost
 from cdc.start_decision import Consent
 from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Connections, Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
+from cdc.wal2json_decoder import Wal2jsonDecoder
 from cdc.wal_watch import WalWatch
 from eventbus.big_events import BigEvents
 from eventbus.errors import ConnectionLost, JetStreamError, NatsRefused, NatsUnreachable, NoAnswer
@@ -156,9 +157,10 @@ class Capture:
         subjects, position, nats = Subjects(self._nats.namespace), tenure.position, tenure.connections.nats
         origin = Origin(self._source.name, position.database, position.epoch, subjects)
         objects = ObjectStore(JetStream(nats), subjects.bucket("BIG_EVENTS"))
+        decoder = Wal2jsonDecoder if self._source.plugin == WAL2JSON else Decoder
         return CaptureStream(
             tenure,
-            Decoder(origin, self._source.tables, tenure.mark, self._source.outbox),
+            decoder(origin, self._source.tables, tenure.mark, self._source.outbox),
             BigEvents(objects, nats.max_payload),
         )
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import structlog
 
+from cdc.catalogue_facts import FactsWanted
 from cdc.decoder import Decoder, Note
 from cdc.decoding_reports import tell_decoding
 from cdc.described_tables import NotConfigured
+from cdc.named_facts import TableWanted
 from cdc.position import Mark
 from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
@@ -20,6 +22,7 @@ from cdc.start_decision import table_renamed
 from cdc.streamed_transactions import StreamedCommit
 from cdc.tenure import Tenure
 from cdc.transaction_spool import TransactionSpool
+from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.big_events import BigEvents
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
@@ -31,7 +34,7 @@ log = structlog.get_logger()
 class CaptureStream:
     """The stream of one tenure. `pump` and `pulse` are tasks of their own, and end with an error only."""
 
-    def __init__(self, tenure: Tenure, decoder: Decoder, big_events: BigEvents) -> None:
+    def __init__(self, tenure: Tenure, decoder: Decoder | Wal2jsonDecoder, big_events: BigEvents) -> None:
         self._tenure = tenure
         self._decoder = decoder
         self._big_events = big_events
@@ -43,7 +46,7 @@ class CaptureStream:
         self.replaying = False
         """A large transaction is published that was sent before; nothing is read meanwhile."""
         self._told: set[str] = set()
-        self._tell_at = 0.0
+        self._tell_at = self._tell_lost_at = 0.0
 
     def listen(self, prefix: str, listener: Callable[[Note], None]) -> None:
         """Notes of this prefix go to `listener`, each when all that stands before it was put."""
@@ -81,7 +84,7 @@ class CaptureStream:
                 case StreamedCommit():
                     await self._replay(asked, spool)
                 case _:
-                    self._tell(decoder.learn(await self._tenure.connections.catalogue.facts(asked)))
+                    self._tell(await self._learn(asked))
         tell_decoding(self._tenure.source.name, decoder)
         await self._put_ready()
         # none of the above waits in a flood: the writer's turn, so that the server works while we decode
@@ -96,6 +99,14 @@ class CaptureStream:
             await self._decode(frames, spool)
         await self._decode((committed.commit,), spool)
         self.replaying = False
+
+    async def _learn(self, wanted: FactsWanted | TableWanted) -> NotConfigured | None:
+        decoder, catalogue = self._decoder, self._tenure.connections.catalogue
+        if isinstance(decoder, Wal2jsonDecoder):
+            assert isinstance(wanted, TableWanted)
+            return decoder.learn(await catalogue.named_facts(wanted))
+        assert isinstance(wanted, FactsWanted)
+        return decoder.learn(await catalogue.facts(wanted))
 
     def _tell(self, found: NotConfigured | None) -> None:
         if found is None:
@@ -155,6 +166,18 @@ class CaptureStream:
             found.clear()
             self._tell_at = _now() + _TELL_EVERY
 
+    def tell_lost_values(self) -> None:
+        """Logs how often wal2json sent null where NaN or Infinity must have stood, at most every minute."""
+        found = self._decoder.lost_values if isinstance(self._decoder, Wal2jsonDecoder) else None
+        if found and _now() >= self._tell_lost_at:
+            log.warning(
+                "null in columns that are NOT NULL: wal2json before 2.6 sends NaN and Infinity so; pgoutput does not",
+                source=self._tenure.source.name,
+                values=dict(found),
+            )
+            found.clear()
+            self._tell_lost_at = _now() + _TELL_EVERY
+
     @property
     def between_transactions(self) -> bool:
         return self._decoder.between_transactions
@@ -177,6 +200,7 @@ class Pulse:
             if self.stream is not None:
                 self.stream.put_lone()
                 self.stream.tell_unknown_tenants()
+                self.stream.tell_lost_values()
             confirmed = tenure.progress.feedback(_now())
             if confirmed is not None:
                 tenure.connections.replication.confirm(confirmed)

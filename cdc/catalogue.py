@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from cdc.catalogue_facts import KEY_COLUMNS_SQL, NAMES_SQL, TYPES_SQL, Facts, FactsWanted
+from cdc.named_facts import TABLE_SQL, ColumnFacts, NamedFacts, TableWanted
 from cdc.source_dsn import ordinary
 from cdc.source_errors import SourceLost, first_line, source_errors
 from cdc.source_facts import SlotState
@@ -108,6 +109,25 @@ class Catalogue:
             ((name, missing),) = await self._tuples(NAMES_SQL, wanted.relation, list(wanted.tables))
             facts = replace(facts, name=name, missing=tuple(missing))
         return facts
+
+    async def named_facts(self, wanted: TableWanted) -> NamedFacts:
+        """The same for a table that is known by its name. Raises SourceLost."""
+        ((oid, full, lineage, columns, identity, missing),) = await self._tuples(
+            TABLE_SQL, wanted.schema, wanted.name, list(wanted.tables)
+        )
+        described = tuple(ColumnFacts(*column) for column in columns)
+        types = {*wanted.types, *(column.type_oid for column in described)}
+        of_ids = await self.facts(FactsWanted(oid or 0, tuple(types)))
+        return NamedFacts(
+            oid,
+            bool(full),
+            tuple(lineage),
+            described,
+            tuple(identity),
+            tuple(missing),
+            of_ids.key,
+            of_ids.types,
+        )
 
     async def _tuples(self, query: str, *parameters: object) -> list[Any]:
         with source_errors("reading the catalogue"):

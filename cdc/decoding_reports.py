@@ -4,12 +4,13 @@ import structlog
 
 from cdc.decoder import Decoder
 from cdc.metrics import OUTBOX_INVALID, SCHEMA_CHANGES
+from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.lsn import format_lsn
 
 log = structlog.get_logger()
 
 
-def tell_decoding(source: str, decoder: Decoder) -> None:
+def tell_decoding(source: str, decoder: Decoder | Wal2jsonDecoder) -> None:
     """Whatever came since the last time. Changed tables one by one, invalid messages of a burst together."""
     for change in decoder.schema_changes:
         SCHEMA_CHANGES.labels(source, change.table).inc()

@@ -17,7 +17,7 @@ from cdc.schema_changes import Description, SchemaChange, changes
 from cdc.settings import TableSettings
 
 T = TypeVar("T")
-_OUTBOX_SETTINGS = TableSettings(key=("id",))
+OUTBOX_SETTINGS = TableSettings(key=("id",))
 
 
 class NotConfigured(NamedTuple):
@@ -55,7 +55,7 @@ class DescribedTables:
         self._origin = origin
         self._outbox = outbox
         self._messages = messages
-        self._relations = Relations({**tables, outbox: _OUTBOX_SETTINGS} if outbox else tables)
+        self._relations = Relations({**tables, outbox: OUTBOX_SETTINGS} if outbox else tables)
         self._latest: dict[bytes, _Described] = {}
         self._pending: tuple[Relation, int] | None = None
         self._replayed: set[bytes] | None = None

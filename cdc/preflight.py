@@ -14,6 +14,7 @@ from cdc.server_findings import check_server, check_slot
 from cdc.settings import SourceSettings
 from cdc.source_facts import SourceFacts
 from cdc.table_findings import check_table
+from cdc.wal2json_findings import check_wal2json
 
 
 def check(
@@ -34,6 +35,7 @@ def check(
         *check_publication(facts, settings),
         *check_outbox(facts, settings),
         *check_slot(facts, settings),
+        *check_wal2json(facts, settings),
     ]
     if facts.tried is not None:
         findings += _check_tried(facts.tried, facts, settings)

@@ -13,7 +13,16 @@ from psycopg.pq import ExecStatus
 
 from cdc.replication_frames import status_update
 from cdc.source_dsn import replication
-from cdc.source_errors import SourceLost, first_line, source_errors, stream_error
+from cdc.source_errors import (
+    OPTION_REFUSED,
+    CaptureStopped,
+    SourceLost,
+    first_line,
+    source_errors,
+    stream_error,
+)
+from cdc.wal2json import NUMBERS_AS_TEXT
+from cdc.wal2json import OPTIONS as WAL2JSON_OPTIONS
 from eventbus.lsn import parse_lsn
 
 SLICE = 1 << 16
@@ -90,10 +99,20 @@ class ReplicationConnection:
         # a name in a list in a literal: quoted as identifier, then as literal; parameters are not possible here
         names = _identifier(publication).replace("'", "''")
         protocol = "proto_version '2', streaming 'on'" if streaming else "proto_version '1'"
-        command = (
-            f"START_REPLICATION SLOT {_identifier(slot)} LOGICAL 0/0 "
-            f"({protocol}, publication_names '{names}', messages 'true')"
-        )
+        await self._start(slot, f"{protocol}, publication_names '{names}', messages 'true'")
+
+    async def start_wal2json(self, slot: str) -> None:
+        """The same for a slot of that plugin, which knows no publications."""
+        options = ", ".join(f"\"{name}\" '{value}'" for name, value in WAL2JSON_OPTIONS.items())
+        try:
+            await self._start(slot, f"{options}, \"{NUMBERS_AS_TEXT}\" 'true'")
+        except CaptureStopped as stopped:
+            if stopped.stop.code != OPTION_REFUSED:
+                raise
+            await self._start(slot, options)  # before 2.6
+
+    async def _start(self, slot: str, options: str) -> None:
+        command = f"START_REPLICATION SLOT {_identifier(slot)} LOGICAL 0/0 ({options})"
         with source_errors("START_REPLICATION"):
             self._pgconn.send_query(command.encode())
             self._pgconn.flush()  # a fresh socket takes so little at once

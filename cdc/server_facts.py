@@ -15,7 +15,8 @@ class ServerFacts:
     """Settings in force: megabytes and seconds as the names say; -1 and 0 as PostgreSQL means them.
 
     session_pid, announced_pid: who answers, and who was said to when we logged in; connection_limit: the role's;
-    application_name: our walsender's; any_server: the DSN names several hosts, and a standby will do.
+    application_name: our walsender's; any_server: the DSN names several hosts, and a standby will do; trusted_plugins:
+    output_plugin_libraries, None on a server without it, and for a role without pg_read_all_settings.
     """
 
     version: int
@@ -38,6 +39,7 @@ class ServerFacts:
     announced_pid: int
     application_name: str
     any_server: bool
+    trusted_plugins: str | None = None
 
 
 class HbaRule(NamedTuple):

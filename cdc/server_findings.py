@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cdc.finding import Finding, Level
+from cdc.finding import Finding, Level, identifier
 from cdc.providers import logical_wal, setting
 from cdc.server_facts import ServerFacts
 from cdc.settings import SourceSettings
@@ -45,8 +45,27 @@ def check_server(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
+def _trust(server: ServerFacts, plugin: str) -> Iterator[Finding]:
+    """From the releases of August 2026 on a server uses only the plugins that it is told to trust."""
+    if server.trusted_plugins is None:
+        return
+    trusted = [name.strip().strip('"') for name in server.trusted_plugins.split(",") if name.strip()]
+    if plugin not in trusted:
+        names = ", ".join(identifier(name) for name in (*trusted, plugin))
+        yield Finding(
+            Level.ERROR,
+            "plugin_not_trusted",
+            "output_plugin_libraries",
+            f"the server may not use {plugin}: output_plugin_libraries does not name it, so no role can read a slot of it",
+            f"ALTER SYSTEM SET output_plugin_libraries = {names}; SELECT pg_reload_conf(); -- no lock; every role with "
+            "REPLICATION may use it then",
+            stops=True,
+        )
+
+
 def check_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
     slot, server = facts.slot, facts.server
+    yield from _trust(server, settings.plugin)
     if not slot.exists:
         yield from _missing_slot(facts, settings)
         return
@@ -102,7 +121,11 @@ def _missing_slot(facts: SourceFacts, settings: SourceSettings) -> Iterator[Find
 
 def _unfit_slot(slot: SlotState, settings: SourceSettings) -> Iterator[Finding]:
     for code, wrong, message in (
-        ("slot_plugin", slot.plugin != "pgoutput", f"is made for plugin {slot.plugin}, not pgoutput"),
+        (
+            "slot_plugin",
+            slot.plugin != settings.plugin,
+            f"is made for plugin {slot.plugin}, and bridge.yaml says {settings.plugin}",
+        ),
         (
             "slot_two_phase",
             slot.two_phase,

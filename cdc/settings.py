@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from eventbus.event import encode_json
 
+PGOUTPUT, WAL2JSON = "pgoutput", "wal2json"
+"""The plugins that a slot of ours can have."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
@@ -33,7 +36,7 @@ class SourceSettings:
     tables: Mapping[str, TableSettings]
     slot: str = "bridge"
     publication: str = "bridge"
-    plugin: str = "pgoutput"
+    plugin: str = PGOUTPUT
     read_dsn: str | None = field(default=None, repr=False)
     streaming: bool = True
     wal_limit: int | None = None
@@ -52,9 +55,11 @@ def split_table(name: str) -> tuple[str, str]:
 
 
 def tables_hash(source: SourceSettings) -> str:
-    """16 hexadecimal digits that differ where the same WAL could make other events."""
+    """16 hexadecimal digits that differ where the same WAL could make other events, or give them other ordinals."""
     tables = sorted(source.tables.items())
     content: list[object] = [[name, t.tenant_column, list(t.key), list(t.exclude)] for name, t in tables]
     if source.outbox is not None:
         content.append({"outbox": source.outbox})
+    if source.plugin != PGOUTPUT:
+        content.append({"plugin": source.plugin})
     return hashlib.sha256(encode_json(content)).hexdigest()[:16]

@@ -55,6 +55,7 @@ def scripts(
     names = {
         "publication": sql.Literal(settings.publication),
         "slot": sql.Literal(settings.slot),
+        "plugin": sql.Literal(settings.plugin),
         "role": sql.Literal(role_of(settings)),
         "tables": sql.Literal(_tables_json(settings)),
         "provider": sql.Literal(provider.value),
@@ -126,9 +127,16 @@ async def _run(
             f"{held}. Nothing was changed by this script: end that transaction, or wait for it, and run setup again"
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
+        if "output plugin" in str(error):
+            raise SetupRefused(f"{script.name}: {first_line(str(error))}{_hint(error)}") from None
         raise SetupRefused(
             f"{script.name}: {first_line(str(error))}; it takes {script.holder}: pass --admin-dsn, or give them what "
             f"--print-sql prints{_hint(error)}"
+        ) from None
+    except psycopg.errors.UndefinedFile as error:
+        raise SetupRefused(
+            f"{script.name}: {first_line(str(error))}: the server lacks the plugin that bridge.yaml names; install its package "
+            "there, such as Debian's postgresql-15-wal2json, or use `plugin: pgoutput`, which every server has"
         ) from None
     except psycopg.OperationalError as error:
         raise SourceLost(f"PostgreSQL: {script.name}: {first_line(str(error))}") from None

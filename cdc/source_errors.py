@@ -7,6 +7,9 @@ import psycopg
 
 from cdc.start_decision import Stop
 
+OPTION_REFUSED = "option_refused"
+"""The plugin does not know what it is asked for: it is another one, or an older version."""
+
 
 class SourceLost(Exception):
     """The connection failed or ended: begin again with the lock (rule C2). `refused`: it never came to be."""
@@ -56,6 +59,9 @@ def stream_error(sqlstate: str | None, message: str, slot: str) -> Exception:
             return _lost(f"{what}_missing", f"{text}: it was dropped", slot)
         case "55000" | "58P01":  # object_not_in_prerequisite_state, undefined_file: WAL it needs is gone
             return _lost("slot_invalidated", f"slot {slot} can no longer be read: {text}", slot)
+        case "22023":  # invalid_parameter_value
+            way = "`bridge cdc check` says whether the slot is made for the plugin that bridge.yaml names"
+            return CaptureStopped(Stop(OPTION_REFUSED, text, (way,)))
         case "42501":  # insufficient_privilege
             return CaptureStopped(
                 Stop("rights_missing", text, ("`bridge cdc check` shows the SQL that mends it",))

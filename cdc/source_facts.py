@@ -71,6 +71,7 @@ class TableFacts:
     listed: named by the publication; published: sent, by its name or with its schema or database; generated: name →
     pg_attribute's letter; key_deferrable: of the primary key; parent: whose partition it is; partitions: all below it,
     parents first.
+    floating: the columns of types that know NaN.
     """
 
     name: str
@@ -87,6 +88,7 @@ class TableFacts:
     key_deferrable: bool
     identity_index: Sequence[str] | None
     parent: str | None
+    floating: Sequence[str] | None = None
     partitions: Sequence["TableFacts"] = ()
 
     @property

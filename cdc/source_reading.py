@@ -33,7 +33,8 @@ SELECT current_setting('server_version_num')::int AS version,
        r.rolsuper OR r.rolreplication OR EXISTS (
          SELECT FROM pg_catalog.pg_roles g
           WHERE g.rolname = 'rds_replication' AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')) AS may_replicate,
-       ARRAY(SELECT a.rolname::text FROM pg_catalog.pg_roles a WHERE a.rolname = ANY (%(administrators)s)) AS administrators
+       ARRAY(SELECT a.rolname::text FROM pg_catalog.pg_roles a WHERE a.rolname = ANY (%(administrators)s)) AS administrators,
+       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries') AS trusted_plugins
   FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
 """
 
@@ -62,6 +63,8 @@ SELECT n.nspname || '.' || c.relname AS name, c.relkind::text AS kind, c.relpers
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        (SELECT jsonb_object_agg(a.attname, a.attgenerated) FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> '') AS generated,
+       (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid IN (700, 701, 1700)) AS floating,
        (SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
           FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a
             ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])

@@ -211,9 +211,9 @@ def tables_changed(lsn: str) -> Stop:
     """The table list was changed while a transaction stands half published."""
     return Stop(
         "tables_changed",
-        f"the transaction at {lsn} is published in part, and the tables of the source have been changed since: the "
-        "rest of it would get other ids",
-        ("start once with the tables as they were, stop, and start with the new ones",),
+        f"the transaction at {lsn} is published in part, and the tables of the source, or its plugin, have been changed "
+        "since: the rest of it would get other ids",
+        ("start once with the tables and the plugin as they were, stop, and start with the new ones",),
     )
 
 

@@ -17,7 +17,7 @@ from cdc.event_id import parse_event_id
 from cdc.position import Identity, Mark, Position, decode_position
 from cdc.progress import Progress, ProgressSettings
 from cdc.replication_connection import ReplicationConnection, ServerIdentity, timeline_switches
-from cdc.settings import SourceSettings, tables_hash
+from cdc.settings import WAL2JSON, SourceSettings, tables_hash
 from cdc.source_errors import CaptureStopped, SlotBusy, SourceLost
 from cdc.source_facts import SlotState
 from cdc.start_decision import Begin, Consent, SlotFacts, Stop, decide_gap, decide_start, tables_changed
@@ -108,6 +108,7 @@ class Tenure:
         """
         replication, source = self.connections.replication, self.source
         self._server = await replication.identify()
+        self._check_plugin(await self.connections.catalogue.slot(source.slot, source.publication))
         timeout = await replication.wal_sender_timeout()
         feedback_every = min(_FEEDBACK_AT_MOST, timeout / 3 or _FEEDBACK_AT_MOST)
         waits = False
@@ -115,7 +116,7 @@ class Tenure:
             if self.connections.nats.lost.is_set():
                 raise self.connections.nats.loss()
             try:
-                await replication.start(source.slot, source.publication, streaming=source.streaming)
+                await self._start()
             except SlotBusy as busy:
                 if not waits:
                     on_standby()
@@ -127,6 +128,13 @@ class Tenure:
                 self.progress = Progress(settings, _now())
                 return True
         return False
+
+    async def _start(self) -> None:
+        replication, source = self.connections.replication, self.source
+        if source.plugin == WAL2JSON:
+            await replication.start_wal2json(source.slot)
+        else:
+            await replication.start(source.slot, source.publication, streaming=source.streaming)
 
     async def claim(self, consent: Consent) -> None:
         """Reads, decides, claims, looks and checks for a gap. Raises CaptureStopped, and as the connections do."""
@@ -210,6 +218,17 @@ class Tenure:
             state.wal_end,
             switches,
         )
+
+    def _check_plugin(self, state: SlotState) -> None:
+        """Before it is read: the plugin of another slot would refuse our options, which looks like a loss."""
+        name, plugin = self.source.slot, self.source.plugin
+        if state.plugin is not None and state.plugin != plugin:
+            message = f"slot {name} was made for plugin {state.plugin}, and bridge.yaml says {plugin}"
+            ways = (
+                f"`plugin: {state.plugin}` in bridge.yaml",
+                "`bridge cdc drop` and `bridge cdc setup`: a slot for the other plugin, and ids of a new epoch",
+            )
+            raise CaptureStopped(Stop("slot_plugin", message, ways))
 
     def _check_ours(self, state: SlotState) -> None:
         if state.active_pid != self.connections.replication.backend_pid:

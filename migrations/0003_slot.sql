@@ -8,6 +8,7 @@ DECLARE
   slot CONSTANT text := {slot};
   publication CONSTANT text := {publication};
   owner oid;
+  output_plugin CONSTANT text := {plugin};
   recorded jsonb;
   made_at pg_lsn;
 BEGIN
@@ -25,6 +26,10 @@ BEGIN
         USING HINT = 'Give the source another `slot` in bridge.yaml, or drop this one: '
                      'SELECT pg_drop_replication_slot(' || quote_literal(slot) || ');';
     END IF;
+    IF EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = slot AND s.plugin <> output_plugin) THEN
+      RAISE EXCEPTION 'slot % is made for another plugin than %', slot, output_plugin
+        USING HINT = '`bridge cdc drop`, then `bridge cdc setup`: events get ids of a new epoch.';
+    END IF;
     RETURN;
   END IF;
   IF NOT pg_has_role(owner, 'USAGE') THEN
@@ -36,7 +41,7 @@ BEGIN
   END IF;
   -- temporary: no; two_phase: no, its transactions would be sent at PREPARE; failover: from PostgreSQL 17 on
   EXECUTE format(
-      'SELECT lsn FROM pg_create_logical_replication_slot(%L, ''pgoutput'', false, false%s)', slot,
+      'SELECT lsn FROM pg_create_logical_replication_slot(%L, %L, false, false%s)', slot, output_plugin,
       CASE WHEN current_setting('server_version_num')::int >= 170000 THEN ', true' ELSE '' END)
     INTO made_at;
   BEGIN

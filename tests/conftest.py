@@ -37,6 +37,12 @@ async def postgres_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     """Debian's, the one with wal2json."""
     folder = tmp_path_factory.mktemp("postgres_15")
     async with EmbeddedPostgres(folder, POSTGRES_SETTINGS, programs_of(15)) as server:
+        async with await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as admin:
+            # 15.19 and later use only the plugins that they are told to trust; 15.18 does not know the setting
+            known = await admin.execute("SELECT FROM pg_settings WHERE name = 'output_plugin_libraries'")
+            if await known.fetchall():
+                await admin.execute("ALTER SYSTEM SET output_plugin_libraries = pgoutput, wal2json")
+                await admin.execute("SELECT pg_reload_conf()")
         yield server
 
 
@@ -78,19 +84,19 @@ async def own_nats(tmp_path: Path) -> AsyncIterator[EmbeddedNats]:
 @pytest.fixture
 async def database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The superuser's DSN of an empty database; dropped afterwards with its slots and sessions."""
-    async with _empty_database(postgres) as dsn:
+    async with empty_database(postgres) as dsn:
         yield dsn
 
 
 @pytest.fixture
 async def any_database(any_postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """The same, on each version in turn."""
-    async with _empty_database(any_postgres) as dsn:
+    async with empty_database(any_postgres) as dsn:
         yield dsn
 
 
 @asynccontextmanager
-async def _empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+async def empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     async with await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True) as admin:
         await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))

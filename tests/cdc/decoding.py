@@ -12,15 +12,20 @@ from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.catalogue import Catalogue
 from cdc.catalogue_facts import FactsWanted
 from cdc.decoder import Decoder
+from cdc.event_assembly import Origin
+from cdc.named_facts import TableWanted
+from cdc.wal2json import OPTIONS as WAL2JSON
+from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.event import decode_event
+from eventbus.subjects import Subjects
 from tests.cdc.cases.case import Case
-from tests.cdc.pgoutput_stream import decoder, frame
+from tests.cdc.pgoutput_stream import NOTHING_YET, frame
 
 # as the replication connection pins them
 SESSION = (
     "-c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC"
 )
-OPTIONS = "'proto_version', '1', 'publication_names', '{schema}', 'messages', 'true'"
+PGOUTPUT = {"proto_version": "1", "publication_names": "{schema}", "messages": "true"}
 
 
 class CaseDatabase:
@@ -72,17 +77,30 @@ class CaseDatabase:
             await connection.execute(statement.replace("{schema}", schema).encode())
         sent = await connection.execute(
             f"SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes('{self._slot}', NULL, NULL, "
-            f"{OPTIONS.format(schema=schema)})".encode()
+            f"{self._options(schema)})".encode()
         )
         frames = [frame(payload, lsn) for lsn, payload in await sent.fetchall()]
-        stream = decoder({f"{schema}.{name}": settings for name, settings in case.tables.items()})
+        tables = {f"{schema}.{name}": settings for name, settings in case.tables.items()}
+        stream = self._decoder(Origin("shop", "shop_db", 1, Subjects()), tables, NOTHING_YET)
         return await self._decoded(stream, iter(frames))
 
-    async def _decoded(self, stream: Decoder, frames: Iterator[bytes]) -> list[dict[str, Any]]:
+    def _options(self, schema: str) -> str:
+        options = PGOUTPUT if self._plugin == "pgoutput" else WAL2JSON
+        return ", ".join(f"'{name}', '{value.format(schema=schema)}'" for name, value in options.items())
+
+    @property
+    def _decoder(self) -> type[Decoder | Wal2jsonDecoder]:
+        return Decoder if self._plugin == "pgoutput" else Wal2jsonDecoder
+
+    async def _decoded(
+        self, stream: Decoder | Wal2jsonDecoder, frames: Iterator[bytes]
+    ) -> list[dict[str, Any]]:
         catalogue = await Catalogue.open(self._dsn)
         try:
             while (asked := stream.feed(frames)) is not None:
-                if isinstance(asked, FactsWanted):
+                if isinstance(stream, Wal2jsonDecoder) and isinstance(asked, TableWanted):
+                    stream.learn(await catalogue.named_facts(asked))
+                elif isinstance(stream, Decoder) and isinstance(asked, FactsWanted):
                     stream.learn(await catalogue.facts(asked))
         finally:
             await catalogue.close()

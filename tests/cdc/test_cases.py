@@ -13,6 +13,7 @@ from tests.cdc.decoding import CaseDatabase
 
 _PLACES = [
     ("postgres_15", "pgoutput"),
+    ("postgres_15", "wal2json"),
     ("postgres_16", "pgoutput"),
     ("postgres", "pgoutput"),
 ]
@@ -30,9 +31,11 @@ async def test_case(place: tuple[EmbeddedPostgres, str], case: Case) -> None:
     database = CaseDatabase(server, plugin)
     await database.prepare()
     events = await database.events(case)
-    expected = case.events
+    expected, ordinals = case.events, case.ordinals
+    if plugin == "wal2json":
+        expected = case.wal2json or expected
+        ordinals = case.wal2json_ordinals or ordinals
     assert [seen(event) for event in events] == list(expected)
-    ordinals = case.ordinals
     if ordinals is not None:
         assert [event["source"]["ordinal"] for event in events] == list(ordinals)
     check_places(events)
