@@ -1,7 +1,7 @@
-"""A case's changes on a real server through the decoder, read with SQL functions in place of a replication connection."""
+"""A real server's changes through a plugin's decoder, read with SQL functions in place of a replication connection."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -14,9 +14,11 @@ from cdc.catalogue_facts import FactsWanted
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
 from cdc.named_facts import TableWanted
-from cdc.wal2json import OPTIONS as WAL2JSON
+from cdc.settings import TableSettings
+from cdc.wal2json import OPTIONS
 from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.event import decode_event
+from eventbus.group_commit import Outgoing
 from eventbus.subjects import Subjects
 from tests.cdc.cases.case import Case
 from tests.cdc.pgoutput_stream import NOTHING_YET, frame
@@ -25,7 +27,56 @@ from tests.cdc.pgoutput_stream import NOTHING_YET, frame
 SESSION = (
     "-c datestyle=ISO -c intervalstyle=iso_8601 -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC"
 )
-PGOUTPUT = {"proto_version": "1", "publication_names": "{schema}", "messages": "true"}
+
+
+class SlotReader:
+    """Takes what a slot has, as the source `shop` whose publication is given."""
+
+    def __init__(self, dsn: str, plugin: str, slot: str) -> None:
+        self._dsn = dsn
+        self._plugin = plugin
+        self._slot = slot
+
+    async def make(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        slot = "SELECT pg_create_logical_replication_slot(%s, %s)"
+        await connection.execute(slot, [self._slot, self._plugin])
+
+    async def skip(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [self._slot])
+
+    async def messages(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        publication: str,
+        tables: Mapping[str, TableSettings],
+    ) -> list[Outgoing]:
+        """Of everything committed since the last call."""
+        options = (
+            {"proto_version": "1", "publication_names": publication, "messages": "true"}
+            if self._plugin == "pgoutput"
+            else OPTIONS
+        )
+        listed = ", ".join(f"'{name}', '{value}'" for name, value in options.items())
+        sent = await connection.execute(
+            "SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes"
+            f"('{self._slot}', NULL, NULL, {listed})".encode()
+        )
+        frames = [frame(payload, lsn) for lsn, payload in await sent.fetchall()]
+        origin = Origin("shop", "shop_db", 1, Subjects())
+        decoder = Decoder if self._plugin == "pgoutput" else Wal2jsonDecoder
+        return await self._decoded(decoder(origin, tables, NOTHING_YET), iter(frames))
+
+    async def _decoded(self, stream: Decoder | Wal2jsonDecoder, frames: Iterator[bytes]) -> list[Outgoing]:
+        catalogue = await Catalogue.open(self._dsn)
+        try:
+            while (asked := stream.feed(frames)) is not None:
+                if isinstance(stream, Wal2jsonDecoder) and isinstance(asked, TableWanted):
+                    stream.learn(await catalogue.named_facts(asked))
+                elif isinstance(stream, Decoder) and isinstance(asked, FactsWanted):
+                    stream.learn(await catalogue.facts(asked))
+        finally:
+            await catalogue.close()
+        return [message for group in stream.take() for message in group.messages]
 
 
 class CaseDatabase:
@@ -33,9 +84,9 @@ class CaseDatabase:
 
     def __init__(self, server: EmbeddedPostgres, plugin: str) -> None:
         self._server = server
-        self._plugin = plugin
-        self._slot = f"cases_{plugin}"
         self._dsn = make_conninfo(server.dsn("cases"), options=SESSION)
+        self._slot = f"cases_{plugin}"
+        self._reader = SlotReader(self._dsn, plugin, self._slot)
 
     async def prepare(self) -> None:
         """Creates what is missing: the server may have been prepared for another plugin."""
@@ -45,9 +96,7 @@ class CaseDatabase:
         async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
             slot = "SELECT FROM pg_replication_slots WHERE slot_name = %s"
             if not await (await connection.execute(slot, [self._slot])).fetchall():
-                await connection.execute(
-                    "SELECT pg_create_logical_replication_slot(%s, %s)", [self._slot, self._plugin]
-                )
+                await self._reader.make(connection)
 
     async def events(self, case: Case) -> list[dict[str, Any]]:
         """All events that the case's changes make. Skips where the server lacks what the case needs."""
@@ -72,39 +121,12 @@ class CaseDatabase:
             f"CREATE PUBLICATION {schema} FOR {case.publication} WITH (publish_via_partition_root = true)"
         )
         await connection.execute(publication.encode())
-        await connection.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [self._slot])
+        await self._reader.skip(connection)
         for statement in case.changes:
             await connection.execute(statement.replace("{schema}", schema).encode())
-        sent = await connection.execute(
-            f"SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes('{self._slot}', NULL, NULL, "
-            f"{self._options(schema)})".encode()
-        )
-        frames = [frame(payload, lsn) for lsn, payload in await sent.fetchall()]
         tables = {f"{schema}.{name}": settings for name, settings in case.tables.items()}
-        stream = self._decoder(Origin("shop", "shop_db", 1, Subjects()), tables, NOTHING_YET)
-        return await self._decoded(stream, iter(frames))
-
-    def _options(self, schema: str) -> str:
-        options = PGOUTPUT if self._plugin == "pgoutput" else WAL2JSON
-        return ", ".join(f"'{name}', '{value.format(schema=schema)}'" for name, value in options.items())
-
-    @property
-    def _decoder(self) -> type[Decoder | Wal2jsonDecoder]:
-        return Decoder if self._plugin == "pgoutput" else Wal2jsonDecoder
-
-    async def _decoded(
-        self, stream: Decoder | Wal2jsonDecoder, frames: Iterator[bytes]
-    ) -> list[dict[str, Any]]:
-        catalogue = await Catalogue.open(self._dsn)
-        try:
-            while (asked := stream.feed(frames)) is not None:
-                if isinstance(stream, Wal2jsonDecoder) and isinstance(asked, TableWanted):
-                    stream.learn(await catalogue.named_facts(asked))
-                elif isinstance(stream, Decoder) and isinstance(asked, FactsWanted):
-                    stream.learn(await catalogue.facts(asked))
-        finally:
-            await catalogue.close()
-        return [decode_event(message.payload) for group in stream.take() for message in group.messages]
+        messages = await self._reader.messages(connection, schema, tables)
+        return [decode_event(message.payload) for message in messages]
 
 
 async def _provide(connection: psycopg.AsyncConnection[Any], needs: str) -> None:
