@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import random
 import signal
@@ -13,14 +14,17 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.postgres_server import EmbeddedPostgres
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
+from tests.conftest import empty_database
 
 CONFIG = """
 sources:
   shop:
     dsn: {dsn}
     slot: {slot}
+    plugin: {plugin}
     tables:
       public.orders: {{tenant_column: company}}
       public.marks: {{tenant_column: null}}
@@ -41,6 +45,7 @@ class Bridge:
             CONFIG.format(
                 dsn=json.dumps(make_conninfo(source.dsn, application_name=name, options=options)),
                 slot=source.settings.slot,
+                plugin=source.settings.plugin,
                 server=source.nats.servers[0],
                 namespace=source.nats.namespace,
             )
@@ -176,6 +181,37 @@ async def test_a_frozen_owner_is_replaced_refused_and_stands_by(
         assert await owner(source) == second.name
         assert [await bridge.stop() for bridge in (first, second)] == [0, 0]
     await assert_gap_free(source)
+
+
+async def test_kills_leave_no_gap_and_no_duplicate_with_wal2json(
+    postgres_15: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    async with empty_database(postgres_15) as dsn:
+        source = Source(dsn, NatsSettings((nats_server.url,), namespace, sync_interval=0.0))
+        source.settings = dataclasses.replace(source.settings, plugin="wal2json")
+        await source.create()
+        chance, workload = random.Random(), Workload(seed=6)
+
+        async def work() -> None:
+            while True:
+                await workload.large(source, 2_500)  # more than a batch holds: killed in the midst of it, too
+                await workload.run(source, workload.changes + 100)
+
+        async with bridges(source, tmp_path) as both:
+            for bridge in both:
+                await bridge.start()
+            working = asyncio.create_task(work())
+            by_name = {bridge.name: bridge for bridge in both}
+            for _ in range(3):
+                reading = await owned(source, both)
+                await asyncio.sleep(chance.uniform(0.0, 0.5))  # a random moment of its work
+                await by_name[reading].kill()
+                await by_name[reading].start()
+            working.cancel()
+            await asyncio.wait((working,))
+            await source.captured()
+            assert [await bridge.stop() for bridge in both] == [0, 0]
+        assert len(await assert_gap_free(source)) > 2_500
 
 
 @pytest.mark.slow
