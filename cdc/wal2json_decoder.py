@@ -193,7 +193,9 @@ class Wal2jsonDecoder:
             return True
         sent, old = columns(message.columns), columns(message.identity)
         new = table.new_row(sent) if message.action != "D" else None
-        if (new is None) != (message.action == "D") or not {column.name for column in old} <= table.known:
+        if (new is None) != (message.action == "D") or not table.names.issuperset(
+            [column.name for column in old]
+        ):
             return False
         fitting = self._named.fit(table, message, old)
         if fitting is not table:

@@ -44,7 +44,7 @@ class Shape:
 class DescribedTable:
     """A captured table, under the name that the stream gives it. name: under which it is captured, its root's.
 
-    layouts: for the columns of a change, where each stands in a row, None for a generated one. pk: the bytes that told
+    names: of all columns, the generated ones too. layouts: for the columns of a change, where each stands in a row, None for a generated one. pk: the bytes that told
     the key last.
     """
 
@@ -54,6 +54,7 @@ class DescribedTable:
     events: TableEvents | OutboxRows
     description: Description
     places: Mapping[str, int]
+    names: frozenset[str]
     never_null: Sequence[int]
     layouts: dict[Signature, list[int | None]] = field(default_factory=dict)
     pk: bytes = b""
@@ -84,11 +85,6 @@ class DescribedTable:
             for column in self.shape.identity
             if column in self.places
         )
-
-    @property
-    def known(self) -> set[str]:
-        """Names of all columns, the generated ones too."""
-        return {*self.places, *(column.name for column in self.facts.columns if column.generated)}
 
     def lay_out(self, sent: Signature) -> None:
         if len(self.layouts) >= _KEPT_LAYOUTS:
@@ -183,7 +179,8 @@ class NamedTables:
         else:
             events = TableEvents(table, self._origin, self._unknown_tenants)
         description = Description.of(described, table)
-        return DescribedTable(name, facts, shape, events, description, places, never_null)
+        names = frozenset((*places, *(column.name for column in facts.columns if column.generated)))
+        return DescribedTable(name, facts, shape, events, description, places, names, never_null)
 
     def seen(self, place: tuple[str, str], table: DescribedTable, lsn: int) -> None:
         """What a change showed; `lsn`: of the transaction."""
