@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cdc.decoder import DecodingFailed, NotConfigured, Note
+from cdc.decoder import DecodingFailed, Note
+from cdc.described_tables import NotConfigured
 from cdc.event_assembly import Origin
 from cdc.named_facts import ColumnFacts, NamedFacts, TableWanted
 from cdc.position import FINISHED, Mark
