@@ -95,6 +95,30 @@ async def test_a_renamed_table_ends_capture_before_its_changes_are_let_go(source
     assert [event["key"]["id"] for event in await source.events("orders", "orders2")] == [1, 2]
 
 
+async def test_the_outbox_and_its_messages(source: Source) -> None:
+    source.settings = dataclasses.replace(source.settings, outbox="bridge.outbox")
+    await source.set_up()
+    write = "INSERT INTO bridge.outbox (tenant, topic, key, payload) VALUES ('7', 't', '1', '{\"n\": 1}')"
+    emit = (
+        'SELECT pg_logical_emit_message({}, \'bridge.outbox\', \'{{"topic": "t", "payload": {{"n": {}}}}}\')'
+    )
+    async with source.capturing():
+        await source.sql(
+            f"BEGIN; {write}; {emit.format('true', 2)}; DELETE FROM bridge.outbox; {emit.format('true', 3)}; COMMIT",
+            emit.format("false", 4),
+            "TRUNCATE bridge.outbox",
+        )
+        await source.captured()
+    events = await source.events("t")
+    assert [(event["after"], event["source"]["ordinal"]) for event in events] == [
+        ({"n": 1}, 1),
+        ({"n": 2}, 2),
+        ({"n": 3}, 4),
+        ({"n": 4}, 0),
+    ]
+    assert await source.events("outbox") == []
+
+
 async def test_nan_in_a_column_that_is_never_null_is_told(source: Source) -> None:
     await source.sql("ALTER TABLE orders ADD price numeric NOT NULL DEFAULT 1")
     with capture_logs() as logs:

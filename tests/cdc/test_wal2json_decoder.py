@@ -85,9 +85,13 @@ class Stream:
     """A decoder, and what the catalogue answers it, by table."""
 
     def __init__(
-        self, resume_after: Mark = NOTHING_YET, tables: Mapping[str, TableSettings] = TABLES
+        self,
+        resume_after: Mark = NOTHING_YET,
+        tables: Mapping[str, TableSettings] = TABLES,
+        outbox: str | None = None,
     ) -> None:
-        self.decoder = Wal2jsonDecoder(Origin("shop", "shop_db", 1, Subjects()), tables, resume_after)
+        origin = Origin("shop", "shop_db", 1, Subjects())
+        self.decoder = Wal2jsonDecoder(origin, tables, resume_after, outbox)
         self.catalogue = {"orders": FACTS}
         self.asked: list[TableWanted] = []
         self.told: list[NotConfigured] = []
@@ -254,6 +258,38 @@ def test_notes_are_handed_on_and_other_messages_may_hold_anything() -> None:
     assert decoder.feed(iter([frame(ours)])) == Note("bridge.heartbeat", LSN, b"\xff\xfe")
 
 
+def test_bytes_that_are_no_utf_8_are_written_as_octal_escapes() -> None:
+    stream = Stream()
+    stream.feed(begin(), insert(row(status="caf?")).replace(b"?", b"\xe9"), commit())
+    assert [event["after"]["status"] for event in stream.events()] == ["caf\\351"]
+
+
+def test_a_changed_shape_is_told_and_an_unchanged_one_is_not() -> None:
+    stream = Stream()
+    small = {"id": 1, "company": "7", "status": "open"}
+    wide = facts(*COLUMNS, "price")
+    stream.feed(begin(), insert(row()), update(small, {"id": 1}), delete({"id": 1}), commit())
+    assert stream.decoder.schema_changes == []
+    stream.catalogue["orders"] = wide
+    stream.feed(begin(), insert({**row(), "price": 1}), commit())
+    assert [change.what for change in stream.decoder.schema_changes] == [("column price added",)]
+
+
+def test_the_applications_messages_are_events() -> None:
+    stream = Stream(outbox="bridge.outbox")
+    content = '{"topic": "t", "tenant": "7", "key": 1, "payload": {"n": 1.50}}'
+    lone = said(content, transactional=False, prefix="bridge.outbox", lsn=LSN - 8)
+    stream.feed(lone, begin(), said(content, transactional=True, prefix="bridge.outbox"), commit())
+    events = stream.events()
+    assert [(event["op"], event["source"]["ordinal"], event["key"]) for event in events] == [
+        ("message", 0, 1),
+        ("message", 1, 1),
+    ]
+    stream.feed(begin(), said("?", transactional=True, prefix="bridge.outbox"), commit())
+    assert [event["source"]["table"] for event in stream.events()] == ["invalid"]
+    assert len(stream.decoder.invalid_messages) == 1
+
+
 def test_null_in_a_number_that_is_never_null_is_counted() -> None:
     stream = Stream()
     stream.catalogue["orders"] = facts("id", "company", "price")
@@ -278,7 +314,10 @@ def test_numbers_as_text_are_numbers_all_the_same() -> None:
         ([begin(), commit(LSN + 8)], "it ends a transaction at 0/16B3750"),
         ([begin(), b'{"action":"X"}'], "action 'X' is not of format version 2"),
         ([begin(), b'{"action":"I"'], "cannot be decoded"),
-        ([begin(), insert(row(status="secret")).replace(b"secret", b"\xff")], "table public.orders"),
+        (
+            [begin(), insert(row(status="secret")).replace(b'"name":"status"', b'"column":"status"')],
+            "table public.orders",
+        ),
     ],
 )
 def test_what_cannot_be_understood_stops_and_tells_no_values(payloads: list[bytes], message: str) -> None:
