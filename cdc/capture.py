@@ -17,7 +17,8 @@ from cdc.position import Mark
 from cdc.publication_watch import watch_publication
 from cdc.roll_call import answer_calls
 from cdc.settings import WAL2JSON, SourceSettings
-from cdc.source_errors import SourceLost
+from cdc.slot_watch import explained, watch_slot
+from cdc.source_errors import SlotRefused, SourceLost
 from cdc.start_decision import Consent
 from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Connections, Tenure, connections, until_set
@@ -92,14 +93,20 @@ class Capture:
             await self._answer_calls(held)
             self._reached = True
             tenure = Tenure(source, nats, held, lambda committed: self._committed(tenure, committed))
-            if not await tenure.lock(stop, on_standby=self._stands_by):
-                return
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    await self._own(tenure, tasks, stop)
-            except ExceptionGroup as errors:
-                raise _gravest(errors) from None
-            await tenure.part()
+                await self._hold(tenure, stop)
+            except SlotRefused as refused:
+                raise await explained(tenure, refused) from None
+
+    async def _hold(self, tenure: Tenure, stop: asyncio.Event) -> None:
+        if not await tenure.lock(stop, on_standby=self._stands_by):
+            return
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._own(tenure, tasks, stop)
+        except ExceptionGroup as errors:
+            raise _gravest(errors) from None
+        await tenure.part()
 
     def _stands_by(self) -> None:
         self.state.stands_by()
@@ -144,11 +151,11 @@ class Capture:
         writing = tasks.create_task(tenure.writer.run())
         pumping = tasks.create_task(stream.pump())
         vital_signs.watch(stream)
-        watching = tasks.create_task(watch_publication(tenure))
+        watching = [tasks.create_task(watch(tenure)) for watch in (watch_publication, watch_slot)]
         await stop.wait()
-        for task in (pumping, watching, feeling):
+        for task in (pumping, feeling, *watching):
             task.cancel()
-        await asyncio.wait((pumping, watching, feeling))
+        await asyncio.wait((pumping, feeling, *watching))
         await tenure.writer.drain()
         writing.cancel()
         pulsing.cancel()

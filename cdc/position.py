@@ -30,6 +30,12 @@ class Mark(NamedTuple):
         # ordinal 0 is a message outside transactions, or nothing yet
         return 0 < self.ordinal < FINISHED
 
+    @property
+    def reach(self) -> int:
+        """Where the WAL that published events come from ends, at least."""
+        # a transaction's LSN is where its commit record begins: of one published in part that record belongs to it
+        return max(self.flush, self.lsn + self.within_transaction)
+
 
 class Identity(msgspec.Struct, frozen=True):
     """What must stay the same for LSNs to mean the same; the timeline may go on (rule C4)."""

@@ -44,7 +44,6 @@ class ReplicationConnection:
     def __init__(self, connection: AsyncConnection[tuple[str, ...]]) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
-        self._slot = ""
         self._over = False
 
     @classmethod
@@ -91,11 +90,10 @@ class ReplicationConnection:
         return int(row[0]) / 1000
 
     async def start(self, slot: str, publication: str, *, streaming: bool) -> None:
-        """Takes the slot, from where it is confirmed. Raises SlotBusy, CaptureStopped, SourceLost.
+        """Takes the slot, from where it is confirmed. Raises SlotBusy, SlotRefused, CaptureStopped, SourceLost.
 
         streaming: large transactions are sent before they commit (protocol version 2).
         """
-        self._slot = slot
         # a name in a list in a literal: quoted as identifier, then as literal; parameters are not possible here
         names = _identifier(publication).replace("'", "''")
         protocol = "proto_version '2', streaming 'on'" if streaming else "proto_version '1'"
@@ -126,7 +124,7 @@ class ReplicationConnection:
                 raise self._error(result)
 
     async def read(self) -> list[bytes]:
-        """The next CopyData messages, at least one, at most about SLICE bytes. Raises SourceLost, CaptureStopped."""
+        """The next CopyData messages, at least one, at most about SLICE bytes. Raises SourceLost, SlotRefused."""
         with source_errors("reading the slot"):
             while not (messages := self._drain()):
                 await self._readable()
@@ -180,7 +178,7 @@ class ReplicationConnection:
     def _error(self, result: object) -> Exception:
         if isinstance(result, psycopg.pq.PGresult) and result.error_message:
             state = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
-            return stream_error(state.decode() if state else None, result.get_error_message(), self._slot)
+            return stream_error(state.decode() if state else None, result.get_error_message())
         return SourceLost("PostgreSQL closed the stream without an error: it was shut down or restarted")
 
     async def _readable(self) -> None:

@@ -23,6 +23,10 @@ class SlotBusy(Exception):
     """Somebody else reads the slot: stand by."""
 
 
+class SlotRefused(Exception):
+    """PostgreSQL does not read the slot, or no longer, in its own words: look why (`slot_watch.explained`)."""
+
+
 class CaptureStopped(Exception):
     """Capture cannot go on without a decision (rule C11)."""
 
@@ -48,17 +52,22 @@ def source_errors(what: str) -> Iterator[None]:
         raise SourceLost(f"PostgreSQL: {what}: {first_line(str(error))}") from None
 
 
-def stream_error(sqlstate: str | None, message: str, slot: str) -> Exception:
+def stream_error(sqlstate: str | None, message: str) -> Exception:
     """What a refused or ended stream means, by its SQLSTATE (PostgreSQL, appendix A)."""
     text = first_line(message)
     match sqlstate:
         case "55006":  # object_in_use
             return SlotBusy(text)
-        case "42704":  # undefined_object: the slot, or up to PostgreSQL 17 the publication
-            what = "publication" if text.startswith("publication") else "slot"
-            return _lost(f"{what}_missing", f"{text}: it was dropped", slot)
-        case "55000" | "58P01":  # object_not_in_prerequisite_state, undefined_file: WAL it needs is gone
-            return _lost("slot_invalidated", f"slot {slot} can no longer be read: {text}", slot)
+        case "42704" if text.startswith("publication"):  # undefined_object, up to PostgreSQL 17
+            ways = (
+                "`bridge cdc setup` makes it",
+                "then `bridge cdc start --new-epoch`, knowing that changes may be missing",
+            )
+            return CaptureStopped(Stop("publication_missing", f"{text}: it was dropped", ways))
+        case (
+            "42704" | "55000" | "58P01"
+        ):  # no slot; object_not_in_prerequisite_state; undefined_file: its WAL is gone
+            return SlotRefused(text)
         case "22023":  # invalid_parameter_value
             way = "`bridge cdc check` says whether the slot is made for the plugin that bridge.yaml names"
             return CaptureStopped(Stop(OPTION_REFUSED, text, (way,)))
@@ -68,14 +77,6 @@ def stream_error(sqlstate: str | None, message: str, slot: str) -> Exception:
             )
         case _:
             return SourceLost(f"PostgreSQL ended the stream: {text}")
-
-
-def _lost(code: str, message: str, slot: str) -> CaptureStopped:
-    anew = (
-        f"`bridge cdc drop` and `bridge cdc setup`: a new slot {slot}; changes since the old one's position are not "
-        "captured, and later events get ids of a new epoch"
-    )
-    return CaptureStopped(Stop(code, message, ("`bridge cdc check` says what is missing", anew)))
 
 
 def first_line(message: str) -> str:

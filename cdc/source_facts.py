@@ -44,6 +44,11 @@ class SlotState(NamedTuple):
         """Bytes of WAL that are not confirmed."""
         return _between(self.confirmed_flush, self.wal_end)
 
+    @property
+    def lost(self) -> bool:
+        """It can never be read again."""
+        return self.wal_status == "lost" or self.invalidation is not None
+
     def created_at(self, slot: str) -> int | None:
         """The slot's first LSN, where setup recorded it."""
         lsn = self.recorded.get("slot_lsn")

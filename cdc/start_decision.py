@@ -8,14 +8,10 @@ the operator's word (`Consent`) is asked for by the one option that the reason n
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from cdc.event_id import EventPlace, parse_event_id
+from cdc.missing_changes import ACCEPT_GAP, BACKFILL, NEW_EPOCH, missing_changes
 from cdc.position import Identity, Mark, Position
 from eventbus.lsn import format_lsn
-
-ACCEPT_GAP = "--accept-gap"
-NEW_EPOCH = "--new-epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +75,22 @@ def decide_start(
         return _without_position(last_event_id, slot, tables_hash, consent)
     if held.dropped:
         return _after_drop(held, slot, tables_hash, consent)
-    stop = _other_database(held, slot)
+    stop = _other_database(held, slot) or _other_history(held, held.mark, slot)
     if stop is not None:
         return _new_epoch(held.epoch, slot, tables_hash) if consent.new_epoch else stop
     if held.tables_hash != tables_hash and held.mark.within_transaction:
         return tables_changed(held.lsn)
-    return Resume(msgspec.structs.replace(held, timeline=slot.identity.timeline))
+    return Resume(held)
 
 
-def decide_gap(mark: Mark, held: Position, slot: SlotFacts, consent: Consent) -> Mark | Stop:
-    """Where to go on, once `held` is claimed and a torn batch may have moved its mark on to `mark` (rule C6)."""
+def decide_gap(mark: Mark, held: Position, slot: SlotFacts, consent: Consent) -> Mark | Begin | Stop:
+    """Where to go on, once `held` is claimed and a torn batch may have moved its mark on to `mark` (rules C4, C6).
+
+    `held` keeps the timeline that was read, for the torn batch may be the first to reach beyond where it was left.
+    """
+    stop = _other_history(held, mark, slot)
+    if stop is not None:
+        return _new_epoch(held.epoch, slot, held.tables_hash) if consent.new_epoch else stop
     if slot.confirmed_flush <= mark.flush:
         return mark
     if not consent.accept_gap:
@@ -161,14 +163,14 @@ def _other_database(held: Position, slot: SlotFacts) -> Stop | None:
     if differing:
         message = f"this is not what was captured before: {'; '.join(differing)}"
         return _identity_stop("other_database", message, slot)
-    return _other_history(held, slot)
+    return None
 
 
-def _other_history(held: Position, slot: SlotFacts) -> Stop | None:
-    flush = held.mark.flush
+def _other_history(held: Position, mark: Mark, slot: SlotFacts) -> Stop | None:
+    reach = format_lsn(mark.reach)
     if held.timeline != slot.identity.timeline:
         left = slot.switches.get(held.timeline)
-        if left is None or left < flush:
+        if left is None or left < mark.reach:
             since = (
                 "another history"
                 if left is None
@@ -176,13 +178,15 @@ def _other_history(held: Position, slot: SlotFacts) -> Stop | None:
             )
             message = (
                 f"the server is on timeline {slot.identity.timeline} and has {since}, but events were published up to "
-                f"{held.flush} of timeline {held.timeline}: those after the switch were never committed here"
+                f"{reach} of timeline {held.timeline}{_since(held)}: those after the switch were never committed here, "
+                "and EVENTS keeps them"
             )
             return _identity_stop("other_timeline", message, slot)
-    if flush > slot.wal_end:
+    if mark.reach > slot.wal_end:
         message = (
-            f"events were published up to {held.flush}, but the server's WAL ends at {format_lsn(slot.wal_end)}: "
-            "it lost committed changes, or was restored from an older copy"
+            f"events were published up to {reach}{_since(held)}, but the server's WAL ends at "
+            f"{format_lsn(slot.wal_end)}: it lost committed changes, or was restored from an older copy; EVENTS keeps "
+            "the events of what is gone"
         )
         return _identity_stop("wal_lost", message, slot)
     return None
@@ -193,17 +197,20 @@ def _identity_stop(code: str, message: str, slot: SlotFacts) -> Stop:
         f"{NEW_EPOCH}: go on at {format_lsn(slot.confirmed_flush)} with ids of a new epoch; what was committed between "
         "the two is not captured"
     )
-    return Stop(code, message, ("check `dsn`, `slot` and `publication` of the source", way))
+    return Stop(code, message, ("check `dsn`, `slot` and `publication` of the source", way, BACKFILL))
+
+
+def _since(held: Position) -> str:
+    return f" (written at {held.written})" if held.written else ""
 
 
 def _gap(held: Position, slot: SlotFacts) -> Stop:
-    since = f", which was written at {held.written}" if held.written else ""
     return Stop(
         "gap",
-        f"slot {held.slot} is confirmed up to {format_lsn(slot.confirmed_flush)}, but events were published only up to "
-        f"{held.flush}{since}: another consumer moved the slot, it was made anew, or JetStream lost what it had "
-        "acknowledged. Changes committed between the two are missing in EVENTS",
-        (f"{ACCEPT_GAP}: go on at {format_lsn(slot.confirmed_flush)} without them",),
+        f"slot {held.slot} is confirmed up to {format_lsn(slot.confirmed_flush)}, beyond what was published: another "
+        "consumer moved the slot, it was made anew, or JetStream lost what it had acknowledged. "
+        f"{missing_changes(held, slot.confirmed_flush)}",
+        (f"{ACCEPT_GAP}: go on at {format_lsn(slot.confirmed_flush)} without them", BACKFILL),
     )
 
 

@@ -104,7 +104,7 @@ class Tenure:
     async def lock(self, stop: asyncio.Event, on_standby: Callable[[], object]) -> bool:
         """Takes the slot; while somebody else reads it, tries again each second. False: stopped meanwhile.
 
-        Raises SourceLost, CaptureStopped, ConnectionLost.
+        Raises SourceLost, SlotRefused, CaptureStopped, ConnectionLost.
         """
         replication, source = self.connections.replication, self.source
         self._server = await replication.identify()
@@ -138,11 +138,11 @@ class Tenure:
 
     async def claim(self, consent: Consent) -> None:
         """Reads, decides, claims, looks and checks for a gap. Raises CaptureStopped, and as the connections do."""
-        switches = await self._timeline_switches()
+        switches, anew = await self._timeline_switches(), None
         while True:
             stored = await self.writer.position.read()
             slot = await self._slot_facts(switches)
-            position = await self._decide(stored, slot, consent)
+            position = anew or await self._decide(stored, slot, consent)
             self._position = position
             try:
                 claimed = await self.writer.claim(stored, position.mark)
@@ -150,13 +150,17 @@ class Tenure:
                 # what our predecessor had under way came in between: its words count
                 log.info("position moved while it was claimed", source=self.source.name, because=str(lost))
                 continue
-            break
-        mark = self._after_torn(position, claimed.torn)
-        decided = decide_gap(mark, position, slot, consent)
+            decided = decide_gap(self._after_torn(position, claimed.torn), position, slot, consent)
+            if not isinstance(decided, Begin):
+                break
+            anew = decided.position
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
         self.mark = self.published = decided
-        self._position = msgspec.structs.replace(position, tables_hash=tables_hash(self.source))
+        # from here on, and not in the claim: whoever claims after a crash decides by what held before it
+        self._position = msgspec.structs.replace(
+            position, tables_hash=tables_hash(self.source), timeline=slot.identity.timeline
+        )
         self.progress.begin(position.mark.flush, slot.confirmed_flush, _now())
         if decided.flush > position.mark.flush:
             # a gap that was accepted is remembered, whether or not anything follows

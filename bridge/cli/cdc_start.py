@@ -13,6 +13,9 @@ from bridge.settings import load_settings
 from cdc.capture import Capture
 from cdc.start_decision import Consent
 
+_TOLD_BY_CAPTURE = {"slot_missing", "slot_invalidated"}
+"""It knows the position too, and so what is missing."""
+
 
 @click.command()
 @config_option
@@ -32,7 +35,7 @@ def start(
     chosen = chosen_source(settings, source)
     consent = Consent(accept_gap=accept_gap, new_epoch=new_epoch)
     with words():
-        findings = [finding for finding in run(findings_of(chosen)) if finding.stops]
+        findings = [f for f in run(findings_of(chosen)) if f.stops and f.code not in _TOLD_BY_CAPTURE]
         refuse(config, chosen, findings)
         capture = Capture(chosen, nats_servers(settings), settings.streams, consent)
         beside = endpoints(settings, listen, capture.state.condition)

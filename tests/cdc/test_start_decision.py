@@ -1,5 +1,6 @@
 """Rules C3, C4, C6 and C11: may capture go on from what is stored?"""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -107,11 +108,29 @@ def test_a_timeline_is_adopted_where_it_left_behind_what_was_published(
     facts = slot(identity=msgspec.structs.replace(IDENTITY, timeline=3), switches=switches)
     decision = decide(HELD, facts)
     if outcome == "resumes":
-        assert isinstance(decision, Resume)
-        assert decision.position.timeline == 3
+        assert decision == Resume(HELD)
     else:
         assert code(decision) == "other_timeline"
         assert isinstance(decide(HELD, facts, new_epoch=True), Begin)
+
+
+def test_a_transaction_published_in_part_counts_up_to_its_commit_record() -> None:
+    half = msgspec.structs.replace(HELD, lsn="0/258", ordinal=7)  # 600, while flush stays at 520
+    promoted = msgspec.structs.replace(IDENTITY, timeline=2)
+    decide_there = partial(decide_start, half, None, tables_hash="aaaa", consent=Consent())
+    assert code(decide_there(slot=slot(identity=promoted, switches={1: 600}))) == "other_timeline"
+    assert isinstance(decide_there(slot=slot(identity=promoted, switches={1: 601})), Resume)
+    assert code(decide_there(slot=slot(wal_end=600))) == "wal_lost"
+
+
+def test_a_torn_batch_of_what_the_new_primary_never_had_stops() -> None:
+    promoted = slot(identity=msgspec.structs.replace(IDENTITY, timeline=2), switches={1: 520})
+    assert decide_gap(HELD.mark, HELD, promoted, Consent()) == HELD.mark
+    torn = Mark(600, 3, 520)
+    assert code(decide_gap(torn, HELD, promoted, Consent(accept_gap=True))) == "other_timeline"
+    anew = decide_gap(torn, HELD, promoted, Consent(new_epoch=True))
+    assert isinstance(anew, Begin)
+    assert (anew.position.epoch, anew.position.timeline) == (2, 2)
 
 
 def test_a_server_with_less_wal_than_was_published_stops() -> None:
