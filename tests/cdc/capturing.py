@@ -192,10 +192,11 @@ async def fill(source: Source) -> None:
 class Workload:
     """Mixed transactions on `orders` from one session, so that the history's order is the commits' order."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, first: int = 1) -> None:
+        """first: the least id it gives."""
         self._random = random.Random(seed)
         self._ids: list[int] = []
-        self._next = 1
+        self._next = first
         self.changes = 0
 
     async def run(self, source: Source, changes: int) -> None:
