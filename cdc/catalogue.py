@@ -1,6 +1,8 @@
 """The ordinary connection beside the stream: the slot as the server sees it, and facts about relations and types."""
 
 import json
+import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -72,6 +74,12 @@ class Catalogue:
     def announced_pid(self) -> int:
         """The backend that we were told to be connected to when we logged in."""
         return self._connection.info.backend_pid
+
+    def hang_up(self) -> None:
+        """Ends the session at once: whoever waits for its answer gets SourceLost."""
+        # cancelling the query instead would ask the same server, which may be the one that is silent
+        with socket.socket(fileno=os.dup(self._connection.pgconn.socket)) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
 
     async def rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
         """A query of ours (never a user's text). Raises SourceLost."""

@@ -17,7 +17,7 @@ from cdc.tenure import Tenure
 from eventbus.lsn import format_lsn
 
 WATCH_EVERY_S = 10.0
-ANSWER_WITHIN_S = 20.0
+ANSWER_WITHIN_S = 15.0
 log = structlog.get_logger()
 
 
@@ -59,11 +59,14 @@ async def explained(tenure: Tenure, refused: SlotRefused) -> CaptureStopped | So
 
 
 async def _state(tenure: Tenure) -> SlotState:
-    source = tenure.source
+    source, catalogue, now = tenure.source, tenure.connections.catalogue, asyncio.get_running_loop().time
+    overdue = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, catalogue.hang_up)
     try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            return await tenure.connections.catalogue.slot(source.slot, source.publication)
-    except TimeoutError:
-        raise SourceLost(
-            f"PostgreSQL gave no answer about slot {source.slot} in {ANSWER_WITHIN_S:g} s"
-        ) from None
+        return await catalogue.slot(source.slot, source.publication)
+    except SourceLost:
+        if now() < overdue.when():
+            raise
+        message = f"PostgreSQL gave no answer about slot {source.slot} within {ANSWER_WITHIN_S:g} s"
+        raise SourceLost(message) from None
+    finally:
+        overdue.cancel()
