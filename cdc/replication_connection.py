@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 from cdc.replication_frames import status_update
 from cdc.source_dsn import replication
@@ -114,12 +115,9 @@ class ReplicationConnection:
         with source_errors("START_REPLICATION"):
             self._pgconn.send_query(command.encode())
             self._pgconn.flush()  # a fresh socket takes so little at once
-            while self._pgconn.is_busy():
-                await self._readable()
-                self._pgconn.consume_input()
-            result = self._pgconn.get_result()
+            result = await self._result()
             if result is None or result.status != ExecStatus.COPY_BOTH:
-                while self._pgconn.get_result() is not None:
+                while await self._result() is not None:
                     pass  # so that another command may follow
                 raise self._error(result)
 
@@ -127,14 +125,14 @@ class ReplicationConnection:
         """The next CopyData messages, at least one, at most about SLICE bytes. Raises SourceLost, SlotRefused."""
         with source_errors("reading the slot"):
             while not (messages := self._drain()):
+                if self._over:
+                    raise self._error(await self._result())
                 await self._readable()
         return messages
 
     def _drain(self) -> list[bytes]:
-        if self._over:
-            raise self._error(self._pgconn.get_result())
         get, messages, size, dry = self._pgconn.get_copy_data, [], 0, False
-        while size < SLICE:
+        while size < SLICE and not self._over:
             count, data = get(1)
             if count > 0:
                 messages.append(bytes(data))
@@ -142,9 +140,6 @@ class ReplicationConnection:
                 dry = False
             elif count < 0:
                 self._over = True
-                if messages:
-                    break
-                raise self._error(self._pgconn.get_result())
             elif dry:
                 break
             else:
@@ -180,6 +175,13 @@ class ReplicationConnection:
             state = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
             return stream_error(state.decode() if state else None, result.get_error_message())
         return SourceLost("PostgreSQL closed the stream without an error: it was shut down or restarted")
+
+    async def _result(self) -> PGresult | None:
+        # libpq would wait for the rest of it by itself, and everything here with it
+        while self._pgconn.is_busy():
+            await self._readable()
+            self._pgconn.consume_input()
+        return self._pgconn.get_result()
 
     async def _readable(self) -> None:
         loop, socket = asyncio.get_running_loop(), self._pgconn.socket

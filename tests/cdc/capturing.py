@@ -123,14 +123,14 @@ class Source:
             task.cancel()
             await asyncio.wait((task,))
 
-    async def captured(self) -> None:
+    async def captured(self, within: float = 20.0) -> None:
         """Waits until everything committed so far is published."""
         target = parse_lsn(
             await self.value("INSERT INTO marks DEFAULT VALUES RETURNING pg_current_wal_insert_lsn()")
         )
         slot = self.settings.slot
         await eventually(
-            self.position, lambda at: at is not None and at.slot == slot and at.mark.flush >= target
+            self.position, lambda at: at is not None and at.slot == slot and at.mark.flush >= target, within
         )
 
     async def confirmed(self, lsn: str) -> None:

@@ -19,6 +19,8 @@ class Direction:
         """Seconds for which each read is kept."""
         self.seen: Seen = lambda _: None
         """Told what comes, before it passes: it may hold this way or the other, and what it was told of waits too."""
+        self.silent_after: bytes | None = None
+        """The connection on which these come stays open, and nothing after them passes."""
         self._open = asyncio.Event()
         self._open.set()
 
@@ -128,7 +130,10 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way:
     with contextlib.suppress(OSError):
         while data := await reader.read(1 << 16):
             await way.passing(data)
-            writer.write(data)
+            before, last, _ = data.partition(way.silent_after or data)
+            writer.write(before + last)
+            if way.silent_after and last:
+                await asyncio.Event().wait()
             await writer.drain()
     await way.passing(b"")
 
