@@ -24,6 +24,7 @@ from cdc.tenure import Tenure
 from cdc.transaction_spool import TransactionSpool
 from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.big_events import BigEvents
+from eventbus.fence import waiting_reason
 from eventbus.group_commit import Group
 from eventbus.lsn import format_lsn
 
@@ -218,7 +219,11 @@ class Pulse:
         else:
             stream = self._tenure.writer.position.place.stream
             log.warning(
-                "the stream takes nothing; the slot waits", source=source, stream=stream, code=blocked
+                "the stream takes nothing; the slot waits",
+                source=source,
+                stream=stream,
+                because=waiting_reason(blocked),
+                code=blocked,
             )
 
     async def _wait(self) -> None:

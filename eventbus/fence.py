@@ -69,6 +69,20 @@ _REFUSALS = {
     10023: Refusal.FULL_MAYBE_TORN,  # insufficient resources
     10047: Refusal.FULL_MAYBE_TORN,  # insufficient storage
 }
+SILENCE = 0
+"""In place of a refusal's code where something waits: no answer came."""
+_WAITING = {
+    SILENCE: "JetStream gives no answer (where its disk was full it has to be restarted)",
+    503: "JetStream does not serve the stream",
+    10077: "the stream is full (max_bytes)",
+    10023: "JetStream's storage is full",
+    10047: "JetStream's storage is full",
+}
+
+
+def waiting_reason(code: int) -> str:
+    """Why nothing is written, for people; `code` as `blocked` says it."""
+    return _WAITING.get(code, f"JetStream refuses for now ({code})")
 
 
 def classify_refusal(code: int | None) -> Refusal:

@@ -86,8 +86,9 @@ class FencedWriter(Generic[Mark]):
 
     @property
     def blocked(self) -> int | None:
-        """The error code of the refusal that keeps us waiting (10077: the stream is full); None: all is well."""
-        return self.position.blocked or (self._batches.blocked if self._batches else None)
+        """The error code of the refusal that keeps us waiting (10077: the stream is full), or SILENCE; None: all is well."""
+        claiming = self.position.blocked
+        return claiming if claiming is not None or self._batches is None else self._batches.blocked
 
     @property
     def room(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from eventbus.fence import Refusal, Stored, classify_refusal
+from eventbus.fence import SILENCE, Refusal, Stored, classify_refusal
 
 Mark = TypeVar("Mark")
 """The position after a group, as its writer understands it: opaque here."""
@@ -163,7 +163,7 @@ class GroupCommit(Generic[Mark]):
         self.wake: float | None = None
         """When to call `decide` again although nothing came: the end of a pause."""
         self.blocked: int | None = None
-        """The code of the refusal that keeps us waiting, for `/readyz` and people."""
+        """The code of the refusal (or SILENCE) that keeps us waiting, for `/readyz` and people."""
 
     @property
     def fence(self) -> int:
@@ -267,7 +267,7 @@ class GroupCommit(Generic[Mark]):
 
     def _pause(self, code: int | None, now: float) -> None:
         self._refusals += 1
-        self.blocked = code
+        self.blocked = SILENCE if code is None else code
         refusal = classify_refusal(code)
         if refusal is Refusal.FOREIGN and self._refusals >= self._limits.patience:
             assert code is not None

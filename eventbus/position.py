@@ -71,7 +71,7 @@ class Position:
     def __init__(self, connection: Connection, place: Place) -> None:
         self.place = place
         self.blocked: int | None = None
-        """The error code of the refusal that keeps a claim waiting (10077: the stream is full)."""
+        """The error code of the refusal that keeps a claim waiting (10077: the stream is full), or fence.SILENCE."""
         self._connection = connection
         self._jetstream = JetStream(connection)
 
@@ -105,7 +105,7 @@ class Position:
             foreign += fence.classify_refusal(outcome.code) is Refusal.FOREIGN
             if foreign >= PATIENCE:
                 raise WriteFailed(self.place, outcome.code)
-            self.blocked = outcome.code
+            self.blocked = fence.SILENCE if outcome.code is None else outcome.code
             await self._pause(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
 

@@ -15,7 +15,7 @@ import structlog
 from eventbus.condition import Role
 from eventbus.connection import Connection
 from eventbus.event import HEADER_EVENT_ID
-from eventbus.fence import Claimed, FenceMark, Stored
+from eventbus.fence import Claimed, FenceMark, Stored, waiting_reason
 from eventbus.fenced_writer import FencedWriter
 from eventbus.group_commit import Committed, Group
 from eventbus.jetstream import JetStream
@@ -257,7 +257,12 @@ class Router:
         if code is None:
             log.info("routing again", shard=self._shard)
         else:
-            log.warning("the stream takes nothing; events wait", stream=self._deliveries, code=code)
+            log.warning(
+                "the stream takes nothing; events wait",
+                stream=self._deliveries,
+                because=waiting_reason(code),
+                code=code,
+            )
 
     async def _release(self, writer: FencedWriter[RouterMark]) -> None:
         """Leaves in order, so that the next one need not wait."""

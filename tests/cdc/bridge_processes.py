@@ -22,14 +22,16 @@ sources:
       public.orders: {{tenant_column: company}}
       public.marks: {{tenant_column: null}}
 nats: {{servers: ["{server}"], namespace: "{namespace}", sync_interval: always}}
-streams: {{events: {{max_bytes: 64MB}}, deliveries: {{max_bytes: 16MB}}, attempts: {{max_bytes: 1MB}}, dlq: {{max_bytes: 1MB}}}}
+streams: {{events: {{max_bytes: {events}}}, deliveries: {{max_bytes: 16MB}}, attempts: {{max_bytes: 1MB}}, dlq: {{max_bytes: 1MB}}}}
 """
 
 
 class Bridge:
     """One `bridge cdc start`; `name` is what PostgreSQL knows it by."""
 
-    def __init__(self, source: Source, folder: Path, name: str, sender_timeout: str = "15s") -> None:
+    def __init__(
+        self, source: Source, folder: Path, name: str, sender_timeout: str = "15s", events: str = "64MB"
+    ) -> None:
         self.name = name
         self._config = folder / f"{name}.yaml"
         self._log = folder / f"{name}.log"
@@ -41,6 +43,7 @@ class Bridge:
                 plugin=source.settings.plugin,
                 server=source.nats.servers[0],
                 namespace=source.nats.namespace,
+                events=events,
             )
         )
         self._process: asyncio.subprocess.Process | None = None
@@ -84,6 +87,14 @@ class Bridge:
             return self.log
 
         await eventually(log, lambda text: any(word in text for word in words))
+
+    @property
+    def peak_memory(self) -> int:
+        """The most that it ever had in memory, in bytes."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
 
     @property
     def log(self) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -239,14 +239,17 @@ class Workload:
             await connection.execute("DELETE FROM orders WHERE id = %s", [self._ids.pop(place)])
 
 
-async def assert_gap_free(source: Source, *, one_session: bool = True) -> list[dict[str, Any]]:
+async def assert_gap_free(
+    source: Source, earlier: Sequence[dict[str, Any]] = (), *, one_session: bool = True
+) -> list[dict[str, Any]]:
     """EVENTS against the table: each change once, in commit order, and the rows they lead to are the table's.
 
-    one_session: only then the history's order is the commits' order, too.
+    earlier: events that were taken out of the stream; one_session: only then the history's order is the commits' order,
+    too.
     """
-    events = await source.events()
+    events = [*earlier, *await source.events()]
     places = [parse_event_id(event["id"]) for event in events]
-    assert all(earlier < later for earlier, later in pairwise(places))
+    assert all(one < next_ for one, next_ in pairwise(places))
     history = await source.sql("SELECT op, id, changed FROM history ORDER BY n")
     changes = _changes(events)
     if not one_session:

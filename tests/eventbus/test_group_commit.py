@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from eventbus.fence import FenceMark, Stored
+from eventbus.fence import SILENCE, FenceMark, Stored, waiting_reason
 from eventbus.group_commit import (
     Action,
     Commit,
@@ -141,6 +141,16 @@ def test_what_is_surely_not_stored_is_sent_again_after_a_pause(code: int, pause:
     assert committed_after(one, pause) == ([1, 2, 3], Commit("c-3", 4, 3, FENCE))
     one.answered("c-3", 20, None, pause)
     assert one.blocked is None
+
+
+def test_silence_is_told_as_what_keeps_us_waiting() -> None:
+    one = batches()
+    one.put(group(1, 1))
+    actions(one)
+    assert one.blocked is None
+    one.answered("c-1", None, None, 0.0)
+    assert one.blocked == SILENCE
+    assert "no answer" in waiting_reason(SILENCE)
 
 
 def test_unknown_outcomes_that_repeat_are_slowed_down() -> None:
