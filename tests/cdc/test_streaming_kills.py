@@ -11,8 +11,8 @@ import pytest
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from eventbus.settings import NatsSettings
+from tests.cdc.bridge_processes import Bridge, bridges, owned
 from tests.cdc.capturing import Source, assert_gap_free
-from tests.cdc.test_capture_processes import Bridge, bridges, owned
 
 KILLS = 12
 
