@@ -12,6 +12,10 @@ import msgspec
 HEADER_EVENT_ID = "Bridge-Event-Id"
 HEADER_EVENT_SEQ = "Bridge-Event-Seq"
 HEADER_OBJECT = "Bridge-Object"
+HEADER_BACKFILL = "Bridge-Backfill"
+"""On a read: how far its run is with it, as capture writes it (`cdc.backfill.label`)."""
+HEADER_BACKFILL_ROUTE = "Bridge-Backfill-Route"
+"""`<tenant>/<route>`: the only route that a read is for, whatever its operations say."""
 
 _INT_DIGITS = 4_300
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

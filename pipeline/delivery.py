@@ -15,6 +15,7 @@ import structlog
 
 from connectors.protocol import Connector, Outcome, Prepared, RequestInvalid, Uncertain
 from eventbus.event import (
+    HEADER_BACKFILL_ROUTE,
     HEADER_EVENT_ID,
     HEADER_EVENT_SEQ,
     HEADER_OBJECT,
@@ -263,6 +264,7 @@ class Performance:
             params=dict(found.route.params),
             delivery_id=item.id.text,
             timezone=found.tenant.timezone,
+            named=HEADER_BACKFILL_ROUTE in item.message.headers,
         )
         try:
             rendered = mapping.render(self._input)

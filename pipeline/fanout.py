@@ -7,7 +7,7 @@ is taken up again. The payload is copied byte for byte; of the headers, ours and
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eventbus.event import HEADER_EVENT_SEQ
+from eventbus.event import HEADER_BACKFILL_ROUTE, HEADER_EVENT_SEQ
 from eventbus.group_commit import Group, Outgoing
 from eventbus.subjects import Subjects, lane_of
 from pipeline.router_position import RouterMark
@@ -18,6 +18,7 @@ MAX_MESSAGES = 999
 MAX_BYTES = 4 * 2**20
 _EVENT_SEQ = HEADER_EVENT_SEQ.encode() + b":"
 _EVENT_ID = b"\r\nBridge-Event-Id: "
+_NAMED = f"\r\n{HEADER_BACKFILL_ROUTE}: ".encode()
 
 Target = tuple[str, str]
 """Names of tenant and route."""
@@ -74,6 +75,15 @@ def _own_headers(event: RoutedEvent) -> bytes:
     own = [line for line in lines if line.startswith(b"Bridge-") and not line.startswith(_EVENT_SEQ)]
     own.append(b"%b %d" % (_EVENT_SEQ, event.seq))
     return b"\r\n".join(own) + b"\r\n"
+
+
+def named_route(header_block: bytes) -> Target | None:
+    """The only route that a backfill's row is for; None: every route that wants it."""
+    if _NAMED not in header_block:
+        return None
+    name = header_block.partition(_NAMED)[2].partition(b"\r\n")[0].decode()
+    tenant, _, route = name.partition("/")
+    return tenant, route
 
 
 def delivery_key(headers: Mapping[str, str]) -> tuple[int, str, str]:

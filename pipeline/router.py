@@ -24,7 +24,7 @@ from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.patience import StopRequested, unless_stopped
 from eventbus.position import Place, PositionLost
 from eventbus.subjects import Subjects
-from pipeline.fanout import Fanout, RoutedEvent, Target, delivery_key
+from pipeline.fanout import Fanout, RoutedEvent, Target, delivery_key, named_route
 from pipeline.metrics import BACKLOG, ROUTED, ROUTER_BLOCKED
 from pipeline.router_position import (
     RouterMark,
@@ -239,6 +239,9 @@ class Router:
         except ValueError as error:
             log.error("somebody published what is no event", seq=message.seq, error=str(error))  # noqa: TRY400
             return []
+        named = named_route(message.header_block)
+        if named is not None:
+            return table.named(message.seq, subject, named)
         return table.targets(message.seq, subject)
 
     async def _beat(self, writer: FencedWriter[RouterMark]) -> None:

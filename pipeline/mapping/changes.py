@@ -9,15 +9,20 @@ from pipeline.mapping.access import member
 from pipeline.mapping.errors import EvaluationError
 from pipeline.mapping.values import Frame, Value, equal
 
+NAMED = "\0named"
+"""In a frame, and no name that an expression could write: a backfill was asked for this route."""
+
 
 def changed(frame: Frame, column: Value) -> bool:
     """Whether the event changed the column: true on insert, compared on update, else false.
+
+    A row that a backfill reads for this very route is new to it, as on insert.
 
     Raises:
         EvaluationError: class `before_unknown`, with the SQL that cures it; class `missing` for no such column.
     """
     event = frame["event"]
-    if event["op"] == "insert":
+    if _is_new(frame):
         member(event["after"], column, "after", frame)
         return True
     if event["op"] != "update" or column in event.get("unchanged", ()):
@@ -39,9 +44,14 @@ def changed(frame: Frame, column: Value) -> bool:
 def became(frame: Frame, column: Value, value: Value) -> bool:
     """`after.column == value and changed(column)`."""
     event = frame["event"]
-    if event["op"] not in ("insert", "update") or column in event.get("unchanged", ()):
+    if not (_is_new(frame) or event["op"] == "update") or column in event.get("unchanged", ()):
         return False
     return equal(member(event["after"], column, "after", frame), value) and changed(frame, column)
+
+
+def _is_new(frame: Frame) -> bool:
+    op = frame["event"]["op"]
+    return bool(op == "insert" or (op == "read" and frame.get(NAMED)))
 
 
 def cure(schema: str, table: str, columns: list[str]) -> str:

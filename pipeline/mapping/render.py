@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from connectors.protocol import Outcome
+from pipeline.mapping.changes import NAMED
 from pipeline.mapping.errors import EvaluationError, Finding, RenderError
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.filters import ZONE
@@ -28,10 +29,10 @@ class Source:
     operations: frozenset[str]
     tenant_any: bool = False
 
-    def takes(self, event: Members[str, Value]) -> bool:
+    def takes(self, event: Members[str, Value], *, any_operation: bool = False) -> bool:
         """Whether the event is of this table and one of these operations."""
         source = event.get("source") or {}
-        if event.get("op") not in self.operations:
+        if event.get("op") not in self.operations and not any_operation:
             return False
         if event.get("tenant", "") is None and not self.tenant_any:
             return False
@@ -48,7 +49,10 @@ class ParamSpec:
 
 @dataclass(frozen=True, slots=True)
 class RenderInput:
-    """All that a rendering depends on. `timezone` is an IANA name; `delivery_id` the Idempotency-Key."""
+    """All that a rendering depends on. `timezone` is an IANA name; `delivery_id` the Idempotency-Key.
+
+    named: a backfill was asked for this route: whatever its operations, the row counts as new.
+    """
 
     event: dict[str, Value]
     tenant: str
@@ -56,6 +60,7 @@ class RenderInput:
     params: dict[str, Value]
     delivery_id: str
     timezone: str = "UTC"
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,7 @@ class Mapping:
             RenderError: the event cannot be rendered; class `rejected` where `require` is false.
         """
         program = self.program
-        if not self.source.takes(given.event):
+        if not self.source.takes(given.event, any_operation=given.named):
             return Skipped("source")
         frame = self._frame(given)
         if program.when is not None and not program.when(frame):
@@ -171,6 +176,7 @@ class Mapping:
             "vars": {},
             "delivery": delivery,
             ZONE: given.timezone,
+            NAMED: given.named,
             BUDGET: [MAX_LOOP_TURNS],
             MEASURE: Measure(2 * MAX_REQUEST),
         }

@@ -5,7 +5,7 @@ event at sequence s goes to a route if since < s ≤ until. A route whose filter
 new one begun. Pure: `apply` publishes what `next_routes` returns, the router reads it into a `RoutingTable`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -185,6 +185,20 @@ class RoutingTable:
             if span.since < seq <= span.until
         )
 
+    def named(self, seq: int, event: EventSubject, target: tuple[str, str]) -> list[tuple[str, str]]:
+        """The target alone, where its route holds for the table and tenant, whatever its operations; else nothing."""
+        tenant, route = target
+        routes = self._tenants.get(tenant)
+        spans = () if routes is None else routes.spans
+        address = (event.tenant, event.schema, event.table, event.op)
+        holds = any(
+            span.filter.route == route
+            and span.since < seq <= span.until
+            and address in _addresses(span.filter, operations=(event.op,))
+            for span in spans
+        )
+        return [target] if holds else []
+
     def _forget(self, routes: TenantRoutes) -> None:
         for address in {address for span in routes.spans for address in _addresses(span.filter)}:
             tenants = self._spans[address]
@@ -193,11 +207,12 @@ class RoutingTable:
                 del self._spans[address]
 
 
-def _addresses(filter_: RouteFilter) -> Iterator[_Address]:
+def _addresses(filter_: RouteFilter, operations: Sequence[str] | None = None) -> Iterator[_Address]:
+    """`operations`: in place of the filter's own."""
     schema, _, table = filter_.source.table.partition(".")
     tokens = [tenant_token(filter_.key)]
     if filter_.source.tenant_any:
         tokens += [NO_TENANT, UNKNOWN_TENANT]
     for token in tokens:
-        for op in filter_.source.operations:
+        for op in operations or filter_.source.operations:
             yield token, escape(schema), escape(table), op

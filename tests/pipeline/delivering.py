@@ -16,7 +16,7 @@ from bridge.demo.erp_plain import TOKEN, PlainErp
 from connectors.egress import EgressPolicy
 from eventbus.buckets import Bucket
 from eventbus.connection import Connection, connect
-from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT
+from eventbus.event import HEADER_BACKFILL_ROUTE, HEADER_EVENT_ID, HEADER_OBJECT
 from eventbus.jetstream import JetStream, StoredMessage
 from eventbus.objects import ObjectStore
 from eventbus.ordered_reader import OrderedReader, Reading
@@ -122,6 +122,21 @@ class Bus:
     async def put(self, payload: bytes, event_id: str, tenant: str = "4711") -> int:
         subject = self.subjects.event("shop", tenant, "public", "orders", "update")
         return await self.jetstream.publish(subject, payload, header_lines({HEADER_EVENT_ID: event_id}))
+
+    async def read(self, key: int, n: int, route: str | None = None) -> None:
+        """As a backfill does, for one route or for all that want it."""
+        source = {"name": "shop", "schema": "public", "table": "orders"}
+        event = {
+            "op": "read",
+            "tenant": "4711",
+            "source": source,
+            "key": {"id": key},
+            "before": None,
+            "after": {"id": key, "n": n},
+        }
+        subject = self.subjects.event("shop", "4711", "public", "orders", "read")
+        headers = {HEADER_EVENT_ID: f"shop:bone:{key}"} | ({HEADER_BACKFILL_ROUTE: route} if route else {})
+        await self.jetstream.publish(subject, json.dumps(event).encode(), header_lines(headers))
 
     async def big_change(self, key: int, n: int) -> None:
         """As `change`, of an event that is an object."""

@@ -31,6 +31,24 @@ async def test_each_change_arrives_once_and_each_key_in_order(shop: Bus, erp: Pl
     assert await shop.dead_letters() == []
 
 
+async def test_a_row_read_for_one_route_reaches_it_alone_whatever_its_operations(
+    shop: Bus, erp: PlainErp
+) -> None:
+    tenant = acme(erp, UPSERT + "when: changed('n')\n")
+    twin = replace(tenant.routes["orders"], name="twin")
+    await shop.apply(replace(tenant, routes={**tenant.routes, "twin": twin}))
+    shop.route()
+    shop.work()
+    await shop.read(1, 5, route="acme/twin")
+    await shop.read(2, 6)  # no route asks for reads
+    await shop.read(3, 7, route="globex/orders")
+    await shop.change(9, 9, before={"n": 8})
+    await erp.until(lambda: len(erp.calls) == 3)
+    await shop.settled()
+    assert order_at_erp(erp) == {"1": [5], "9": [9]}
+    assert await shop.dead_letters() == []
+
+
 async def test_a_key_waits_for_its_head_and_other_keys_do_not(shop: Bus, erp: PlainErp) -> None:
     held = asyncio.Event()
     await shop.apply(acme(erp))

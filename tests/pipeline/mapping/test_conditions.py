@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,16 @@ ROW = {"id": 1, "status": 3}
 )
 def test_changed_and_became(outcome: Callable[..., Any], when: str, members: Any, wanted: Any) -> None:
     assert isinstance(outcome(when, **members), Rendered) is wanted
+
+
+@pytest.mark.parametrize(
+    ("named", "row", "wanted"), [(True, ROW, True), (False, ROW, False), (True, {"status": 2}, False)]
+)
+def test_a_row_read_for_this_very_route_counts_as_new(
+    compiled: Callable[..., Any], make_input: Callable[..., Any], named: Any, row: Any, wanted: Any
+) -> None:
+    given = replace(make_input(op="read", after=row), named=named)
+    assert isinstance(compiled(BECAME).render(given), Rendered) is wanted
 
 
 @pytest.mark.parametrize("when", [CHANGED, BECAME])

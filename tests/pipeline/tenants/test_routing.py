@@ -1,5 +1,7 @@
 """The routing table against its definition: at every moment an event goes where the last apply before it said."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,14 @@ steps = st.lists(st.tuples(st.sampled_from(("acme", "globex")), st.sampled_from(
 def tenant_with(name: str, key: str, wanted: dict[str, RouteSource]) -> Tenant:
     return Tenant(
         name, key, routes={r: Route(r, source, "m", "c") for r, source in wanted.items()}, revision=1
+    )
+
+
+def _of_reads(tenant: Tenant) -> Tenant:
+    routes = tenant.routes.values()
+    return replace(
+        tenant,
+        routes={r.name: replace(r, source=replace(r.source, operations=("read",))) for r in routes},
     )
 
 
@@ -78,6 +88,11 @@ def test_every_event_goes_where_the_last_apply_before_it_said(
             continue  # every router is past it: spans that ended there may be forgotten
         for event in events():
             assert table.targets(seq, event) == expected(held, event)
+            read = replace(event, op="read")
+            # whatever its operations, where the route is asked for by name
+            named = expected({name: _of_reads(tenant) for name, tenant in held.items()}, read)
+            for target in [("acme", "a"), ("globex", "b")]:
+                assert table.named(seq, read, target) == [target] * (target in named)
             assert restarted.targets(seq, event) == table.targets(seq, event)
 
 
