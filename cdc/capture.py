@@ -5,9 +5,13 @@ import os
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
+from cdc.backfill.backfills import Backfills
+from cdc.backfill.run_store import RunStore
+from cdc.backfill.snapshot import ask_for_all
 from cdc.capture_state import Answer, CaptureState
 from cdc.capture_stream import CaptureStream, Pulse
 from cdc.decoder import Decoder
@@ -47,13 +51,20 @@ class Capture:
     """One source's capture. `run` is a service: it works until its event is set, then drains."""
 
     def __init__(
-        self, source: SourceSettings, nats: NatsSettings, streams: StreamSettings, consent: Consent
+        self,
+        source: SourceSettings,
+        nats: NatsSettings,
+        streams: StreamSettings,
+        consent: Consent,
+        *,
+        snapshot: bool = False,
     ) -> None:
-        """`consent` holds for the first position that is claimed."""
+        """`consent` holds for the first position that is claimed; `snapshot`: with a new epoch read every table."""
         self._source = source
         self._nats = nats
         self._streams = streams
         self._consent = consent
+        self._snapshot = snapshot
         self.ready = asyncio.Event()
         """Capture has begun, or stands by: set once."""
         self.state = CaptureState()
@@ -93,6 +104,8 @@ class Capture:
             await self._answer_calls(held)
             self._reached = True
             tenure = Tenure(source, nats, held, lambda committed: self._committed(tenure, committed))
+            if self._snapshot:
+                tenure.on_begin = partial(ask_for_all, source, self._runs(tenure))
             try:
                 await self._hold(tenure, stop)
             except SlotRefused as refused:
@@ -147,23 +160,36 @@ class Capture:
         self._in_role()
         self.ready.set()
         self._consent, self._pause = Consent(), _FIRST_PAUSE
-        pulse.stream = stream = self._stream(tenure)
+        origin = self._origin(tenure)
+        pulse.stream = stream = self._stream(tenure, origin)
         writing = tasks.create_task(tenure.writer.run())
         pumping = tasks.create_task(stream.pump())
         vital_signs.watch(stream)
         watching = [tasks.create_task(watch(tenure)) for watch in (watch_publication, watch_slot)]
+        backfilling = tasks.create_task(self._backfills(tenure, stream, origin).run())
         await stop.wait()
-        for task in (pumping, feeling, *watching):
+        ending = (pumping, feeling, backfilling, *watching)
+        for task in ending:
             task.cancel()
-        await asyncio.wait((pumping, feeling, *watching))
+        await asyncio.wait(ending)
         await tenure.writer.drain()
         writing.cancel()
         pulsing.cancel()
 
-    def _stream(self, tenure: Tenure) -> CaptureStream:
-        subjects, position, nats = Subjects(self._nats.namespace), tenure.position, tenure.connections.nats
-        origin = Origin(self._source.name, position.database, position.epoch, subjects)
-        objects = ObjectStore(JetStream(nats), subjects.bucket("BIG_EVENTS"))
+    def _origin(self, tenure: Tenure) -> Origin:
+        position = tenure.position
+        return Origin(self._source.name, position.database, position.epoch, Subjects(self._nats.namespace))
+
+    def _backfills(self, tenure: Tenure, stream: CaptureStream, origin: Origin) -> Backfills:
+        return Backfills(tenure, stream, self._runs(tenure), origin)
+
+    def _runs(self, tenure: Tenure) -> RunStore:
+        subjects = Subjects(self._nats.namespace)
+        return RunStore(JetStream(tenure.connections.nats), subjects, self._source.name)
+
+    def _stream(self, tenure: Tenure, origin: Origin) -> CaptureStream:
+        nats = tenure.connections.nats
+        objects = ObjectStore(JetStream(nats), origin.subjects.bucket("BIG_EVENTS"))
         decoder = Wal2jsonDecoder if self._source.plugin == WAL2JSON else Decoder
         return CaptureStream(
             tenure,

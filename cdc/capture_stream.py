@@ -5,7 +5,7 @@ is one row with its JSON, and what `transaction_spool` keeps of transactions tha
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -15,7 +15,7 @@ from cdc.decoder import Decoder, Note
 from cdc.decoding_reports import tell_decoding
 from cdc.described_tables import NotConfigured
 from cdc.named_facts import TableWanted
-from cdc.position import Mark
+from cdc.position import Mark, RunMark, Runs, run_of, with_run, without_run
 from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import table_renamed
@@ -25,9 +25,11 @@ from cdc.transaction_spool import TransactionSpool
 from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.big_events import BigEvents
 from eventbus.fence import waiting_reason
-from eventbus.group_commit import Group
+from eventbus.group_commit import Group, Outgoing
 from eventbus.lsn import format_lsn
 
+Listener = Callable[[Note], Awaitable[None] | None]
+Watcher = Callable[[Sequence[Outgoing]], None]
 _TELL_EVERY = 60.0
 log = structlog.get_logger()
 
@@ -40,7 +42,9 @@ class CaptureStream:
         self._decoder = decoder
         self._big_events = big_events
         self._mark = tenure.mark
-        self._listeners: dict[str, Callable[[Note], None]] = {}
+        self._runs = tenure.mark.runs
+        self._listeners: dict[str, Listener] = {}
+        self._watchers: dict[str, Watcher] = {}
         self._last_frame = b""
         self.heard_at = _now()
         """When the server sent something last."""
@@ -49,8 +53,11 @@ class CaptureStream:
         self._told: set[str] = set()
         self._tell_at = self._tell_lost_at = 0.0
 
-    def listen(self, prefix: str, listener: Callable[[Note], None]) -> None:
-        """Notes of this prefix go to `listener`, each when all that stands before it was put."""
+    def listen(self, prefix: str, listener: Listener) -> None:
+        """Notes of this prefix go to `listener`, each when all that stands before it was put.
+
+        Nothing that stands behind it is put before what `listener` returns is done.
+        """
         self._listeners[prefix] = listener
 
     @property
@@ -60,6 +67,36 @@ class CaptureStream:
         if not frame:
             return 0
         return wal_start(frame) if frame[0] == XLOG_DATA else parse_keepalive(frame).wal_end
+
+    def watch(self, name: str, watcher: Watcher | None) -> None:
+        """From now on `watcher` sees the events that are put; None: `name` sees no more."""
+        self._watchers.pop(name, None)
+        if watcher is not None:
+            self._watchers[name] = watcher
+
+    @property
+    def runs(self) -> Runs:
+        """How far the backfills are, with all that was put."""
+        return self._runs
+
+    async def put_reads(self, messages: Sequence[Outgoing], lsn: int, run: RunMark) -> None:
+        """Rows of a backfill and where they lead it; only from the listener to which the note at `lsn` came."""
+        mark = Mark(lsn, 0, lsn)
+        group = await self._big_events.put(Group.of(messages, mark))
+        self._runs = with_run(self._runs, run)
+        self._put(group)
+
+    def read_again(self, run: str, keys: Iterable[str]) -> None:
+        """Rows that may have passed what a run has still to read: from the next position on."""
+        mark = run_of(self._runs, run)
+        if mark in self._runs and not mark.finished:
+            self._runs = with_run(self._runs, mark.with_again(keys))
+
+    def forget_run(self, run: str) -> None:
+        """It is over: the position need not tell of it any more."""
+        if any(mark.run == run for mark in self._runs):
+            self._runs = without_run(self._runs, run)
+            self._put(Group.of((), self._mark))
 
     async def pump(self) -> None:
         """Slot to writer. It may be cancelled at any moment: only whole groups are put. Raises CannotStream, too."""
@@ -136,15 +173,19 @@ class CaptureStream:
         await self._put_ready()
         listener = self._listeners.get(note.prefix)
         if listener is not None:
-            listener(note)
+            waits = listener(note)
+            if waits is not None:
+                await waits
 
     async def _put_ready(self) -> None:
         for group in self._decoder.take():
+            for watcher in self._watchers.values():
+                watcher(group.messages)
             self._put(await self._big_events.put(group))
 
     def _put(self, group: Group[Mark]) -> None:
         # flush never goes back: what a position without events said in between may be let go of by now
-        self._mark = group.mark._replace(flush=max(self._mark.flush, group.mark.flush))
+        self._mark = group.mark._replace(flush=max(self._mark.flush, group.mark.flush), runs=self._runs)
         self._tenure.progress.put(self._mark.flush)
         self._tenure.writer.put(replace(group, mark=self._mark))
 

@@ -114,8 +114,8 @@ class TableEvents:
     def __init__(self, table: Table, origin: Origin, unknown_tenants: Counter[str]) -> None:
         self._table = table
         self._encode, self._encode_sent = table.encoder.encode, table.encoder.encode_sent
-        self._inserts, self._updates, self._deletes = (
-            _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete")
+        self._inserts, self._updates, self._deletes, self._reads = (
+            _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete", "read")
         )
         self._truncates = target_of((table.schema, table.name), "truncate", origin, _NO_TENANT)
         just_the_key = set(table.identity) == set(table.shape.key)
@@ -162,6 +162,10 @@ class TableEvents:
     def delete(self, within: Transaction, lsn: int, old: Row) -> Outgoing:
         target = self._deletes[self._table.old_tenant(old) if self._table.has_tenants else None]
         return event_of(within, lsn, target, self._table.old_key(old), self._before(old), "null")
+
+    def read(self, tenant: str | int | None) -> tuple[Target, str]:
+        """What a row of a backfill is made of: its target, and the JSON between key and row."""
+        return self._reads[tenant], self._no_before
 
     def truncate(self, within: Transaction, lsn: int) -> Outgoing:
         return event_of(within, lsn, self._truncates, "null", ',"before":null,"after":', "null")

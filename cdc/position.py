@@ -3,6 +3,7 @@
 It is the last message of `position.<source>` in EVENTS, written in the same atomic batch as the events before it.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 import msgspec
@@ -14,12 +15,62 @@ FINISHED = 2**31 - 1
 """The ordinal of a transaction of which everything is published."""
 
 
+MOST_AGAIN = 1_000
+"""Keys that a run's mark may hold; each position is written with them."""
+
+
+class RunMark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a backfill's rows are published.
+
+    n: the number of the last one; cursor: the key behind which to read on, as PostgreSQL prints its columns, empty
+    before the first row; until: the last key when it began to read; again: keys, as events tell them, to be read
+    besides; finished: there is no more to read.
+    """
+
+    run: str
+    table: str = ""
+    n: int = 0
+    cursor: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    finished: bool = False
+
+    def with_again(self, keys: Iterable[str]) -> Self:
+        """Where they are too many, the table is read from its beginning."""
+        again = tuple(dict.fromkeys((*self.again, *keys)))
+        if len(again) > MOST_AGAIN:
+            return msgspec.structs.replace(self, cursor=(), again=())
+        return msgspec.structs.replace(self, again=again)
+
+
+Runs = tuple[RunMark, ...]
+"""The open backfills that have begun, one mark each."""
+
+
+def run_of(runs: Runs, run: str) -> RunMark:
+    """Its mark; that of a run which has not begun where there is none."""
+    return next((mark for mark in runs if mark.run == run), RunMark(run))
+
+
+def with_run(runs: Runs, mark: RunMark) -> Runs:
+    """With this mark in place of the run's last one."""
+    return (*without_run(runs, mark.run), mark)
+
+
+def without_run(runs: Runs, run: str) -> Runs:
+    return tuple(mark for mark in runs if mark.run != run)
+
+
 class Mark(NamedTuple):
-    """A place between two changes. lsn, ordinal: of the last published one; flush: what PostgreSQL may let go."""
+    """A place between two changes. lsn, ordinal: of the last published one; flush: what PostgreSQL may let go.
+
+    runs: how far backfills have come at this place.
+    """
 
     lsn: int
     ordinal: int
     flush: int
+    runs: Runs = ()
 
     @property
     def key(self) -> tuple[int, int]:
@@ -48,7 +99,10 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """The payload, LSNs as text. written: the writer's clock, for people; dropped: `cdc drop` removed the slot."""
+    """The payload, LSNs as text. written: the writer's clock, for people; dropped: `cdc drop` removed the slot.
+
+    backfills: left out where none is open.
+    """
 
     lsn: str
     ordinal: int
@@ -65,6 +119,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     scan_from: int = 0
     written: str = ""
     dropped: bool = False
+    backfills: Runs | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def at(cls, mark: Mark, identity: Identity, tables_hash: str, epoch: int) -> Self:
@@ -79,7 +134,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> Mark:
-        return Mark(parse_lsn(self.lsn), self.ordinal, parse_lsn(self.flush))
+        return Mark(parse_lsn(self.lsn), self.ordinal, parse_lsn(self.flush), self.backfills or ())
 
     @property
     def identity(self) -> Identity:
@@ -96,6 +151,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
             claim=fence.claim,
             scan_from=fence.scan_from,
             written=written,
+            backfills=mark.runs or msgspec.UNSET,
         )
         return _encoder.encode(moved)
 

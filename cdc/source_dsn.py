@@ -54,6 +54,18 @@ def dsn_facts(dsn: str) -> DsnFacts:
     return DsnFacts(parts["application_name"], hosts, wanted not in {"read-write", "primary"})
 
 
+def reading(dsn: str, timeout: int) -> str:
+    """The DSN for reading rows: pinned as the stream, nothing hidden by row security. timeout: of a query, in seconds.
+
+    Raises DsnInvalid.
+    """
+    parts = _parts(dsn)
+    pinned = (
+        f"{_PINNED} -c row_security=off -c default_transaction_read_only=on -c statement_timeout={timeout}s"
+    )
+    return make_conninfo("", **{**_DEFAULTS, **parts, "options": f"{parts.pop('options', '')} {pinned}"})
+
+
 def user_and_password(dsn: str) -> tuple[str | None, str | None]:
     parts = _parts(dsn)
     return parts.get("user"), parts.get("password")

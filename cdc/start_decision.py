@@ -96,7 +96,7 @@ def decide_gap(mark: Mark, held: Position, slot: SlotFacts, consent: Consent) ->
     if not consent.accept_gap:
         return _gap(held, slot)
     lsn, ordinal = max(mark.key, (slot.confirmed_flush, 0))
-    return Mark(lsn, ordinal, slot.confirmed_flush)
+    return Mark(lsn, ordinal, slot.confirmed_flush, mark.runs)
 
 
 def _without_position(

@@ -4,7 +4,7 @@ Losing a connection ends it; the next one begins with the lock again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
+from cdc.backfill.label import after_labels
 from cdc.catalogue import Catalogue
-from cdc.event_id import parse_event_id
+from cdc.event_id import order_key, place_id
 from cdc.position import Identity, Mark, Position, decode_position
 from cdc.progress import Progress, ProgressSettings
 from cdc.replication_connection import ReplicationConnection, ServerIdentity, timeline_switches
@@ -22,7 +23,7 @@ from cdc.source_errors import CaptureStopped, SlotBusy, SourceLost
 from cdc.source_facts import SlotState
 from cdc.start_decision import Begin, Consent, SlotFacts, Stop, decide_gap, decide_start, tables_changed
 from eventbus.connection import Connection, connect
-from eventbus.event import HEADER_EVENT_ID
+from eventbus.event import HEADER_BACKFILL, HEADER_EVENT_ID
 from eventbus.fence import FenceMark, Stored, Torn
 from eventbus.fenced_writer import FencedWriter
 from eventbus.group_commit import Committed, Group, OrderKey
@@ -80,6 +81,10 @@ class Tenure:
         """What is stored by now."""
         self.changed = asyncio.Event()
         """Set when `progress` has learned something."""
+        self.on_stored: Callable[[Mark], None] | None = None
+        """Told each mark that is stored, in order."""
+        self.on_begin: Callable[[int], Awaitable[None]] | None = None
+        """Told the number of an epoch that is about to begin, perhaps more than once."""
         self.progress = Progress(ProgressSettings(hold_back=nats.hold_back), _now())
         self._on_committed = on_committed
         self._hold_back = nats.hold_back
@@ -90,6 +95,7 @@ class Tenure:
             position=subjects.position(source.name),
             look=subjects.events_of(source.name),
             prefix="c-",
+            label=HEADER_BACKFILL,
         )
         self.writer: FencedWriter[Mark] = FencedWriter(
             held.nats, place, encode=self._encode, key_of=self._key_of, committed=self._committed
@@ -187,6 +193,10 @@ class Tenure:
             raise CaptureStopped(decision)
         if isinstance(decision, Begin):
             log.info("beginning an epoch", source=self.source.name, epoch=decision.position.epoch)
+            if self.on_begin is not None:
+                await self.on_begin(decision.position.epoch)
+        elif self.on_begin is not None:
+            log.info("no epoch begins, so --snapshot reads nothing", source=self.source.name)
         return decision.position
 
     def _after_torn(self, position: Position, torn: Torn | None) -> Mark:
@@ -194,12 +204,14 @@ class Tenure:
         mark = position.mark
         if torn is None:
             return mark
-        lsn, ordinal = (int(part) for part in self._key_of(torn.headers))
+        mark = mark._replace(runs=after_labels(mark.runs, torn.labels.values(), position.epoch))
+        lsn, ordinal, *_ = order_key(torn.headers, position.epoch)
         if (lsn, ordinal) <= mark.key:
             return mark
-        if position.tables_hash != tables_hash(self.source):
+        # a read stands between transactions
+        if ordinal and position.tables_hash != tables_hash(self.source):
             raise CaptureStopped(tables_changed(format_lsn(lsn)))
-        return Mark(lsn, ordinal, mark.flush)
+        return mark._replace(lsn=lsn, ordinal=ordinal)
 
     async def _slot_facts(self, switches: Mapping[int, int]) -> SlotFacts:
         source, server = self.source, self._server
@@ -256,21 +268,21 @@ class Tenure:
     async def _last_event_id(self) -> str | None:
         place = self.writer.position.place
         found = await JetStream(self.connections.nats).last_message(place.stream, place.look)
-        return None if found is None else found.headers.get(HEADER_EVENT_ID, "")
+        return None if found is None else place_id(found.headers)
 
     def _encode(self, mark: Mark, fence: FenceMark) -> bytes:
         return self.position.encode(mark, fence, datetime.now(UTC).isoformat(timespec="seconds"))
 
     def _key_of(self, headers: Mapping[str, str]) -> OrderKey:
-        """An event's key; (0, 0), which is behind all, where it is of another epoch."""
-        place = parse_event_id(headers[HEADER_EVENT_ID])
-        return (place.lsn, place.ordinal) if place.epoch == self.position.epoch else (0, 0)
+        return order_key(headers, self.position.epoch)
 
     def _committed(self, committed: Committed[Mark]) -> None:
         self.published = committed.mark
         self._on_committed(committed)
         self.progress.acknowledged(committed.mark.flush, _now())
         self.changed.set()
+        if self.on_stored is not None:
+            self.on_stored(committed.mark)
 
     def _log_claimed(self, position: Position, torn: Torn | None) -> None:
         log.info(

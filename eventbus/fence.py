@@ -10,7 +10,7 @@ code runs against a server and in the simulation.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import msgspec
@@ -124,10 +124,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The last message of a batch that was stored without its position."""
+    """The last message of a batch that was stored without its position.
+
+    labels: of those messages that bear the writer's label, the last of each series (the label up to its first colon).
+    """
 
     seq: int
     headers: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 Request = Read | Write | Look

@@ -29,13 +29,15 @@ T = TypeVar("T")
 class Place:
     """Where a writer writes.
 
-    look: the subjects of its messages, as a wildcard; prefix: what its batch ids begin with, and nobody else's.
+    look: the subjects of its messages, as a wildcard; prefix: what its batch ids begin with, and nobody else's;
+    label: the header in which some of them tell a series of their own.
     """
 
     stream: str
     position: str
     look: str
     prefix: str
+    label: str = ""
 
 
 class PositionLost(EventBusError):
@@ -143,7 +145,7 @@ class Position:
             return None
         place = self.place
         reading = Reading(place.stream, [place.look, place.position], after + 1, headers_only=True)
-        torn = None
+        torn, labels = None, dict[str, str]()
         async with OrderedReader(self._jetstream, reading) as reader:
             while True:
                 for message in await self._some(reader):
@@ -151,7 +153,9 @@ class Position:
                         return torn
                     mine = message.headers.get(_BATCH_ID, "").startswith(place.prefix)
                     if mine and message.subject != place.position:
-                        torn = Torn(message.seq, message.headers)
+                        torn = Torn(message.seq, message.headers, labels)
+                        if label := message.headers.get(place.label):
+                            labels[label.partition(":")[0]] = label
 
     async def _some(self, reader: OrderedReader) -> list[Message]:
         try:

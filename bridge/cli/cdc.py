@@ -2,6 +2,7 @@
 
 import click
 
+from bridge.cli.cdc_backfill import backfill
 from bridge.cli.cdc_check import check
 from bridge.cli.cdc_setup import drop, setup
 from bridge.cli.cdc_start import start
@@ -13,5 +14,5 @@ def cdc() -> None:
     """Capture: set up, check and read a PostgreSQL source."""
 
 
-for _command in (setup, check, start, status, drop):
+for _command in (setup, check, start, status, backfill, drop):
     cdc.add_command(_command)

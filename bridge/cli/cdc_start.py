@@ -27,8 +27,19 @@ _TOLD_BY_CAPTURE = {"slot_missing", "slot_invalidated"}
 @click.option(
     "--new-epoch", is_flag=True, help="Go on with another database or slot, as the last refusal told."
 )
+@click.option(
+    "--snapshot",
+    is_flag=True,
+    help="Where a new epoch begins, read every table; later starts do not repeat it.",
+)
 def start(
-    *, config: Path, source: str | None, listen: Listen | None, accept_gap: bool, new_epoch: bool
+    *,
+    config: Path,
+    source: str | None,
+    listen: Listen | None,
+    accept_gap: bool,
+    new_epoch: bool,
+    snapshot: bool,
 ) -> None:
     """Read the slot and publish until stopped; a second one on the same slot stands by and takes over."""
     settings = load_settings(config, with_secrets=False)
@@ -37,6 +48,6 @@ def start(
     with words():
         findings = [f for f in run(findings_of(chosen)) if f.stops and f.code not in _TOLD_BY_CAPTURE]
         refuse(config, chosen, findings)
-        capture = Capture(chosen, nats_servers(settings), settings.streams, consent)
+        capture = Capture(chosen, nats_servers(settings), settings.streams, consent, snapshot=snapshot)
         beside = endpoints(settings, listen, capture.state.condition)
         run_service(capture.run, settings.shutdown_timeout, capture.ready, beside)

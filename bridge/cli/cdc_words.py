@@ -11,6 +11,7 @@ import click
 from bridge.cli.context import nats_servers
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.settings import Settings
+from cdc.backfill.read_table import Refused, TableUnknown
 from cdc.catalogue import Catalogue
 from cdc.decoder import DecodingFailed
 from cdc.finding import Finding
@@ -70,6 +71,10 @@ def words(admin_dsn: str | None = None) -> Iterator[None]:
         raise Findings(f"{stopped.stop.message}{ways and f'. Ways on:{ways}'}") from None
     except (DsnInvalid, TopologyDiffers, NoRoom) as error:
         raise Usage(str(error)) from None
+    except TableUnknown as unknown:
+        raise Usage(str(unknown)) from None
+    except Refused as refused:
+        raise Findings(str(refused)) from None
     except (SetupRefused, DecodingFailed, EventBusError) as error:
         raise CommandError(str(error)) from None
 

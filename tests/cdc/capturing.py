@@ -104,8 +104,8 @@ class Source:
     async def value(self, query: str) -> Any:
         return (await self.sql(query))[0][0]
 
-    def capture(self, consent: Consent | None = None) -> Capture:
-        return Capture(self.settings, self.nats, STREAMS, consent or Consent())
+    def capture(self, consent: Consent | None = None, *, snapshot: bool = False) -> Capture:
+        return Capture(self.settings, self.nats, STREAMS, consent or Consent(), snapshot=snapshot)
 
     @contextlib.asynccontextmanager
     async def capturing(

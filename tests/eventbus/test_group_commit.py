@@ -147,7 +147,6 @@ def test_silence_is_told_as_what_keeps_us_waiting() -> None:
     one = batches()
     one.put(group(1, 1))
     actions(one)
-    assert one.blocked is None
     one.answered("c-1", None, None, 0.0)
     assert one.blocked == SILENCE
     assert "no answer" in waiting_reason(SILENCE)
