@@ -72,7 +72,7 @@ class Speed:
     def seconds_left(self, record: RunRecord) -> int | None:
         """None: nobody can say."""
         rate = self.rows_a_second
-        if record.rows is None or rate <= 0:
+        if record.rows is None or rate <= 0 or not record.is_open:
             return None
         return round(max(0, record.rows - record.done) / rate)
 

@@ -34,8 +34,8 @@ from eventbus.group_commit import Outgoing
 from eventbus.patience import patiently
 
 PREFIX = "bridge.backfill"
-AT_ONCE = 4
-"""Runs that read at the same time; each holds two sessions with PostgreSQL and one chunk."""
+AT_ONCE = 2
+"""Runs that read at the same time; each holds two sessions (the role has ten) and one chunk."""
 _TELL_EVERY = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 log = structlog.get_logger()
