@@ -6,8 +6,6 @@ from cdc.finding import Finding, Level, columns_list
 from cdc.settings import WAL2JSON, SourceSettings, TableSettings
 from cdc.source_facts import SourceFacts, TableFacts
 
-CODE = "wal2json_losses"
-
 
 def check_wal2json(facts: SourceFacts, settings: SourceSettings) -> Iterator[Finding]:
     """Nothing where the source uses pgoutput."""
@@ -15,7 +13,7 @@ def check_wal2json(facts: SourceFacts, settings: SourceSettings) -> Iterator[Fin
         return
     yield Finding(
         Level.WARNING,
-        CODE,
+        "wal2json_losses",
         settings.slot,
         "plugin wal2json sends the changes of every table of the database, captured or not; it names no table by its OID, "
         "so let capture pass everything before a table is renamed; pgoutput, which every server has, does neither",
@@ -33,7 +31,7 @@ def check_wal2json(facts: SourceFacts, settings: SourceSettings) -> Iterator[Fin
         if name in facts.tables:
             losses = "; ".join(_losses(facts.tables[name], table))
             if losses:
-                yield Finding(Level.WARNING, CODE, name, f"plugin wal2json: of {name}, {losses}")
+                yield Finding(Level.WARNING, "wal2json_losses", name, f"plugin wal2json: of {name}, {losses}")
 
 
 def _losses(table: TableFacts, settings: TableSettings) -> Iterator[str]:
