@@ -20,6 +20,7 @@ from cdc.source_errors import CaptureStopped
 from cdc.source_reading import read_facts
 from cdc.start_decision import Consent
 from eventbus.settings import NatsSettings
+from tests.cdc.backfilling import ask, assert_complete, ended, forget_all
 from tests.cdc.capturing import TABLES, Source, Workload, assert_gap_free, eventually
 from tests.conftest import empty_database
 
@@ -93,6 +94,37 @@ async def test_a_renamed_table_ends_capture_before_its_changes_are_let_go(source
     async with source.capturing():
         await source.captured()
     assert [event["key"]["id"] for event in await source.events("orders", "orders2")] == [1, 2]
+
+
+async def test_a_swapped_table_is_captured_by_its_name(source: Source) -> None:
+    async with source.capturing():
+        await source.sql(
+            "INSERT INTO orders VALUES (1, 1)", "CREATE TABLE new (id int PRIMARY KEY, company int NOT NULL)"
+        )
+        await source.captured()
+        await source.sql(
+            "BEGIN; ALTER TABLE orders RENAME TO old; ALTER TABLE new RENAME TO orders; COMMIT",
+            "INSERT INTO orders VALUES (2, 1)",
+            "INSERT INTO old VALUES (3, 1)",
+        )
+        await source.captured()
+    assert [event["after"] for event in await source.events("orders", "old")][1:] == [{"id": 2, "company": 1}]
+
+
+async def test_a_backfill_beside_live_changes(source: Source) -> None:
+    workload = Workload(seed=12)
+    await workload.large(source, 1_000)
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        working = asyncio.create_task(workload.run(source, 10**9))
+        await ask(source, "one", chunk=100)
+        done = await ended(source, "one")
+        working.cancel()
+        await asyncio.wait((working,))
+        await source.captured()
+    assert (done.state, done.error) == ("done", None)
+    await assert_complete(source, await source.events())
 
 
 async def test_the_outbox_and_its_messages(source: Source) -> None:
