@@ -120,7 +120,7 @@ class Catalogue:
 
     async def named_facts(self, wanted: TableWanted) -> NamedFacts:
         """The same for a table that is known by its name. Raises SourceLost."""
-        ((oid, full, lineage, columns, identity, missing),) = await self._tuples(
+        ((oid, full, lineage, order, columns, identity, missing),) = await self._tuples(
             TABLE_SQL, wanted.schema, wanted.name, list(wanted.tables)
         )
         described = tuple(ColumnFacts(*column) for column in columns)
@@ -130,6 +130,7 @@ class Catalogue:
             oid,
             bool(full),
             tuple(lineage),
+            tuple(order),
             described,
             tuple(identity),
             tuple(missing),

@@ -129,6 +129,8 @@ class NamedTables:
         both = (*new, *(column for column in old if column.name not in names))
         sent = tuple(column for column in signature(both) if column[0] not in generated)
         whole = _whole(message.action, sent, facts, known.shape.columns if known else ())
+        # a partition's columns may have another order, and the same key must look the same in all of them
+        whole = tuple(sorted(whole, key=lambda column: _rank(facts.order, column[0])))
         key = _key_of(message, facts)
         if facts.full:
             identity = tuple(column for column, _ in whole)
@@ -199,7 +201,13 @@ def signature(sent: Iterable[Column]) -> Signature:
 
 def _key_of(message: Message, facts: NamedFacts) -> tuple[str, ...]:
     """The primary key that the change names; one that is deferrable it does not name, and the catalogue does."""
-    return tuple(column.name for column in columns(message.pk)) or facts.key
+    key = tuple(column.name for column in columns(message.pk)) or facts.key
+    return tuple(sorted(key, key=lambda name: _rank(facts.order, name)))
+
+
+def _rank(order: Sequence[str], name: str) -> int:
+    """Behind all others where it is not among them: sorting then keeps what was given."""
+    return order.index(name) if name in order else len(order)
 
 
 def _whole(action: str, sent: Signature, facts: NamedFacts, known: Signature) -> Signature:

@@ -36,6 +36,9 @@ async def test_case(place: tuple[EmbeddedPostgres, str], case: Case) -> None:
         expected = case.wal2json or expected
         ordinals = case.wal2json_ordinals or ordinals
     assert [seen(event) for event in events] == list(expected)
+    for found, wanted in zip(events, expected, strict=True):
+        for member in ("key", "before", "after"):  # the order of columns, too
+            assert list(found[member] or ()) == list(wanted[member] or ())
     if ordinals is not None:
         assert [event["source"]["ordinal"] for event in events] == list(ordinals)
     check_places(events)

@@ -42,6 +42,19 @@ def cases() -> list[Case]:
             {"t": TENANTS},
         ),
         Case(
+            "a partition with its columns in another order",
+            [
+                "CREATE TABLE t (id int, tenant text, gone int, PRIMARY KEY (id, tenant)) PARTITION BY LIST (tenant)",
+                "ALTER TABLE t DROP gone",
+                "ALTER TABLE t ADD z text",
+                "CREATE TABLE t_a (tenant text NOT NULL, z text, id int NOT NULL, PRIMARY KEY (id, tenant))",
+                "ALTER TABLE t ATTACH PARTITION t_a FOR VALUES IN ('a')",
+            ],
+            ["INSERT INTO t VALUES (1, 'a', 'z')", "DELETE FROM t"],
+            [insert(a, {**a, "z": "z"}, tenant="a"), delete(a, a, tenant="a")],
+            {"t": TENANTS},
+        ),
+        Case(
             "one partition alone",
             _PARTITIONS,
             ["INSERT INTO t VALUES (1, 'a'), (1, 'b')"],
