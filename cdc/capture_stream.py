@@ -16,7 +16,7 @@ from cdc.decoding_reports import tell_decoding
 from cdc.described_tables import NotConfigured
 from cdc.named_facts import TableWanted
 from cdc.position import Mark, RunMark, Runs, run_of, with_run, without_run
-from cdc.replication_frames import XLOG_DATA, Keepalive, parse_keepalive, wal_start
+from cdc.replication_frames import MESSAGE_AT, XLOG_DATA, Keepalive, parse_keepalive, wal_start
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.start_decision import table_renamed
 from cdc.streamed_transactions import StreamedCommit
@@ -105,7 +105,7 @@ class CaptureStream:
             while True:
                 await self._tenure.writer.wait_room()
                 read = await replication.read()
-                self._last_frame, self.heard_at = read[-1], _now()
+                self._last_frame, self.heard_at = read[-1][:MESSAGE_AT], _now()
                 await self._decode(read, spool)
                 await spool.settle(self._decoder.streamed)
         finally:

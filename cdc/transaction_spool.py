@@ -38,8 +38,7 @@ class TransactionSpool:
         """Its frames, a slice at a time. Raises CannotStream."""
         at, wanted = 0, SLICE
         while at < transaction.length:
-            log = await self._log(transaction, at, wanted)
-            frames, used = records(log)
+            frames, used = records(await self._log(transaction, at, wanted))
             if frames:
                 yield frames
                 at, wanted = at + used, SLICE
@@ -61,8 +60,8 @@ class TransactionSpool:
         xid = transaction.xid
         if xid not in self._files:
             self._files[xid] = await _on_disk(transaction, _unnamed_file)
-        file, log = self._files[xid].fileno(), bytes(transaction.tail)
-        await _on_disk(transaction, lambda: _write(file, log, transaction.stored))
+        file = self._files[xid].fileno()
+        await _on_disk(transaction, lambda: _write(file, transaction.tail, transaction.stored))
         transaction.tail_stored()
 
 
@@ -70,11 +69,11 @@ def _unnamed_file() -> BinaryIO:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def _write(file: int, log: bytes, at: int) -> None:
-    rest = memoryview(log)
-    while rest:
-        written = os.pwrite(file, rest, at)
-        rest, at = rest[written:], at + written
+def _write(file: int, log: bytearray, at: int) -> None:
+    with memoryview(log) as view:
+        written = 0
+        while written < len(view):
+            written += os.pwrite(file, view[written:], at + written)
 
 
 async def _on_disk(transaction: StreamedTransaction, act: Callable[[], T]) -> T:

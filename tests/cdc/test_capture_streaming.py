@@ -22,11 +22,14 @@ from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
 
 @pytest.fixture
 async def source(database: str, nats_server: EmbeddedNats, namespace: str) -> Source:
+    return await streaming_source(database, nats_server, namespace)
+
+
+async def streaming_source(database: str, nats_server: EmbeddedNats, namespace: str) -> Source:
     found = Source(database, NatsSettings((nats_server.url,), namespace, sync_interval=0.0))
     await found.create()
-    await found.sql(
-        f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(database)['dbname']} SET logical_decoding_work_mem = '64kB'"
-    )
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    await found.sql(f"ALTER DATABASE {name} SET logical_decoding_work_mem = '64kB'")
     return found
 
 
@@ -50,8 +53,11 @@ async def streamed(source: Source, count: int = 1) -> None:
     await eventually(lambda: source.sql(query), lambda found: bool(found) and found[0][0] >= count)
 
 
-async def test_large_transactions_among_small_ones(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_transactions_among_small_ones(
+    any_database: str, nats_server: EmbeddedNats, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transaction_spool, "MEMORY", 300_000)
+    source = await streaming_source(any_database, nats_server, namespace)
     workload = Workload(seed=7)
     async with source.capturing():
         await source.captured()
