@@ -1,6 +1,7 @@
 """What to tell where committed changes cannot be read any more: from where to where, since when, and the ways on. Pure."""
 
 from cdc.position import Position
+from cdc.status import size_text
 from eventbus.lsn import format_lsn
 
 ACCEPT_GAP = "--accept-gap"
@@ -17,14 +18,5 @@ def missing_changes(held: Position, until: int) -> str:
     size = max(0, until - held.mark.flush)
     return (
         f"Events were published up to {held.flush}{since}; changes committed from there to {format_lsn(until)} "
-        f"({size_of_wal(size)} of WAL, all tables and databases) are missing in EVENTS"
+        f"({size_text(size)} of WAL, all tables and databases) are missing in EVENTS"
     )
-
-
-def size_of_wal(count: int) -> str:
-    """`"312 MB"`: for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 10_000:
-            return f"{count} {unit}"
-        count //= 1024
-    return f"{count} TB"

@@ -88,6 +88,7 @@ class Tenure:
         self.progress = Progress(ProgressSettings(hold_back=nats.hold_back), _now())
         self._on_committed = on_committed
         self._hold_back = nats.hold_back
+        self._written = ""  # when the mark that holds was first written, by the writer's clock
         self._server: ServerIdentity | None = None
         self._position: Position | None = None
         place = Place(
@@ -149,7 +150,7 @@ class Tenure:
             stored = await self.writer.position.read()
             slot = await self._slot_facts(switches)
             position = anew or await self._decide(stored, slot, consent)
-            self._position = position
+            self._position, self._written = position, position.written
             try:
                 claimed = await self.writer.claim(stored, position.mark)
             except PositionLost as lost:
@@ -271,13 +272,14 @@ class Tenure:
         return None if found is None else place_id(found.headers)
 
     def _encode(self, mark: Mark, fence: FenceMark) -> bytes:
-        return self.position.encode(mark, fence, datetime.now(UTC).isoformat(timespec="seconds"))
+        # a claim publishes nothing: where something is missing afterwards, this tells since when
+        return self.position.encode(mark, fence, (fence.claim and self._written) or _clock())
 
     def _key_of(self, headers: Mapping[str, str]) -> OrderKey:
         return order_key(headers, self.position.epoch)
 
     def _committed(self, committed: Committed[Mark]) -> None:
-        self.published = committed.mark
+        self.published, self._written = committed.mark, _clock()
         self._on_committed(committed)
         self.progress.acknowledged(committed.mark.flush, _now())
         self.changed.set()
@@ -294,6 +296,10 @@ class Tenure:
             flush=format_lsn(self.mark.flush),
             torn_batch_ended_at=torn and torn.headers.get(HEADER_EVENT_ID),
         )
+
+
+def _clock() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _now() -> float:

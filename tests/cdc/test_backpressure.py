@@ -173,12 +173,12 @@ async def test_a_full_disk_costs_nothing_once_the_server_is_started_again(
 
 
 async def test_memory_is_bounded_while_a_large_backlog_waits(source: Source, tmp_path: Path) -> None:
-    bridge = Bridge(source, tmp_path, "bridge", events="16MB")
+    bridge = Bridge(source, tmp_path, "bridge", f"{SENDER_TIMEOUT_S:g}s", events="16MB")
     try:
         await bridge.start()
         await source.captured()
         await source.sql(
-            "INSERT INTO orders SELECT i, 1, repeat('x', 2000), 1 FROM generate_series(1, 40000) i"
+            "INSERT INTO orders SELECT i, 1, repeat('x', 8000), 1 FROM generate_series(1, 8000) i"
         )
         await bridge.logged("takes nothing")
         await fed_back(source)

@@ -15,6 +15,7 @@ from cdc.source_errors import CaptureStopped
 from cdc.source_facts import SlotState
 from cdc.start_decision import Consent, Stop
 from eventbus.settings import NatsSettings
+from eventbus.subjects import Subjects
 from tests.cdc.capturing import Source, eventually
 
 HELD = msgspec.structs.replace(
@@ -95,6 +96,15 @@ async def published(source: Source) -> Position:
     position = await source.position()
     assert position is not None
     return position
+
+
+async def store(source: Source, position: Position) -> None:
+    """Puts it in place of the stored one."""
+    async with source.jetstream() as jetstream:
+        payload = msgspec.json.encode(position)
+        await jetstream.publish(
+            Subjects(source.nats.namespace).position("shop"), payload, b"Nats-Rollup: sub\r\n"
+        )
 
 
 @pytest.fixture
@@ -198,11 +208,17 @@ async def test_changes_taken_by_another_consumer_are_a_gap(source: Source) -> No
     await insert(source, 2)
     taken = "pg_logical_slot_get_binary_changes('{}', NULL, NULL, 'proto_version', '1', 'publication_names', 'bridge')"
     await source.sql(f"SELECT count(*) FROM {taken.format(source.settings.slot)}")
-    stop, at = await stopped(source), await published(source)
+    at = await published(source)
+    written = msgspec.structs.replace(at, written="2026-01-01T12:00:00+00:00")
+    await store(source, written)
+    assert (await stopped(source)).code == "gap"
+    stop = await stopped(
+        source
+    )  # the first start claimed the position, and it still tells when it was written
     moved = await source.value(
         f"SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '{source.settings.slot}'"
     )
     assert stop.code == "gap"
     assert f"changes committed from there to {moved}" in stop.message
-    assert at.written in stop.message
+    assert written.written in stop.message
     assert any("cdc backfill" in way for way in stop.ways)
