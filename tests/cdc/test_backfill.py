@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.backfill.label import Label
 from cdc.backfill.read_table import Refused
 from cdc.backfill.request import cancel, check_table
@@ -25,6 +27,7 @@ from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
 from tests.cdc.backfilling import ask, assert_complete, ended, forget_all, record, store
 from tests.cdc.capturing import Source, Workload, eventually
+from tests.cdc.standby import Standby
 
 
 @pytest.fixture
@@ -407,3 +410,70 @@ async def test_what_is_inserted_behind_the_last_row_is_left_to_capture(source: S
         assert (await ended(source, "growing")).done == 100
         await source.captured()
     await assert_complete(source, await source.events())
+
+
+async def test_a_commit_that_waits_for_a_synchronous_standby_is_newer_than_what_is_read_meanwhile(
+    own_postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str
+) -> None:
+    dsn = make_conninfo(own_postgres.dsn(), options="-c synchronous_commit=local")
+    source = Source(dsn, NatsSettings((nats_server.url,), namespace, sync_interval=0.0))
+    await source.create()
+    await Workload(seed=1).large(source, 40)
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        await ask(source, "r", chunk=10, rate=20)
+        await read_to(source, "r", 10)
+        await source.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+        committing = asyncio.create_task(close_and_wait(own_postgres.dsn(), 35))
+        # its event is published while every snapshot still takes it for running
+        await eventually(source.events, lambda events: any(event["op"] == "update" for event in events))
+        assert (await ended(source, "r")).done == 40
+        assert not committing.done()
+        await source.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        await committing
+    events = [event for event in await source.events() if event["key"]["id"] == 35]
+    assert [(event["op"], event["after"]["status"]) for event in events] == [
+        ("update", "closed"),
+        ("read", "closed"),
+    ]
+
+
+async def close_and_wait(dsn: str, key: int) -> None:
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute("UPDATE orders SET status = 'closed' WHERE id = %s", [key])
+
+
+async def test_rows_are_read_from_a_standby_that_is_behind(
+    own_postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
+) -> None:
+    source = Source(own_postgres.dsn(), NatsSettings((nats_server.url,), namespace, sync_interval=0.0))
+    await source.create()
+    workload = Workload(seed=12)
+    await workload.large(source, 3_000)
+    await forget_all(source)
+    async with Standby(tmp_path / "standby", own_postgres) as standby:
+        source.settings = replace(source.settings, read_dsn=standby.dsn())
+        async with source.capturing():
+            await source.captured()
+            working = asyncio.create_task(workload.run(source, 10**9))
+            stuttering = asyncio.create_task(stutter(standby.dsn()))
+            await ask(source, "one", chunk=100)
+            done = await ended(source, "one", within=60)
+            for task in (working, stuttering):
+                task.cancel()
+            await asyncio.wait((working, stuttering))
+            await source.captured()
+        source.settings = replace(source.settings, read_dsn=None)
+    assert (done.state, done.error) == ("done", None)
+    await assert_complete(source, await source.events())
+
+
+async def stutter(dsn: str) -> None:
+    """Has the standby stand and go on."""
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        while True:
+            await connection.execute("SELECT pg_wal_replay_pause()")
+            await asyncio.sleep(0.15)
+            await connection.execute("SELECT pg_wal_replay_resume()")
+            await asyncio.sleep(0.05)
