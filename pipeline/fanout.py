@@ -7,7 +7,7 @@ is taken up again. The payload is copied byte for byte; of the headers, ours and
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eventbus.event import HEADER_BACKFILL_ROUTE, HEADER_EVENT_SEQ
+from eventbus.event import HEADER_BACKFILL, HEADER_BACKFILL_ROUTE, HEADER_EVENT_SEQ
 from eventbus.group_commit import Group, Outgoing
 from eventbus.subjects import Subjects, lane_of
 from pipeline.router_position import RouterMark
@@ -17,6 +17,7 @@ HEADER_TARGET = "Bridge-Target"
 MAX_MESSAGES = 999
 MAX_BYTES = 4 * 2**20
 _EVENT_SEQ = HEADER_EVENT_SEQ.encode() + b":"
+_NOT_COPIED = (_EVENT_SEQ, f"{HEADER_BACKFILL}:".encode())
 _EVENT_ID = b"\r\nBridge-Event-Id: "
 _NAMED = f"\r\n{HEADER_BACKFILL_ROUTE}: ".encode()
 
@@ -72,7 +73,7 @@ class Fanout:
 
 def _own_headers(event: RoutedEvent) -> bytes:
     lines = event.header_block.split(b"\r\n")[1:]
-    own = [line for line in lines if line.startswith(b"Bridge-") and not line.startswith(_EVENT_SEQ)]
+    own = [line for line in lines if line.startswith(b"Bridge-") and not line.startswith(_NOT_COPIED)]
     own.append(b"%b %d" % (_EVENT_SEQ, event.seq))
     return b"\r\n".join(own) + b"\r\n"
 

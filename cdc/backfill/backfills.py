@@ -180,9 +180,11 @@ class Backfills:
         async def marked(lsn: int) -> None:
             try:
                 published = await run.publish(lsn, events)
-            except Refused as refused:
+            except EventBusError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the run's, which it ends; the pump goes on
                 if not done.done():
-                    done.set_exception(refused)
+                    done.set_exception(error)
             else:
                 if not done.done():
                     done.set_result(published)

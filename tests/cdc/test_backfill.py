@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
@@ -477,3 +477,29 @@ async def stutter(dsn: str) -> None:
             await asyncio.sleep(0.15)
             await connection.execute("SELECT pg_wal_replay_resume()")
             await asyncio.sleep(0.05)
+
+
+async def test_a_transaction_that_is_sent_before_it_commits_is_newer_than_what_is_read(
+    source: Source,
+) -> None:
+    await Workload(seed=1).large(source, 400)
+    name = conninfo_to_dict(source.dsn)["dbname"]
+    await source.sql(f"ALTER DATABASE {name} SET logical_decoding_work_mem = '64kB'")
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        await ask(source, "r", chunk=50, rate=400)
+        async with await AsyncConnection.connect(source.dsn, autocommit=True) as connection:
+            for status in ("first", "second", "third"):
+                async with connection.transaction():
+                    await connection.execute(
+                        "UPDATE orders SET status = %s, note = repeat('x', 900)", [status]
+                    )
+                    async with connection.transaction():  # a subtransaction has an xid of its own
+                        await connection.execute("UPDATE orders SET changed = changed + 1")
+                    await asyncio.sleep(0.2)  # chunks are read meanwhile
+        await ended(source, "r")
+        await source.captured()
+    streamed = f"SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = '{source.settings.slot}'"
+    assert await source.value(streamed) > 0
+    await assert_complete(source, await source.events())

@@ -221,3 +221,19 @@ async def test_a_server_that_does_not_trust_the_plugin_is_told_to(database: str)
     with pytest.raises(psycopg.errors.UndefinedFile):  # trusted, but still not there
         await distrusted.sql(f"{cure}; {make}")
     assert "plugin_not_trusted" not in {finding.code for finding in await findings(distrusted.settings)}
+
+
+async def test_a_backfill_beside_it_never_ends_older(source: Source) -> None:
+    workload = Workload(seed=13)
+    await workload.large(source, 2_000)
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        working = asyncio.create_task(workload.run(source, 10**9))
+        await ask(source, "one", chunk=100)
+        done = await ended(source, "one")
+        working.cancel()
+        await asyncio.wait((working,))
+        await source.captured()
+    assert (done.state, done.error) == ("done", None)
+    await assert_complete(source, await source.events())

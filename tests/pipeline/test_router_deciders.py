@@ -8,7 +8,7 @@ from pipeline.fanout import Fanout, RoutedEvent, delivery_key
 from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
 from pipeline.router_start import Begin, RouterFacts, Stop, behind_torn, decide_start
 
-HEADERS = b"NATS/1.0\r\nBridge-Event-Id: s:0/1:1\r\nNats-Batch-Id: c-1\r\nBridge-Object: o\r\n\r\n"
+HEADERS = b"NATS/1.0\r\nBridge-Event-Id: s:0/1:1\r\nBridge-Backfill: r:1:0/1:1:[]\r\nNats-Batch-Id: c-1\r\nBridge-Object: o\r\n\r\n"
 
 
 def test_a_delivery_copies_our_headers_and_never_the_servers() -> None:
