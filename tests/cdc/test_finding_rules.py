@@ -208,6 +208,15 @@ def test_a_pg_hba_line_that_is_too_wide(
     assert {*findings} == ({"pg_hba"} if told else set())
 
 
+def test_wal2json_does_not_convert_text() -> None:
+    server = dataclasses.replace(FACTS.server, encoding="LATIN1")
+    settings = dataclasses.replace(SETTINGS, plugin="wal2json")
+    findings = {
+        finding.code: finding for finding in check(dataclasses.replace(FACTS, server=server), settings)
+    }
+    assert findings["wal2json_encoding"].stops
+
+
 # --- docs/dba.md
 
 
@@ -243,7 +252,7 @@ def test_every_code_is_documented_and_no_other() -> None:
         (ROOT / "docs" / "dba.md").read_text().partition("## `bridge cdc check`")[2].partition("\n## ")[0]
     )
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)} == _codes()
+    assert {code for row in rows for code in re.findall(r"`([a-z0-9_]+)`", row)} == _codes()
 
 
 def test_every_code_is_seen_in_a_test() -> None:
