@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -15,13 +16,14 @@ from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
 from cdc.named_facts import TableWanted
 from cdc.settings import TableSettings
+from cdc.streamed_transactions import StreamedCommit
 from cdc.wal2json import OPTIONS
 from cdc.wal2json_decoder import Wal2jsonDecoder
 from eventbus.event import decode_event
 from eventbus.group_commit import Outgoing
 from eventbus.subjects import Subjects
 from tests.cdc.cases.case import Case
-from tests.cdc.pgoutput_stream import NOTHING_YET, frame
+from tests.cdc.pgoutput_stream import NOTHING_YET, frame, kept
 
 # as the replication connection pins them
 SESSION = (
@@ -30,11 +32,15 @@ SESSION = (
 
 
 class SlotReader:
-    """Takes what a slot has, as the source `shop` whose publication is given."""
+    """Takes what a slot has, as the source `shop` whose publication is given.
+
+    plugin: `pgoutput streamed` is pgoutput by a server that sends every change at once, before its commit (from 16 on).
+    """
 
     def __init__(self, dsn: str, plugin: str, slot: str) -> None:
         self._dsn = dsn
-        self._plugin = plugin
+        self._plugin, _, streamed = plugin.partition(" ")
+        self._streamed = bool(streamed)
         self._slot = slot
 
     async def make(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -54,8 +60,11 @@ class SlotReader:
         options = (
             {"proto_version": "1", "publication_names": publication, "messages": "true"}
             if self._plugin == "pgoutput"
-            else OPTIONS
+            else dict(OPTIONS)
         )
+        if self._streamed:
+            options |= {"proto_version": "2", "streaming": "on"}
+            await connection.execute("SET debug_logical_replication_streaming = 'immediate'")
         listed = ", ".join(f"'{name}', '{value}'" for name, value in options.items())
         sent = await connection.execute(
             "SELECT (lsn - '0/0')::bigint, data FROM pg_logical_slot_get_binary_changes"
@@ -68,15 +77,21 @@ class SlotReader:
 
     async def _decoded(self, stream: Decoder | Wal2jsonDecoder, frames: Iterator[bytes]) -> list[Outgoing]:
         catalogue = await Catalogue.open(self._dsn)
+        streamed = 0
         try:
             while (asked := stream.feed(frames)) is not None:
-                if isinstance(stream, Wal2jsonDecoder) and isinstance(asked, TableWanted):
+                if isinstance(asked, StreamedCommit):
+                    streamed += 1
+                    frames = chain([asked.begin, *kept(asked.transaction), asked.commit], frames)
+                elif isinstance(stream, Wal2jsonDecoder) and isinstance(asked, TableWanted):
                     stream.learn(await catalogue.named_facts(asked))
                 elif isinstance(stream, Decoder) and isinstance(asked, FactsWanted):
                     stream.learn(await catalogue.facts(asked))
         finally:
             await catalogue.close()
-        return [message for group in stream.take() for message in group.messages]
+        messages = [message for group in stream.take() for message in group.messages]
+        assert not self._streamed or streamed or not messages
+        return messages
 
 
 class CaseDatabase:
@@ -85,7 +100,7 @@ class CaseDatabase:
     def __init__(self, server: EmbeddedPostgres, plugin: str) -> None:
         self._server = server
         self._dsn = make_conninfo(server.dsn("cases"), options=SESSION)
-        self._slot = f"cases_{plugin}"
+        self._slot = f"cases_{plugin.replace(' ', '_')}"
         self._reader = SlotReader(self._dsn, plugin, self._slot)
 
     async def prepare(self) -> None:

@@ -16,6 +16,7 @@ _PLACES = [
     ("postgres_15", "wal2json"),
     ("postgres_16", "pgoutput"),
     ("postgres", "pgoutput"),
+    ("postgres", "pgoutput streamed"),
 ]
 
 
