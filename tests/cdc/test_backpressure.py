@@ -39,9 +39,7 @@ async def told(logs: list[Any], words: str) -> None:
 
 async def fed_back(source: Source) -> None:
     """Waits for several times of what PostgreSQL waits for feedback, of one and the same reader."""
-    sender = await walsender(source)
-    assert sender is not None
-    pid, since = sender
+    pid, since = await eventually(lambda: walsender(source), lambda found: bool(found and found[1]))
 
     def still_read(now: Any) -> bool:
         assert now is not None, "the slot is not read any more"
