@@ -22,8 +22,9 @@ from cdc.publication_watch import watch_publication
 from cdc.roll_call import answer_calls
 from cdc.settings import WAL2JSON, SourceSettings
 from cdc.slot_watch import explained, watch_slot
-from cdc.source_errors import SlotRefused, SourceLost
+from cdc.source_errors import CaptureStopped, SlotRefused, SourceLost, StreamFailed
 from cdc.start_decision import Consent
+from cdc.stream_failures import StreamFailures
 from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Connections, Tenure, connections, until_set
 from cdc.vital_signs import VitalSigns
@@ -74,6 +75,7 @@ class Capture:
         self._reached = False
         self._streaming = source.streaming
         self._pause = _FIRST_PAUSE
+        self._failures = StreamFailures(source.slot)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises CaptureStopped, WriteFailed, TopologyDiffers, DecodingFailed.
@@ -110,6 +112,9 @@ class Capture:
                 await self._hold(tenure, stop)
             except SlotRefused as refused:
                 raise await explained(tenure, refused) from None
+            except StreamFailed as failed:
+                stop_for = self._failures.again(str(failed), tenure.published)
+                raise (CaptureStopped(stop_for) if stop_for else failed) from None
 
     async def _hold(self, tenure: Tenure, stop: asyncio.Event) -> None:
         if not await tenure.lock(stop, on_standby=self._stands_by):

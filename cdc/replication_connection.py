@@ -4,6 +4,7 @@ No reconnecting: a lost connection is `SourceLost`, and whoever holds it begins 
 """
 
 import asyncio
+import contextlib
 from time import time
 from typing import NamedTuple, Self
 
@@ -146,6 +147,13 @@ class ReplicationConnection:
                 self._pgconn.consume_input()
                 dry = True
         return messages
+
+    async def hear_last_words(self) -> None:
+        """Raises what ended the stream, as `read` does; returns where it goes on, after some of it was thrown away."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                while True:
+                    await self.read()
 
     def confirm(self, lsn: int) -> None:
         """Tells the server what it may let go; 0 is only a sign of life. Raises SourceLost."""

@@ -19,6 +19,10 @@ class SourceLost(Exception):
         self.refused = refused
 
 
+class StreamFailed(SourceLost):
+    """PostgreSQL ended the stream with an error of its own. Where it comes back, no later moment mends it."""
+
+
 class SlotBusy(Exception):
     """Somebody else reads the slot: stand by."""
 
@@ -37,6 +41,10 @@ class CaptureStopped(Exception):
 
 class DsnInvalid(ValueError):
     """The DSN cannot be read. The message does not quote it: a password may stand anywhere in it."""
+
+
+_PASSING = {"08", "40", "53", "57", "58"}
+"""Classes of SQLSTATE: connection, rollback, resources, operator intervention, the system around PostgreSQL."""
 
 
 @contextmanager
@@ -64,9 +72,8 @@ def stream_error(sqlstate: str | None, message: str) -> Exception:
                 "then `bridge cdc start --new-epoch`, knowing that changes may be missing",
             )
             return CaptureStopped(Stop("publication_missing", f"{text}: it was dropped", ways))
-        case (
-            "42704" | "55000" | "58P01"
-        ):  # no slot; object_not_in_prerequisite_state; undefined_file: its WAL is gone
+        # no slot; object_not_in_prerequisite_state; undefined_file: its WAL is gone
+        case "42704" | "55000" | "58P01":
             return SlotRefused(text)
         case "22023":  # invalid_parameter_value
             way = "`bridge cdc check` says whether the slot is made for the plugin that bridge.yaml names"
@@ -76,7 +83,8 @@ def stream_error(sqlstate: str | None, message: str) -> Exception:
                 Stop("rights_missing", text, ("`bridge cdc check` shows the SQL that mends it",))
             )
         case _:
-            return SourceLost(f"PostgreSQL ended the stream: {text}")
+            passing = sqlstate is None or sqlstate[:2] in _PASSING
+            return (SourceLost if passing else StreamFailed)(f"PostgreSQL ended the stream: {text}")
 
 
 def first_line(message: str) -> str:

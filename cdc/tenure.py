@@ -148,8 +148,9 @@ class Tenure:
         switches, anew = await self._timeline_switches(), None
         while True:
             stored = await self.writer.position.read()
+            held = self._held(stored)
             slot = await self._slot_facts(switches)
-            position = anew or await self._decide(stored, slot, consent)
+            position = anew or await self._decide(held, slot, consent)
             self._position, self._written = position, position.written
             try:
                 claimed = await self.writer.claim(stored, position.mark)
@@ -161,6 +162,7 @@ class Tenure:
             if not isinstance(decided, Begin):
                 break
             anew = decided.position
+            await self._begins(anew.epoch)
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
         self.mark = self.published = decided
@@ -182,23 +184,31 @@ class Tenure:
         await self.connections.replication.leave()
         log.info("stopped", source=self.source.name, confirmed=format_lsn(self.progress.confirmed))
 
-    async def _decide(self, stored: Stored, slot: SlotFacts, consent: Consent) -> Position:
+    def _held(self, stored: Stored) -> Position | None:
         try:
             held = decode_position(stored.payload) if stored.seq else None
         except ValueError as error:
             way = f"look at message {stored.seq} of {self.writer.position.place.stream}"
             raise CaptureStopped(Stop("position_unreadable", str(error), (way,))) from None
+        if held is not None:
+            self.published = held.mark
+        return held
+
+    async def _decide(self, held: Position | None, slot: SlotFacts, consent: Consent) -> Position:
         last_event = None if held else await self._last_event_id()
         decision = decide_start(held, last_event, slot, tables_hash(self.source), consent)
         if isinstance(decision, Stop):
             raise CaptureStopped(decision)
         if isinstance(decision, Begin):
-            log.info("beginning an epoch", source=self.source.name, epoch=decision.position.epoch)
-            if self.on_begin is not None:
-                await self.on_begin(decision.position.epoch)
+            await self._begins(decision.position.epoch)
         elif self.on_begin is not None:
             log.info("no epoch begins, so --snapshot reads nothing", source=self.source.name)
         return decision.position
+
+    async def _begins(self, epoch: int) -> None:
+        log.info("beginning an epoch", source=self.source.name, epoch=epoch)
+        if self.on_begin is not None:
+            await self.on_begin(epoch)
 
     def _after_torn(self, position: Position, torn: Torn | None) -> Mark:
         """Where the messages of a torn batch end; what they say of another epoch means nothing here."""
@@ -217,7 +227,10 @@ class Tenure:
     async def _slot_facts(self, switches: Mapping[int, int]) -> SlotFacts:
         source, server = self.source, self._server
         state = await self.connections.catalogue.slot(source.slot, source.publication)
-        self._check_ours(state)
+        if state.active_pid != self.connections.replication.backend_pid:
+            await self.connections.replication.hear_last_words()
+            raise SourceLost("PostgreSQL: the two connections of capture reached different servers")
+        self._check_usable(state)
         if server is None or state.confirmed_flush is None or state.wal_end is None:
             raise SourceLost(f"PostgreSQL: slot {source.slot} is gone, or the server became a standby")
         if state.publication_oid is None:
@@ -247,9 +260,7 @@ class Tenure:
             )
             raise CaptureStopped(Stop("slot_plugin", message, ways))
 
-    def _check_ours(self, state: SlotState) -> None:
-        if state.active_pid != self.connections.replication.backend_pid:
-            raise SourceLost("PostgreSQL: the two connections of capture reached different servers")
+    def _check_usable(self, state: SlotState) -> None:
         if state.two_phase:
             message = f"slot {self.source.slot} was made with two_phase: it sends a prepared transaction's rows before the commit"
             way = "`bridge cdc drop` and `bridge cdc setup`: a slot without it"

@@ -8,18 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.position import Position
 from eventbus.lsn import parse_lsn
 from eventbus.settings import NatsSettings
+from tests.cdc.backfilling import ask, assert_complete, ended, forget_all
 from tests.cdc.bridge_processes import Bridge
 from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
 from tests.cdc.proxy import Proxy, when
 
 COMMIT = re.compile(rb"Nats-Batch-Sequence: (?!1\r)\d+\r\nNats-Batch-Commit: 1")  # of a batch with events
 EVENT = re.compile(rb"Nats-Batch-Sequence: 700\r\n")
+CHUNK = re.compile(rb"Bridge-Backfill: ")
+STREAM_START = re.compile(
+    rb"d.{4}w.{24}S.{4}[\x00\x01]", re.DOTALL
+)  # CopyData, XLogData, a block of an open transaction
 CONFIRMATION = re.compile(
     rb"d\x00\x00\x00\x26r(.{8})", re.DOTALL
 )  # CopyData of 34 bytes: a standby status update
@@ -127,6 +133,70 @@ async def test_a_kill_at_a_named_point_leaves_no_gap_and_no_duplicate(
     async with source.capturing():
         await source.captured()
     assert len(await assert_gap_free(source)) >= workload.changes
+
+
+def a_chunk_commits() -> Callable[[bytes], object]:
+    begun = False
+
+    def found(data: bytes) -> object:
+        nonlocal begun
+        chunk = None if begun else CHUNK.search(data)
+        begun = begun or chunk is not None
+        return begun and COMMIT.search(data, chunk.end() if chunk else 0)
+
+    return found
+
+
+@pytest.mark.parametrize("way", ["up", "down"])  # before the chunk's batch commits; before its ack is read
+async def test_a_kill_in_a_chunk_of_a_backfill_reads_nothing_twice(
+    way: str, source: Source, postgres: EmbeddedPostgres, nats_server: EmbeddedNats, tmp_path: Path
+) -> None:
+    workload = Workload(seed=25)
+    await workload.large(source, 400)
+    await forget_all(source)
+    async with between(postgres, nats_server) as links:
+        bridge = Bridge(links.source(source), tmp_path, "killed")
+        await bridge.start()
+        await source.captured()
+        links.nats.up.seen, reached = when(a_chunk_commits(), getattr(links.nats, way).hold)
+        await ask(source, "whole", chunk=100)
+        await workload.run(source, workload.changes + 50)
+        await asyncio.wait_for(reached.wait(), 20)
+        if way == "down":
+            await eventually(source.events, lambda found: any(event["op"] == "read" for event in found))
+        await bridge.kill()
+        await links.cut()
+    async with source.capturing():
+        assert (await ended(source, "whole")).state == "done"
+        await source.captured()
+    await assert_complete(source, await source.events())
+
+
+async def test_a_kill_in_a_transaction_that_is_spooled_costs_nothing(
+    source: Source, postgres: EmbeddedPostgres, nats_server: EmbeddedNats, tmp_path: Path
+) -> None:
+    name = conninfo_to_dict(source.dsn)["dbname"]
+    await source.sql(f"ALTER DATABASE {name} SET logical_decoding_work_mem = '64kB'")
+    workload, blocks = Workload(seed=26), 0
+
+    def fifth(data: bytes) -> bool:
+        nonlocal blocks
+        blocks += len(STREAM_START.findall(data))
+        return blocks >= 5
+
+    async with between(postgres, nats_server) as links:
+        bridge = Bridge(links.source(source), tmp_path, "killed")
+        await bridge.start()
+        await source.captured()
+        links.postgres.down.seen, reached = when(fifth, links.postgres.down.hold)
+        await workload.run(source, 30)
+        await workload.large(source, 3_000)
+        await asyncio.wait_for(reached.wait(), 20)
+        await bridge.kill()
+        await links.cut()
+    async with source.capturing():
+        await source.captured()
+    await assert_gap_free(source)
 
 
 async def test_a_batch_that_commits_after_its_sender_was_replaced_is_refused(

@@ -181,6 +181,22 @@ async def test_a_slot_that_nobody_read_for_too_long(own_source: Source) -> None:
     assert "idle_replication_slot_timeout" in stop.message
 
 
+async def test_an_error_that_comes_back_at_one_place_stops(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.capture._FIRST_PAUSE", 0.01)
+    async with source.capturing():
+        await insert(source, 1)
+        await source.captured()
+    at = await published(source)
+    await source.sql("ALTER PUBLICATION bridge SET TABLE orders WHERE (100 / company >= 0), marks")
+    await source.sql("INSERT INTO orders VALUES (2, 0, 'open', 1.10)")
+    stop = await stopped(source)
+    assert stop.code == "stream_failed"
+    assert "division by zero" in stop.message
+    assert at.lsn in stop.message
+
+
 async def test_a_slot_dropped_and_made_anew_between_two_tenures_is_a_gap(source: Source) -> None:
     slot = source.settings.slot
     running = asyncio.create_task(source.capture().run(asyncio.Event()))

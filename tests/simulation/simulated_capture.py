@@ -160,6 +160,9 @@ class PostgresDoor:
             self._capture.check_connection()
         self.walsender, self.backend_pid = walsender, walsender.pid
 
+    async def hear_last_words(self) -> None:
+        pass
+
     async def read(self) -> list[bytes]:
         while not (frames := self.streaming.read(self._world.random.choice((1, 3, 12, 60)))):
             if self.streaming.lost:
