@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -52,6 +52,13 @@ SELECT pg_catalog.set_config('synchronous_commit', 'local', true),
        pg_catalog.pg_logical_emit_message(true, 'bridge.flush', '')
 """
 """Only a commit has the WAL written out up to the message, without which the slot does not send it."""
+
+
+_SETTLED = """
+SELECT pg_catalog.set_config('synchronous_commit', 'on', true),
+       pg_catalog.pg_logical_emit_message(true, 'bridge.settle', '')
+"""
+"""A commit that waits for synchronous standbys, as those before it do, whatever is set for our role."""
 
 
 class TableChanged(Exception):
@@ -152,7 +159,7 @@ class TableReader:
         does not within SETTLE_S cannot be on its way out of its commit, for a later commit of ours has been that way,
         synchronous standbys included; it is one that lasts, and its changes are still to come.
         """
-        await self._primary.rows("SELECT pg_catalog.pg_logical_emit_message(true, 'bridge.settle', '')")
+        await self._emit(_SETTLED)
         if self._standby:
             await self._replayed()
             return
@@ -213,7 +220,16 @@ class TableReader:
     async def mark(self, token: str) -> None:
         """Writes the watermark. Raises SourceLost."""
         emit = _MARKED if self._version >= 170000 else _MARKED_BEFORE_17
-        await self._primary.rows(emit, {"token": token})
+        await self._emit(emit, {"token": token})
+
+    async def _emit(self, query: str, parameters: Mapping[str, str] | None = None) -> None:
+        try:
+            await self._primary.rows(query, parameters)
+        except pg.InsufficientPrivilege as error:
+            raise Refused(
+                f"the role of `dsn` may not write messages into the WAL: {first_line(str(error))}. Grant it EXECUTE on "
+                "pg_logical_emit_message, which everybody has by default"
+            ) from None
 
     def _stream(self, query: Query) -> AsyncGenerator[Sequence[str | None], None]:
         """Row by row; when it is closed early, the query is cancelled."""
