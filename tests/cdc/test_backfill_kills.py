@@ -59,12 +59,6 @@ async def backfilled_through_kills(
     await assert_complete(source, events)
 
 
-async def test_two_kills(database: str, own_nats: EmbeddedNats, tmp_path: Path) -> None:
-    source = Source(database, NatsSettings((own_nats.url,), sync_interval=0.0))
-    await source.create()
-    await backfilled_through_kills(source, own_nats, tmp_path, rows=600, kills=2)
-
-
 WATERMARK = re.compile(rb"bridge\.backfill")
 
 

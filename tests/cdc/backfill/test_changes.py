@@ -121,7 +121,7 @@ class Database:
         return dict(self.ended), Snapshot(min(running, default=self.next_xid), self.next_xid, running)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_row_is_published_as_it_stands_at_its_watermark(seed: int, standby: Any) -> None:
     chance = random.Random(seed)
