@@ -114,8 +114,9 @@ class Catalogue:
             types = await self._tuples(TYPES_SQL, list(wanted.types))
         facts = Facts.of_rows(key, types)
         if wanted.tables:
-            ((name, missing),) = await self._tuples(NAMES_SQL, wanted.relation, list(wanted.tables))
-            facts = replace(facts, name=name, missing=tuple(missing))
+            asked = wanted.relation, list(wanted.tables)
+            ((name, missing, partition),) = await self._tuples(NAMES_SQL, *asked, *asked)
+            facts = replace(facts, name=name, missing=tuple(missing), partition=partition)
         return facts
 
     async def named_facts(self, wanted: TableWanted) -> NamedFacts:

@@ -42,9 +42,15 @@ SELECT (SELECT n.nspname || '.' || c.relname
          WHERE c.oid = %s),
        ARRAY(SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE NOT EXISTS (
          SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname || '.' || c.relname = t.name))
+          WHERE n.nspname || '.' || c.relname = t.name)),
+       EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(%s) a(oid)
+         JOIN pg_catalog.pg_class c ON c.oid = a.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname || '.' || c.relname = ANY (%s))
 """
-"""Parameters: `FactsWanted.relation`, `FactsWanted.tables`. One row: `Facts.name`, `Facts.missing`."""
+"""Parameters: `FactsWanted.relation`, `FactsWanted.tables`, both again.
+
+One row: `Facts.name`, `Facts.missing`, `Facts.partition`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,15 @@ class TypeFacts(NamedTuple):
 class Facts:
     """The answer to `FactsWanted`. A type that is gone by now is missing: its values stay text.
 
-    name: the relation's `schema.table` today, None where it is gone; missing: those of `tables` that are not there.
+    name: the relation's `schema.table` today, None where it is gone; missing: those of `tables` that are not there;
+    partition: whether it is one of a table in `tables`.
     """
 
     key: tuple[str, ...] = ()
     types: Mapping[int, TypeFacts] = field(default_factory=dict)
     name: str | None = None
     missing: tuple[str, ...] = ()
+    partition: bool = False
 
     @classmethod
     def of_rows(

@@ -93,7 +93,8 @@ class DescribedTables:
     def learn(self, facts: Facts, lsn: int) -> NotConfigured | None:
         assert self._pending is not None
         (relation, number), self._pending = self._pending, None
-        if self._describe(relation, number, facts, lsn):
+        # the server describes a partition beside its table, and sends the rows as the table's
+        if self._describe(relation, number, facts, lsn) or facts.partition:
             return None
         return NotConfigured(relation.full_name, lsn, facts.missing)
 

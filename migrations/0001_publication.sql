@@ -13,9 +13,9 @@ DECLARE
   wanted_list text;
   current_list text;
 BEGIN
-  -- "schema.table", with "(columns)" where some are excluded
+  -- "schema.table", with "(columns)" where some are excluded; ONLY, for tables that inherit go by their own names
   SELECT string_agg(
-           format('%I.%I', w.t ->> 'schema', w.t ->> 'table')
+           format('ONLY %I.%I', w.t ->> 'schema', w.t ->> 'table')
            || CASE WHEN w.t -> 'exclude' = '[]' THEN '' ELSE (
                 SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'
                 FROM pg_attribute a
@@ -43,7 +43,7 @@ BEGIN
   END IF;
 
   SELECT string_agg(
-           format('%I.%I', n.nspname, c.relname)
+           format('ONLY %I.%I', n.nspname, c.relname)
            || CASE WHEN r.prattrs IS NULL THEN '' ELSE (
                 SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'
                 FROM pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs::int2[])) END

@@ -70,6 +70,16 @@ async def test_tables_come_and_go_with_the_configuration(source: Source) -> None
     assert [name for name, _ in await published(source)] == ["marks", "orders"]
 
 
+async def test_a_table_that_inherits_is_published_under_its_own_name_alone(source: Source) -> None:
+    await source.sql("CREATE TABLE more_marks (more text) INHERITS (marks)")
+    await source.set_up()
+    assert [table for table, _ in await published(source)] == ["marks", "orders"]
+    # as an older version of ours, or a hand, published it
+    await source.sql("ALTER PUBLICATION bridge ADD TABLE more_marks")
+    await source.set_up()
+    assert [table for table, _ in await published(source)] == ["marks", "orders"]
+
+
 async def test_setup_leaves_alone_what_others_made(source: Source) -> None:
     await source.sql("CREATE PUBLICATION bridge FOR TABLE marks")
     with pytest.raises(SetupRefused, match="publication bridge is there already"):

@@ -61,6 +61,23 @@ async def test_a_table_that_is_sent_but_not_configured_is_told_once(source: Sour
     assert len(await source.events("orders", "other")) == 1
 
 
+async def test_partitions_are_described_beside_their_table_and_are_no_strangers(source: Source) -> None:
+    await source.sql(
+        "CREATE TABLE parts (id int PRIMARY KEY, company int NOT NULL) PARTITION BY RANGE (id)",
+        "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id)",
+        "CREATE TABLE parts_1_1 PARTITION OF parts_1 FOR VALUES FROM (0) TO (10)",
+    )
+    tables = {**source.settings.tables, "public.parts": TableSettings("company")}
+    source.settings = dataclasses.replace(source.settings, tables=tables)
+    await source.set_up()
+    with capture_logs() as logs:
+        async with source.capturing():
+            await source.sql("INSERT INTO parts VALUES (1, 1)")
+            await source.captured()
+    assert [line for line in logs if "table" in line] == []
+    assert len(await source.events("parts")) == 1
+
+
 async def test_a_table_that_leaves_the_publication_is_told(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
