@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# each process has servers of its own
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 
@@ -24,10 +26,10 @@ demo: $(INSTALLED) ## the whole way on this machine; make demo ARGS="--events 50
 	$(BIN)/bridge demo $(ARGS)
 
 test: $(INSTALLED) ## the everyday suite; make test ARGS="tests/cdc -k toast"
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that take longer
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m slow $(ARGS)
 
 lint: $(INSTALLED) ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check
