@@ -66,6 +66,20 @@ class Standby(EmbeddedPostgres):
 
         await eventually(usable, bool, within=40)
 
+    async def caught_up(self) -> None:
+        """Waits until it has all that the primary has now."""
+        async with await AsyncConnection.connect(self._primary.dsn(), autocommit=True) as primary:
+            row = await (await primary.execute("SELECT pg_current_wal_flush_lsn()")).fetchone()
+        assert row is not None
+
+        async def received() -> bool:
+            query = "SELECT pg_last_wal_replay_lsn() >= %s"
+            async with await AsyncConnection.connect(self.dsn(), autocommit=True) as standby:
+                found = await (await standby.execute(query, row)).fetchone()
+            return found is not None and bool(found[0])
+
+        await eventually(received, bool)
+
     async def promote(self) -> None:
         async with await AsyncConnection.connect(self.dsn(), autocommit=True) as standby:
             await standby.execute("SELECT pg_promote()")

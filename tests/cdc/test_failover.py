@@ -135,6 +135,7 @@ async def test_a_promoted_standby_without_the_slot_is_refused(
         await source.captured()
         published = await source.position()
         assert published is not None
+        await standby.caught_up()
         await primary.kill()
         await standby.promote()
         with pytest.raises(CaptureStopped) as caught:
