@@ -39,7 +39,7 @@ class RunMark(msgspec.Struct, frozen=True, omit_defaults=True):
         """Where they are too many, the table is read from its beginning."""
         again = tuple(dict.fromkeys((*self.again, *keys)))
         if len(again) > MOST_AGAIN:
-            return msgspec.structs.replace(self, cursor=(), again=())
+            return msgspec.structs.replace(self, cursor=(), until=(), again=())
         return msgspec.structs.replace(self, again=again)
 
 

@@ -117,7 +117,7 @@ def test_too_many_keys_to_look_up_begin_the_table_again() -> None:
     mark = RunMark("r", "public.items", n=5, cursor=("9",), until=("99",))
     assert mark.with_again(["a", "a"]).again == ("a",)
     begun = mark.with_again(map(str, range(MOST_AGAIN + 1)))
-    assert (begun.n, begun.cursor, begun.again) == (5, (), ())
+    assert (begun.n, begun.cursor, begun.until, begun.again) == (5, (), (), ())
 
 
 def test_a_chunk_fits_its_bytes_and_the_rate() -> None:
