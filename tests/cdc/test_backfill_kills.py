@@ -32,7 +32,9 @@ async def backfilled_through_kills(
         await owned(source, both)
         for bridge in both:
             await bridge.logged("capturing", "standing by")
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(
+            workload.run(source, workload.changes + 12_000)
+        )  # what fits into EVENTS
         rate = rows // kills
         await ask(source, "whole", chunk=60, rate=rate)
         await ask(source, "three", chunk=20, tenant="3")
