@@ -12,7 +12,7 @@ import structlog
 
 from cdc.catalogue_facts import FactsWanted
 from cdc.decoder import Decoder, Note
-from cdc.decoding_reports import tell_decoding
+from cdc.decoding_reports import RecurringReports, tell_decoding
 from cdc.described_tables import NotConfigured
 from cdc.named_facts import TableWanted
 from cdc.position import Mark, RunMark, Runs, run_of, with_run, without_run
@@ -30,7 +30,6 @@ from eventbus.lsn import format_lsn
 
 Listener = Callable[[Note], Awaitable[None] | None]
 Watcher = Callable[[Sequence[Outgoing]], None]
-_TELL_EVERY = 60.0
 log = structlog.get_logger()
 
 
@@ -51,7 +50,7 @@ class CaptureStream:
         self.replaying = False
         """A large transaction is published that was sent before; nothing is read meanwhile."""
         self._told: set[str] = set()
-        self._tell_at = self._tell_lost_at = 0.0
+        self._recurring = RecurringReports(tenure.source.name, decoder)
 
     def listen(self, prefix: str, listener: Listener) -> None:
         """Notes of this prefix go to `listener`, each when all that stands before it was put.
@@ -196,29 +195,9 @@ class CaptureStream:
             if flush is not None:
                 self._put(Group.of((), self._mark._replace(flush=flush)))
 
-    def tell_unknown_tenants(self) -> None:
-        """Logs how many events without a tenant came, at most every minute."""
-        found = self._decoder.unknown_tenants
-        if found and _now() >= self._tell_at:
-            log.warning(
-                "events without a tenant: only routes for any tenant take them; `bridge cdc check` may say why",
-                source=self._tenure.source.name,
-                events=dict(found),
-            )
-            found.clear()
-            self._tell_at = _now() + _TELL_EVERY
-
-    def tell_lost_values(self) -> None:
-        """Logs how often wal2json sent null where NaN or Infinity must have stood, at most every minute."""
-        found = self._decoder.lost_values if isinstance(self._decoder, Wal2jsonDecoder) else None
-        if found and _now() >= self._tell_lost_at:
-            log.warning(
-                "null in columns that are NOT NULL: wal2json before 2.6 sends NaN and Infinity so; pgoutput does not",
-                source=self._tenure.source.name,
-                values=dict(found),
-            )
-            found.clear()
-            self._tell_lost_at = _now() + _TELL_EVERY
+    def tell_recurring(self) -> None:
+        """Counts rows that lack something, and says so every minute."""
+        self._recurring.tell(_now())
 
     @property
     def between_transactions(self) -> bool:
@@ -241,8 +220,7 @@ class Pulse:
             self._tell_blocked()
             if self.stream is not None:
                 self.stream.put_lone()
-                self.stream.tell_unknown_tenants()
-                self.stream.tell_lost_values()
+                self.stream.tell_recurring()
             confirmed = tenure.progress.feedback(_now())
             if confirmed is not None:
                 tenure.connections.replication.confirm(confirmed)

@@ -44,6 +44,11 @@ _ERRORS = Counter("bridge_capture_errors", "What ended a tenure, by kind", ("sou
 SCHEMA_CHANGES = Counter(
     "bridge_schema_changes", "Relations whose events changed their shape", ("source", "table")
 )
+UNKNOWN_TENANTS = Counter(
+    "bridge_capture_unknown_tenant_events",
+    "Events whose tenant is NULL or cannot be told",
+    ("source", "table"),
+)
 OUTBOX_INVALID = Counter("bridge_outbox_invalid", "Outbox messages that could not be understood", _LABEL)
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from cdc.capture_stream import CaptureStream
@@ -92,18 +93,24 @@ async def test_in_a_flood_everybody_has_a_turn_after_each_slice() -> None:
     assert seen == list(range(1, SLICES + 1))
 
 
-async def test_events_without_a_tenant_are_told_with_their_tables_and_not_each_time() -> None:
+async def test_events_without_a_tenant_are_counted_each_and_told_with_their_tables_not_each_time() -> None:
+    def counted() -> float:
+        labels = {"source": "shop", "table": "public.orders"}
+        return REGISTRY.get_sample_value("bridge_capture_unknown_tenant_events_total", labels) or 0.0
+
+    before = counted()
     nobodys = [begin(LSN), *(insert(ORDERS, str(n), None, "", "") for n in range(3)), commit(LSN)]
     flood = Flood([[frame(payload) for payload in nobodys]])
     stream = stream_of(flood)
     with capture_logs() as logs:
-        stream.tell_unknown_tenants()
+        stream.tell_recurring()
         await pumped(stream)
-        stream.tell_unknown_tenants()
+        stream.tell_recurring()
         flood.slices = iter([[frame(payload) for payload in nobodys]])
         await pumped(stream)
-        stream.tell_unknown_tenants()
+        stream.tell_recurring()
     assert [line["events"] for line in logs] == [{"public.orders": 3}]
+    assert counted() == before + 6
 
 
 def until_idle() -> list[bytes]:
