@@ -6,18 +6,25 @@ seed chooses. Only the connections are models, and `FencedWriter`'s loop is `Sim
 
 from bisect import bisect_left
 from collections.abc import Generator
+from functools import partial
+from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import msgspec
 
-from cdc.position import Position, decode_position
+from cdc import capture_stream, tenure, transaction_groups, transaction_spool
+from cdc.backfill import backfills, reads, table_run
+from cdc.position import decode_position
 from cdc.start_decision import Consent, Stop
 from eventbus import fence
 from eventbus.fence import Stored, Write
 from tests.simulation.jetstream_model import ModelMessage
-from tests.simulation.postgres_model import Key, Server
-from tests.simulation.simulated_capture import GROUP_EVENTS, SILENT, SimulatedCapture, place_of
+from tests.simulation.postgres_model import Server
+from tests.simulation.simulated_backfill import ModelReader, rows_after, rows_again, some_run
+from tests.simulation.simulated_capture import GROUP_EVENTS, SILENT, SimulatedCapture
+from tests.simulation.spool_model import on_disk
+from tests.simulation.steps import instead
+from tests.simulation.stored_events import StoredEvents
 from tests.simulation.writer_world import POSITION, Connection, Rules, World, position_draft
 
 SYNC_INTERVAL = 5.0
@@ -31,22 +38,23 @@ class CaptureWorld(World):
     object store.
     """
 
-    def __init__(self, seed: int, rules: Rules, records: int = 14) -> None:
+    def __init__(self, seed: int, rules: Rules, records: int = 12) -> None:
         super().__init__(seed, rules, total=10**9)
         self.torn = self.random.choice((0.1, 0.7))
         self.eager = self.random.choice((0.45, 0.6, 0.8))
         self.late = self.random.choice((1.0, 0.2, 0.05))
         self.big = self.random.choice((0.0, 0.1, 0.6))
-        self.server = Server(self.random)
+        self.server = Server(self.random, self.note)
+        self.events = StoredEvents(self.chronicle, self.server)
         self.now = 0.0
         self.left = records
         self.loses = self.random.choice((None, None, "what is not synced", "anything"))
         self.sync_interval = 0.0 if self.loses is None else SYNC_INTERVAL
-        self.expected: list[Key] = []
-        self.excused: set[Key] = set()
-        self.history: list[tuple[float, ModelMessage]] = []
-        self.flushes: list[tuple[float, int]] = []
-        """Of the positions that are stored: when, and what each says."""
+        self.runs = {
+            f"r{n}": some_run(self.random.choice((1, 2, 5)))
+            for n in range(self.random.choice((0, 0, 1, 1, 2)))
+        }
+        """The records of the backfills."""
         self.lost_for_ever = False
         """What was confirmed and is not stored any more."""
         self.lost_mark = False
@@ -56,50 +64,69 @@ class CaptureWorld(World):
 
     def run(self) -> None:
         """Chaos, then one capture in peace, which must publish and confirm everything."""
-        with (
-            patch("cdc.tenure._now", self.clock),
-            patch("cdc.capture_stream._now", self.clock),
-            patch("cdc.tenure.log", SILENT),
-            patch("cdc.capture_stream.log", SILENT),
-            patch("cdc.transaction_groups.GROUP_EVENTS", GROUP_EVENTS),
-        ):
+        with instead(self._of_this_run()):
             lives = [self._lives() for _ in range(self.rivals)]
-            for _ in range(self.random.randint(50, 700)):
+            for _ in range(self.random.randint(50, 550)):
                 self._happen(lives)
             for life in lives:
                 life.close()
             self._peace()
 
+    def _of_this_run(self) -> list[tuple[ModuleType, str, Any]]:
+        """What the product takes from elsewhere: clocks, logs, the disk, SQL; and small limits."""
+        reader = SimpleNamespace(open=lambda _source: ModelReader.open(self))
+        return [
+            *((module, "log", SILENT) for module in (tenure, capture_stream, backfills)),
+            *((module, "_now", self.clock) for module in (tenure, capture_stream, backfills, table_run)),
+            (transaction_groups, "GROUP_EVENTS", GROUP_EVENTS),
+            (reads, "GROUP_EVENTS", GROUP_EVENTS),
+            (transaction_spool, "MEMORY", 400),
+            (transaction_spool, "SLICE", 150),
+            (transaction_spool, "_on_disk", partial(on_disk, self)),
+            (backfills, "TableReader", reader),
+            (table_run, "rows_after", rows_after),
+            (table_run, "rows_again", rows_again),
+        ]
+
     def clock(self) -> float:
         return self.now
 
     def _peace(self) -> None:
+        self.note(("peace",))
         self.chaos = self.server.asks = False
         self.stream.capacity = 10**9
         while self.left:
             self._append()
-        survivor = self._lives()
-        for _ in range(4_000):
+        self.server.end_all()
+        while waiting := [one for one in self.connections if one.sent]:
+            self._arrive(waiting[0])
+        survivor, steps_idle, stored = self._lives(), 0, 0
+        for _ in range(6_000):
             next(survivor)
-            for connection in self.connections:
-                self._arrive(connection)
+            self._arrive(self.connections[-1])
             if owner := self.server.owner:
                 while owner.feedback:
                     self.server.take_feedback(owner)
-            self.now += 0.2
-            if self.server.slot.confirmed == self.server.end and not self._missing():
+            steps_idle, stored = (
+                (steps_idle + 1 if stored == self.stream.last_seq else 0),
+                self.stream.last_seq,
+            )
+            # little is left but to wait for what is held back, and for keepalives
+            self.now += 0.2 if steps_idle < 8 else 5.0
+            if self.server.slot.confirmed == self.server.end and not self._busy:
                 survivor.close()
+                all_read = any(record.state == "done" for record in self.runs.values())
+                self.events.check_table(all_read=all_read)
                 return
+        open_ = [run for run, record in self.runs.items() if record.is_open]
         raise self.violated(
-            f"stuck: {len(self._missing())} missing, {self.server.slot} of {self.server.end:x}"
+            "it ends",
+            f"{self.events.missing()} missing, {self.server.slot} of {self.server.end:x}, {open_} go on",
         )
 
-    def _missing(self) -> set[Key]:
-        return set(self.expected) - self.excused - {place for _, place in self._events()}
-
-    def _events(self) -> list[tuple[int, Key]]:
-        events = (m for m in self.stream.messages.values() if m.subject != POSITION)
-        return [(message.seq, place_of(message.headers)) for message in events]
+    @property
+    def _busy(self) -> bool:
+        return any(record.is_open for record in self.runs.values()) or bool(self.events.missing())
 
     # what may happen between two steps
 
@@ -138,13 +165,13 @@ class CaptureWorld(World):
     def _append(self) -> None:
         if self.left:
             self.left -= 1
-            record = self.server.append()
-            self.expected += record.events if record else ()
+            self.server.append()
 
     def _fault(self, lives: list[Generator[None]]) -> None:
         which = self.random.randrange(len(lives))
         match self.random.randrange(13):
             case 0 | 1 | 9:
+                self.note((self.now, "crash of", which))
                 lives[which].close()
                 lives[which] = self._lives()
             case 2:
@@ -172,24 +199,23 @@ class CaptureWorld(World):
 
     def _lose_tail(self) -> None:
         """One replica, and the power fails."""
-        synced = bisect_left(self.history, self.now - self.sync_interval, key=lambda entry: entry[0])
+        history = self.events.history
+        synced = bisect_left(history, self.now - self.sync_interval, key=lambda entry: entry[0])
         least = 0 if self.loses == "anything" and self.random.random() < 0.3 else synced
-        kept = self.random.randint(least, len(self.history))
-        self.lost_mark |= kept < len(self.history)
+        kept = self.random.randint(least, len(history))
+        self.lost_mark |= kept < len(history)
         self.lost_for_ever |= kept < synced
-        self.history = self.history[:kept]
-        positions = [m for _, m in self.history if m.subject == POSITION][-1:]
-        events = [m for _, m in self.history if m.subject != POSITION]
+        self.events.keep_first(kept)
+        self.note(("its last messages are lost:", len(history) - kept))
+        positions = [m for _, m in self.events.history if m.subject == POSITION][-1:]
+        events = [m for _, m in self.events.history if m.subject != POSITION]
         self.stream.messages = {m.seq: m for m in sorted(events + positions, key=lambda m: m.seq)}
         self.stream.last_seq = kept
-        self.flushes = [
-            (at, decode_position(m.payload).mark.flush) for at, m in self.history if m.subject == POSITION
-        ]
 
     def _drop_and_setup(self) -> None:
         """As `cdc.drop` does it: the mark is written under the fence."""
         self.server.make_anew()
-        self.excuse()
+        self.events.excuse()
         self.stream.capacity = 10**9  # it waits for room
         found = self.stream.last(POSITION)
         if found is None:
@@ -204,15 +230,11 @@ class CaptureWorld(World):
 
     # what must hold
 
-    def excuse(self) -> None:
-        """The slot will not send what lies before its place, and somebody agreed to that."""
-        self.excused |= {key for key in self.expected if key[0] < self.server.slot.confirmed}
-
     def claimed(self, consent: Consent) -> None:
         """A capture owns slot and position."""
-        covered = self.flushes[-1][1]
+        covered = self.events.flushes[-1][1]
         if consent != Consent() and (self.server.slot.moved or covered < self.server.slot.confirmed):
-            self.excuse()
+            self.events.excuse()
         self.consent = Consent()
 
     @property
@@ -222,7 +244,8 @@ class CaptureWorld(World):
 
     def stopped(self, stop: Stop, *, may_ask: bool) -> None:
         """A capture asks its operator. `may_ask`: when it looked at the slot."""
-        self.excuse()
+        self.events.excuse()
+        self.note(("stopped:", stop.code))
         match stop.code:
             case "gap" | "position_missing" if may_ask:
                 self.consent = Consent(accept_gap=True)
@@ -231,57 +254,46 @@ class CaptureWorld(World):
             case "other_database" if self.lost_mark:
                 self.consent = Consent(new_epoch=True)
             case _:
-                raise self.violated(f"stopped for nothing: {stop.code}, {stop.message}")
+                raise self.violated("stops with a reason", f"{stop.code}, {stop.message}")
 
     def confirms(self, lsn: int) -> None:
         """A capture tells PostgreSQL that it may let go."""
         surely = self.now - self.sync_interval if self.sync_interval else self.now
-        covered = max((flush for at, flush in self.flushes if at <= surely), default=0)
+        covered = max((flush for at, flush in self.events.flushes if at <= surely), default=0)
         if lsn > max(covered, self.server.slot.confirmed):
-            raise self.violated(f"{lsn:x} is confirmed, what is stored covers only {covered:x}")
+            raise self.violated(
+                "confirmed after stored", f"{lsn:x} is, what is stored covers only {covered:x}"
+            )
+        self.note((self.now, "confirms", lsn))
 
     def acknowledge(self, mark: Any) -> None:
-        if mark.flush > max((flush for _, flush in self.flushes), default=0):
-            raise self.violated(f"{mark} is acknowledged and not stored")
+        if mark.flush > max((flush for _, flush in self.events.flushes), default=0):
+            raise self.violated("acknowledged is stored", f"{mark} is, and not stored")
 
     def _stored(self, message: ModelMessage) -> None:
+        self.events.take(self.now, message)
         if message.subject == POSITION:
-            self._position_stored(decode_position(message.payload))
-        else:
-            self._event_stored(place_of(message.headers))
-        self.history.append((self.now, message))
-
-    def _position_stored(self, position: Position) -> None:
-        before = next((m for _, m in reversed(self.history) if m.subject == POSITION), None)
-        if before is not None:
-            held = decode_position(before.payload)
-            if held.epoch == position.epoch and position.mark.flush < held.mark.flush:
-                raise self.violated(f"flush goes back from {held.flush} to {position.flush}")
-        self.flushes.append((self.now, position.mark.flush))
-        if position.publication_oid == self.server.slot.publication and not position.dropped:
-            self.lost_mark = False
-            self.lost_for_ever &= position.mark.flush < self.server.slot.confirmed
-
-    def _event_stored(self, key: Key) -> None:
-        before = next((m for _, m in reversed(self.history) if m.subject != POSITION), None)
-        last = place_of(before.headers) if before else (0, 0)
-        if key <= last:
-            raise self.violated(f"{key} is stored after {last}")
-        between = self.expected[bisect_left(self.expected, last) : bisect_left(self.expected, key)]
-        if skipped := [one for one in between if one != last and one not in self.excused]:
-            raise self.violated(f"{key} is stored after {last}, without {skipped}")
+            position = decode_position(message.payload)
+            if position.publication_oid == self.server.slot.publication and not position.dropped:
+                self.lost_mark = False
+                self.lost_for_ever &= position.mark.flush < self.server.slot.confirmed
 
     def _lives(self) -> Generator[None]:
+        streaming = True
         while True:
             for _ in range(self.random.randrange(60) if self.chaos and self.rivals > 1 else 0):
                 yield
             connection = Connection()
             self.connections.append(connection)
-            capture = SimulatedCapture(self, connection)
+            capture = SimulatedCapture(self, connection, streaming=streaming)
             try:
-                yield from capture.life()
+                streaming = yield from capture.life()
             finally:
                 connection.open = False
                 if capture.postgres.walsender is not None:
                     self.server.release(capture.postgres.walsender)
             yield
+
+
+def play(seed: int) -> None:
+    CaptureWorld(seed, Rules()).run()

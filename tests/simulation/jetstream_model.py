@@ -1,12 +1,13 @@
 """JetStream in memory, as far as the protocols of this project use it: one stream, its batches, its consumers.
 
 It does what a server does at the moment it is called: what is late, lost or interleaved is the simulation's doing.
-`tests/eventbus/test_model.py` compares it with a real server.
+`test_jetstream_model.py` compares it with a real server.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 GAP = 10176
 WRONG_LAST_SEQUENCE = 10071
@@ -205,6 +206,7 @@ class ConsumerModel:
         return self._delivered_seq, self._consumer_seq, dict(self._pending)
 
 
+@lru_cache(maxsize=10_000)
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subject matches a pattern with `*` and `>`."""
     if pattern == subject:

@@ -23,6 +23,8 @@ from tests.simulation.writer_world import Connection, Rules, SimulatedWriter, Wo
 
 NAMES = Subjects()
 MADE = StreamsMade("then", "then")
+LARGE = b"x" * 1_500_000
+"""A payload of which two deliveries fill a group."""
 Key = tuple[int, str, str]
 
 
@@ -60,6 +62,7 @@ class RouterWorld(World):
             seq = self.events.publish(
                 Draft(NAMES.event("s", tenant, "public", "x", "insert"), headers={"Id": str(self.left)})
             )
+            self.note(("event", seq, "of", tenant, "in force:", *sorted(self.in_force.get(tenant, ()))))
             for route in sorted(self.in_force.get(tenant, ())):
                 self.keys.append((seq, tenant, route))
                 self.numbers[seq, tenant, route] = len(self.keys)
@@ -101,6 +104,10 @@ class RouterWorld(World):
             yield
 
 
+def play(seed: int) -> None:
+    RouterWorld(seed, RouterRules()).run()
+
+
 class SimulatedRouter(SimulatedWriter):
     """Reads, routes and writes as `pipeline.router` does."""
 
@@ -116,7 +123,7 @@ class SimulatedRouter(SimulatedWriter):
         position = _position(held.payload) if held.payload else None
         start = decide_start(position, self._facts(position))
         if isinstance(start, Stop):
-            raise world.violated(start.message)
+            raise world.violated("stops with a reason", start.message)
         self.mark = start.mark
         claimed = yield from self.claim(held)
         if isinstance(claimed, ClaimLost):
@@ -181,7 +188,7 @@ class SimulatedRouter(SimulatedWriter):
         seq = message.seq if world.router_rules.believes_spans else 2**62
         targets = table.targets(seq, NAMES.parse_event(message.subject))
         header = b"NATS/1.0\r\nBridge-Event-Id: %b\r\n\r\n" % message.headers["Id"].encode()
-        event = RoutedEvent(message.seq, header, b"x" * 1_500_000)  # two deliveries fill a group
+        event = RoutedEvent(message.seq, header, LARGE)
         after = mark.cursor if mark.event_seq == message.seq else None
         for group in Fanout(NAMES, 4).groups(event, targets, after):
             yield Group([self._numbered(one) for one in group.messages], group.mark, len(group.messages))
@@ -190,7 +197,9 @@ class SimulatedRouter(SimulatedWriter):
     def _numbered(self, message: Outgoing) -> Outgoing:
         number = self.router_world.numbers.get(cast(Key, message.key))
         if number is None:
-            raise self.world.violated(f"{message.key} is routed, and no route wanted it")
+            raise self.world.violated(
+                "by the routes in force", f"{message.key} is routed, and no route wanted it"
+            )
         return Outgoing(message.subject, message.headers, message.payload, (number,))
 
 

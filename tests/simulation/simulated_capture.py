@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import types
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -13,24 +14,26 @@ from cdc.capture_stream import CaptureStream, Pulse
 from cdc.catalogue_facts import Facts, FactsWanted
 from cdc.decoder import Decoder
 from cdc.event_assembly import Origin
-from cdc.event_id import parse_event_id
+from cdc.event_id import place_id
 from cdc.position import Mark
 from cdc.replication_connection import ServerIdentity
-from cdc.settings import SourceSettings
 from cdc.source_errors import CaptureStopped, SourceLost
 from cdc.source_facts import SlotState
+from cdc.streamed_transactions import CannotStream
 from cdc.tenure import Tenure
 from eventbus.big_events import BigEvents
 from eventbus.errors import ConnectionLost
-from eventbus.event import HEADER_EVENT_ID
-from eventbus.fence import Claimed, FenceMark, Stored
+from eventbus.event import HEADER_BACKFILL
+from eventbus.fence import Claimed, FenceMark, Stored, Torn
 from eventbus.group_commit import CommitLimits, Group, GroupCommit, OrderKey, Outgoing
 from eventbus.lsn import format_lsn
 from eventbus.position import Place, PositionLost
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from tests.cdc.pgoutput_stream import TABLES
-from tests.simulation.postgres_model import Key, Walsender
+from tests.simulation.postgres_model import Walsender
+from tests.simulation.simulated_backfill import SimulatedBackfills
+from tests.simulation.steps import SOURCE, pause, steps
 from tests.simulation.writer_world import EVENTS, POSITION, PREFIX, Connection, SimulatedWriter
 
 if TYPE_CHECKING:
@@ -39,27 +42,8 @@ if TYPE_CHECKING:
 GROUP_EVENTS = 5
 LIMITS = CommitLimits(messages=GROUP_EVENTS + 1, buffer=4_000)
 SILENT = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-SOURCE = SourceSettings("s", "", TABLES)
-PLACE = Place("EVENTS", POSITION, EVENTS, PREFIX)
+PLACE = Place("EVENTS", POSITION, EVENTS, PREFIX, HEADER_BACKFILL)
 _LOST = (SourceLost, ConnectionLost, PositionLost)
-T = TypeVar("T")
-
-
-def place_of(headers: Mapping[str, str]) -> Key:
-    """A stored event's (LSN, ordinal)."""
-    place = parse_event_id(headers[HEADER_EVENT_ID])
-    return place.lsn, place.ordinal
-
-
-def steps(task: Callable[[], Awaitable[T]]) -> Generator[None, None, T]:
-    """A task, from one of its awaits to the next."""
-    return (yield from task().__await__())
-
-
-@types.coroutine
-def pause(times: int = 1) -> Generator[None]:
-    for _ in range(times):
-        yield
 
 
 class SimulatedTenure(Tenure):
@@ -72,13 +56,14 @@ class SimulatedTenure(Tenure):
             catalogue=capture.postgres,
             replication=capture.postgres,
         )
-        super().__init__(SOURCE, NatsSettings(sync_interval=world.sync_interval), held)
+        source = replace(SOURCE, streaming=capture.streaming)
+        super().__init__(source, NatsSettings(sync_interval=world.sync_interval), held)
         self.capture = capture
         self.writer = cast("Any", WriterDoor(capture))
 
     async def _last_event_id(self) -> str | None:
         found = self.capture.world.stream.last(EVENTS)
-        return None if found is None else found.headers[HEADER_EVENT_ID]
+        return None if found is None else place_id(found.headers)
 
 
 class SimulatedPulse(Pulse):
@@ -154,8 +139,8 @@ class PostgresDoor:
     async def wal_sender_timeout(self) -> float:
         return 60.0
 
-    async def start(self, _slot: str, _publication: str, **_options: bool) -> None:
-        while (walsender := self._server.acquire()) is None:
+    async def start(self, _slot: str, _publication: str, *, streaming: bool) -> None:
+        while (walsender := self._server.acquire(streaming=streaming)) is None:
             await pause()
             self._capture.check_connection()
         self.walsender, self.backend_pid = walsender, walsender.pid
@@ -164,7 +149,8 @@ class PostgresDoor:
         pass
 
     async def read(self) -> list[bytes]:
-        while not (frames := self.streaming.read(self._world.random.choice((1, 3, 12, 60)))):
+        count = self._world.random.choice((1, 3, 12, 60)) if self._world.chaos else 60
+        while not (frames := self.streaming.read(count)):
             if self.streaming.lost:
                 raise SourceLost("cut")
             await pause()
@@ -206,9 +192,10 @@ class PostgresDoor:
 class SimulatedCapture(SimulatedWriter):
     """Begins with the lock and ends with whatever is lost, or in good order."""
 
-    def __init__(self, world: "CaptureWorld", connection: Connection) -> None:
+    def __init__(self, world: "CaptureWorld", connection: Connection, *, streaming: bool) -> None:
         super().__init__(world, connection)
         self.capture_world = world
+        self.streaming = streaming
         self.postgres = PostgresDoor(self)
         self.batches: GroupCommit[Any] | None = None
         self.mark: Any = Mark(0, 0, 0)
@@ -230,14 +217,19 @@ class SimulatedCapture(SimulatedWriter):
         assert self.batches is not None
         return self.batches
 
-    def life(self) -> Generator[None]:
+    def life(self) -> Generator[None, None, bool]:
+        """Whether the next one may stream."""
         self.tenure = SimulatedTenure(self)
         try:
             yield from self._life()
-        except _LOST:
-            pass
+        except _LOST as lost:
+            self.world.note(("begins again:", lost))
+        except CannotStream as cannot:
+            self.world.note(("begins again:", cannot))
+            return False
         except CaptureStopped as stopped:
             self.capture_world.stopped(stopped.stop, may_ask=self.postgres.may_ask)
+        return True
 
     def _life(self) -> Generator[None]:
         """As `cdc.capture.Capture` does it."""
@@ -250,9 +242,12 @@ class SimulatedCapture(SimulatedWriter):
         origin = Origin(SOURCE.name, tenure.position.database, tenure.position.epoch, Subjects())
         decoder = Decoder(origin, TABLES, tenure.mark)
         stream = pulse.stream = CaptureStream(tenure, decoder, cast("BigEvents", self))
+        stream.listen("bridge.heartbeat", lambda note: world.events.check_note(note.lsn, stream._mark.key))
         writing, pumping = self._write(), steps(stream.pump)
-        yield from self._until_over(self._asked_to_stop(), pulsing, writing, pumping)
-        pumping.close()
+        reading = [steps(SimulatedBackfills(self, stream, origin).work)] if world.runs else []
+        yield from self._until_over(self._asked_to_stop(), pulsing, writing, pumping, *reading)
+        for task in (pumping, *reading):
+            task.close()
         yield from self._until_over(self._drained(), pulsing, writing)
         yield from steps(tenure.part)
 
@@ -304,8 +299,15 @@ class SimulatedCapture(SimulatedWriter):
             self.tenure._committed(committed)
 
     def headers(self, message: Outgoing) -> dict[str, str]:
-        name, _, event_id = message.headers.decode().rstrip().partition(": ")
-        return {name: event_id}
+        return dict(line.split(": ", 1) for line in message.headers.decode().splitlines())
+
+    def look(self, after: int, before: int) -> Torn | None:
+        torn = super().look(after, before)
+        if torn is None:
+            return None
+        found = self.world.stream.between(EVENTS, after, before)
+        texts = [text for m in found if (text := m.headers.get(HEADER_BACKFILL)) and self.mine(m)]
+        return Torn(torn.seq, torn.headers, {text.partition(":")[0]: text for text in texts})
 
     def key_of(self, headers: Mapping[str, str]) -> OrderKey:
         return self.tenure._key_of(headers)

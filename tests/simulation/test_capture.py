@@ -16,26 +16,23 @@ from cdc.tenure import Tenure
 from cdc.transaction_groups import TransactionGroups
 from eventbus.group_commit import Group, Outgoing
 from tests.simulation import test_group_commit as writers
-from tests.simulation.capture_world import CaptureWorld
-from tests.simulation.writer_world import Rules, Violated
+from tests.simulation.capture_world import CaptureWorld, play
+from tests.simulation.seeds import EVERYDAY, Seeds, first_violation
+from tests.simulation.writer_world import Rules
 
-SEEDS = 1_500
-RULES = Rules()
-
-
-def run_all(rules: Rules = RULES, seeds: range = range(SEEDS)) -> None:
-    for seed in seeds:
-        CaptureWorld(seed, rules).run()
+Mutant = tuple[str, Callable[..., Any]]
+"""The attribute that holds a rule, and what stands in its place."""
 
 
-def test_every_change_is_stored_once_and_confirmed_after_it() -> None:
-    run_all()
+@pytest.mark.timeout(600)
+def test_every_change_is_stored_once_and_confirmed_after_it(seeds: Seeds) -> None:
+    seeds.hold(play, range(EVERYDAY))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_it_holds_for_many_more_seeds() -> None:
-    run_all(seeds=range(SEEDS, SEEDS + 20_000))
+@pytest.mark.timeout(1_800)
+def test_it_holds_for_many_more_seeds(seeds: Seeds) -> None:
+    seeds.hold(play, range(EVERYDAY, 10 * EVERYDAY))
 
 
 @pytest.mark.parametrize(
@@ -47,8 +44,7 @@ def test_it_holds_for_many_more_seeds() -> None:
     ],
 )
 def test_each_rule_of_the_writer_is_needed(rules: Rules) -> None:
-    with pytest.raises(Violated):
-        run_all(rules, range(3 * SEEDS))
+    first_violation(lambda seed: CaptureWorld(seed, rules).run(), range(EVERYDAY))
 
 
 # what capture would do without one of its rules: the attribute that holds the rule, and what stands in its place
@@ -144,5 +140,4 @@ def counts_what_is_captured(decoder: Decoder, frame: bytes, insert: Any = Decode
 )
 def test_each_rule_is_needed(monkeypatch: pytest.MonkeyPatch, rule: str, instead: Callable[..., Any]) -> None:
     monkeypatch.setattr(rule, instead)
-    with pytest.raises(Violated):
-        run_all(seeds=range(3 * SEEDS))
+    first_violation(play, range(EVERYDAY))

@@ -2,24 +2,20 @@
 
 import pytest
 
-from tests.simulation.router_world import RouterRules, RouterWorld
-from tests.simulation.writer_world import Rules, Violated
-
-SEEDS = 1_000
-
-
-def run_all(rules: RouterRules, seeds: range = range(SEEDS)) -> None:
-    for seed in seeds:
-        RouterWorld(seed, rules).run()
+from tests.simulation.router_world import RouterRules, RouterWorld, play
+from tests.simulation.seeds import EVERYDAY, Seeds, first_violation
+from tests.simulation.writer_world import Rules
 
 
-def test_every_delivery_is_stored_once_and_in_order() -> None:
-    run_all(RouterRules())
+@pytest.mark.timeout(600)
+def test_every_delivery_is_stored_once_and_in_order(seeds: Seeds) -> None:
+    seeds.hold(play, range(EVERYDAY))
 
 
 @pytest.mark.slow
-def test_it_holds_for_many_more_seeds() -> None:
-    run_all(RouterRules(), range(SEEDS, 8_000))
+@pytest.mark.timeout(1_800)
+def test_it_holds_for_many_more_seeds(seeds: Seeds) -> None:
+    seeds.hold(play, range(EVERYDAY, 10 * EVERYDAY))
 
 
 @pytest.mark.parametrize(
@@ -33,5 +29,4 @@ def test_it_holds_for_many_more_seeds() -> None:
     ],
 )
 def test_each_rule_is_needed(rules: RouterRules) -> None:
-    with pytest.raises(Violated):
-        run_all(rules)
+    first_violation(lambda seed: RouterWorld(seed, rules).run(), range(EVERYDAY))

@@ -4,7 +4,6 @@ A writer publishes 1, 2, 3, … in groups. Between any two of its steps it may c
 writer claim, or have what it sent arrive late. Whatever is stored must be 1, 2, 3, … at every moment.
 """
 
-import random
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +38,8 @@ from eventbus.group_commit import (
     Resolve,
     Send,
 )
+from tests.simulation.chance import Chance
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.jetstream_model import Draft, ModelMessage, StreamModel
 
 POSITION = "position.s"
@@ -46,10 +47,6 @@ EVENTS = "events.s"
 PREFIX = "c-"
 
 Claim = Callable[[Stored, Callable[[FenceMark], bytes], str], Generator[Request, Answer, Claimed | ClaimLost]]
-
-
-class Violated(AssertionError):
-    """What must hold does not."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,10 @@ class World:
     """One run. `chaos` says whether anything still goes wrong."""
 
     def __init__(self, seed: int, rules: Rules, total: int = 30) -> None:
-        self.seed = seed
-        self.random = random.Random(seed)
+        self.chronicle = Chronicle(seed)
+        self.note = self.chronicle.note
+        self.violated = self.chronicle.violated
+        self.random = Chance(seed)
         self.rivals = self.random.choice((1, 2))
         self.torn = self.random.choice((0.05, 0.3))
         self.unanswered = self.random.choice((0.02, 0.2))
@@ -111,14 +110,13 @@ class World:
             next(survivor)
             for connection in self.connections:
                 self._arrive(connection)
-        raise self.violated(f"stuck at {self.stored}, acknowledged {self.acknowledged} of {self.total}")
-
-    def violated(self, what: str) -> Violated:
-        return Violated(f"seed {self.seed}: {what}")
+        raise self.violated(
+            "it ends", f"stuck at {self.stored}, acknowledged {self.acknowledged} of {self.total}"
+        )
 
     def acknowledge(self, mark: int) -> None:
         if mark > self.stored:
-            raise self.violated(f"{mark} is acknowledged, only {self.stored} are stored")
+            raise self.violated("acknowledged is stored", f"{mark} is, and only {self.stored} are stored")
         self.acknowledged = max(self.acknowledged, mark)
 
     def _happen(self, lives: list[Generator[None]]) -> None:
@@ -135,10 +133,12 @@ class World:
             self._restart_server()
         else:
             victim = self.random.randrange(len(lives))
+            self.note(("crash of", victim))
             lives[victim].close()
             lives[victim] = self._lives()
 
     def _restart_server(self) -> None:
+        self.note(("nats-server restarts",))
         self.stream.restart()
         for connection in self.connections:
             connection.open = False
@@ -150,7 +150,8 @@ class World:
             return
         batch, number, draft, last = connection.sent.popleft()
         if self.chance(0.01):
-            return  # lost on the way
+            self.note(("lost on its way:", batch, number))
+            return
         if not number:
             answer = self.stream.publish(draft)
         elif not last:
@@ -160,15 +161,24 @@ class World:
             answer = self.stream.commit(batch, number, draft, torn)
             if torn is not None and self.chance(0.3):
                 self._restart_server()  # it was a loss of power
-        if answer and not self.chance(self.unanswered):
+        unanswered = bool(answer) and self.chance(self.unanswered)
+        if last:
+            self.note(
+                (batch, number, "of a dead process" if not connection.open else "", "is answered", answer)
+            )
+        if unanswered:
+            self.note(("the answer is lost",))
+        elif answer:
             connection.answers.append((batch, answer))
 
     def _stored(self, message: ModelMessage) -> None:
         if message.subject == POSITION:
             return
         number = int(message.headers["Number"])
+        self.note(("stored", message.seq, "number", number))
         if number != self.stored + 1:
-            raise self.violated(f"{number} is stored after {self.stored}")
+            name = "stored once, in order" if number <= self.stored else "nothing skipped"
+            raise self.violated(name, f"{number} is stored after {self.stored}")
         self.stored = number
 
     def _lives(self) -> Generator[None]:
@@ -195,7 +205,7 @@ class SimulatedWriter:
         self.mark = 0
         self.committing = ""
 
-    def life(self) -> Generator[None]:
+    def life(self) -> Generator[None, None, Any]:
         held = self.read()
         yield
         self.mark = position_mark(held)
@@ -225,7 +235,9 @@ class SimulatedWriter:
             case Send(batch, first, messages):
                 for number, message in enumerate(messages, first):
                     headers = {"Nats-Batch-Id": batch, **self.headers(message)}
-                    self.connection.sent.append((batch, number, Draft(EVENTS, b"", headers), False))
+                    self.connection.sent.append(
+                        (batch, number, Draft(EVENTS, message.payload, headers), False)
+                    )
                     yield
             case Commit(batch, number, mark, expected):
                 draft = position_draft(self.encode(mark, FenceMark(batch)), expected)
@@ -288,8 +300,11 @@ class SimulatedWriter:
 
     def look(self, after: int, before: int) -> Torn | None:
         found = self.world.stream.between(EVENTS, after, before)
-        mine = [m for m in found if m.headers["Nats-Batch-Id"].startswith(PREFIX)]
+        mine = [m for m in found if self.mine(m)]
         return Torn(mine[-1].seq, mine[-1].headers) if mine else None
+
+    def mine(self, message: ModelMessage) -> bool:
+        return message.headers["Nats-Batch-Id"].startswith(PREFIX)
 
     def take_answers(self) -> list[tuple[str, int]]:
         answers = list(self.connection.answers)
