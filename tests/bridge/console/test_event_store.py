@@ -124,7 +124,7 @@ async def test_an_id_is_known_until_its_markers_expire_and_the_event_stays(store
     await store.store(event(stores.bus, 1), marker(1), "partner", DAY)
     assert [found.headers["Nats-TTL"] for found in await markers(stores.bus)] == ["86400s"] * 2
     await store.store(event(stores.bus, 2), marker(2), "partner", 1.0)
-    await eventually(lambda: markers(stores.bus), lambda found: len(found) == 2)
+    await eventually(lambda: markers(stores.bus), lambda found: len(found) == 2, within=60.0)
     again = await store.store(event(stores.bus, 2), marker(2), "partner", 1.0)
     assert isinstance(again, Stored)
     assert again.outcome is Outcome.STORED
