@@ -26,6 +26,7 @@ from cdc.pgoutput import (
     INSERT,
     MESSAGE,
     NEW_ROW,
+    OLD_KEY,
     OLD_ROWS,
     ORIGIN,
     RELATION,
@@ -224,6 +225,7 @@ class Decoder:
             self._groups.add(table.update_sent(within, frame, _ROW))
         elif kind in OLD_ROWS:
             old, new = parse_two_rows(frame, _ROW)
+            table = table.as_sent(old) if kind == OLD_KEY else table
             for event in table.update_from(within, wal_start(frame), new, old):
                 self._groups.add(event)
         else:
@@ -234,7 +236,9 @@ class Decoder:
         if table is None or within is None or self._skipped:
             self._transaction().ordinal += 1
         elif kind in OLD_ROWS:
-            self._groups.add(table.delete(within, wal_start(frame), parse_row(frame, _ROW)))
+            old = parse_row(frame, _ROW)
+            table = table.as_sent(old) if kind == OLD_KEY else table
+            self._groups.add(table.delete(within, wal_start(frame), old))
         else:
             raise _unknown_kind(kind)
 

@@ -5,14 +5,14 @@ same for every event of the transaction; what is left per event is to join a doz
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 
 from cdc.column_values import json_string
 from cdc.event_id import id_prefix
 from cdc.foreign_bytes import AS_OCTAL, shown
-from cdc.pgoutput import Row, parse_row
+from cdc.pgoutput import NULL, Row, parse_row
 from cdc.relations import Table
 from cdc.replication_frames import wal_start
 from cdc.row_encoder import ValueUnchanged
@@ -113,6 +113,8 @@ class TableEvents:
 
     def __init__(self, table: Table, origin: Origin, unknown_tenants: Counter[str]) -> None:
         self._table = table
+        self._origin, self._unknown_tenants = origin, unknown_tenants
+        self._with_identity: dict[tuple[int, ...], TableEvents] = {}
         self._encode, self._encode_sent = table.encoder.encode, table.encoder.encode_sent
         self._inserts, self._updates, self._deletes, self._reads = (
             _Targets(table, op, origin, unknown_tenants) for op in ("insert", "update", "delete", "read")
@@ -154,6 +156,22 @@ class TableEvents:
             gone = self.delete(within, lsn, old)
             return [gone, event_of(within, lsn, self._inserts[tenant], key, self._no_before, after)]
         return [event_of(within, lsn, self._updates[tenant], key, self._before(old), after)]
+
+    def as_sent(self, old: Row) -> "TableEvents":
+        """For an old row of the identity's columns alone: those of the partition it was in, which may not be the table's.
+
+        An identity's columns are NOT NULL, so that what is NULL was not sent.
+        """
+        identity = self._table.identity
+        if len(old) - old.count(NULL) == len(identity) and all(old[place] != NULL for place in identity):
+            return self
+        sent = tuple(place for place in self._table.shape.published if old[place] != NULL)
+        found = self._with_identity.get(sent)
+        if found is None:
+            table = replace(self._table, identity=sent)
+            found = TableEvents(table, self._origin, self._unknown_tenants)
+            self._with_identity[sent] = found
+        return found
 
     @property
     def name(self) -> str:

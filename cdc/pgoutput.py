@@ -22,6 +22,7 @@ UNCHANGED = 0x75  # 'u': stored out of line and not touched, so the WAL does not
 _TEXT = 0x74  # 't'
 
 NEW_ROW = 0x4E  # 'N'
+OLD_KEY = 0x4B  # 'K'
 OLD_ROWS = b"KO"
 """K: an old row of which only the identity's columns were sent; O: a whole one, under REPLICA IDENTITY FULL."""
 

@@ -1,13 +1,17 @@
 """Tables: truncated, partitioned, with columns left out, with odd names."""
 
 from cdc.settings import TableSettings
-from tests.cdc.cases.case import ID, PLAIN, TENANTS, Case, delete, event, insert, update
+from tests.cdc.cases.case import ID, PLAIN, TENANTS, Case, Expected, delete, event, insert, update
 
 _PARTITIONS = [
     "CREATE TABLE t (id int, tenant text, PRIMARY KEY (id, tenant)) PARTITION BY LIST (tenant)",
     "CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a')",
     "CREATE TABLE t_b PARTITION OF t FOR VALUES IN ('b')",
 ]
+
+
+def _whole(number: int) -> Expected:
+    return {"id": number, "tenant": "a", "n": 7}
 
 
 def cases() -> list[Case]:
@@ -53,6 +57,35 @@ def cases() -> list[Case]:
             ["INSERT INTO t VALUES (1, 'a', 'z')", "DELETE FROM t"],
             [insert(a, {**a, "z": "z"}, tenant="a"), delete(a, a, tenant="a")],
             {"t": TENANTS},
+        ),
+        Case(
+            "partitions with a replica identity of their own: an old row tells what its partition sent",
+            [
+                "CREATE TABLE t (id int PRIMARY KEY, tenant text NOT NULL, n int) PARTITION BY RANGE (id)",
+                "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+                "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)",
+                "CREATE UNIQUE INDEX t_identity ON t (tenant, id)",
+                "ALTER TABLE t REPLICA IDENTITY USING INDEX t_identity",
+                "ALTER TABLE t_2 REPLICA IDENTITY FULL",
+            ],
+            ["INSERT INTO t VALUES (1, 'a', 7), (11, 'a', 7)", "UPDATE t SET id = id + 1", "DELETE FROM t"],
+            [
+                insert(ID, _whole(1), tenant="a", identity=["id", "tenant"]),
+                insert({"id": 11}, _whole(11), tenant="a", identity=["id", "tenant"]),
+                update({"id": 2}, _whole(2), before=ID, tenant="a"),
+                update({"id": 12}, _whole(12), before=_whole(11), tenant="a", identity=["id", "tenant", "n"]),
+                delete({"id": 2}, {"id": 2}),
+                delete({"id": 12}, _whole(12), tenant="a", identity=["id", "tenant", "n"]),
+            ],
+            {"t": TENANTS},
+            wal2json=[
+                insert(ID, _whole(1), tenant="a"),
+                insert({"id": 11}, _whole(11), tenant="a", identity=["id", "tenant", "n"]),
+                update({"id": 2}, _whole(2), before=ID, tenant="a"),
+                update({"id": 12}, _whole(12), before=_whole(11), tenant="a", identity=["id", "tenant", "n"]),
+                delete({"id": 2}, {"id": 2}),
+                delete({"id": 12}, _whole(12), tenant="a", identity=["id", "tenant", "n"]),
+            ],
         ),
         Case(
             "one partition alone",
