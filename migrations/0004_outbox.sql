@@ -28,9 +28,10 @@ BEGIN
   EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema_name, table_name, mark);
 
   -- Deletes rows that are published: what it sees was committed before `upto`, so once the slot is confirmed beyond
-  -- that, nobody will ask for it again. It commits between its steps, and gives up where capture stands.
+  -- that, nobody will ask for it again. It commits between its steps, and gives up where capture stands. Its patience
+  -- covers what capture holds back by default: sync_interval + 30 s.
   EXECUTE format($make$
-    CREATE PROCEDURE %1$I.%3$I(slot name, keep interval DEFAULT '0', patience interval DEFAULT '1 minute')
+    CREATE PROCEDURE %1$I.%3$I(slot name, keep interval DEFAULT '0', patience interval DEFAULT '5 minutes')
     LANGUAGE plpgsql AS $body$
     DECLARE
       gone bigint[];

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ async def test_only_what_is_published_is_pruned(source: Source) -> None:
     await eventually(pruned, bool)
     await pruning
     assert await source.sql(ROWS) == [("still open",)]
+
+
+async def test_its_patience_is_longer_than_what_capture_holds_back_by_default(source: Source) -> None:
+    arguments = await source.value("SELECT pg_get_function_arguments('bridge.prune_outbox'::regproc)")
+    minutes = re.search(r"patience interval DEFAULT '00:(\d\d):00'", arguments)
+    assert minutes is not None
+    assert int(minutes[1]) * 60 > NatsSettings().hold_back
 
 
 async def test_without_the_slot_nothing_is_pruned(source: Source) -> None:
