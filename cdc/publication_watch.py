@@ -28,7 +28,7 @@ async def watch_publication(tenure: Tenure) -> NoReturn:
     while True:
         state = await catalogue.slot(source.slot, source.publication)
         if state.publication_oid != began_with:
-            raise CaptureStopped(_gone(source.publication, seen_at))
+            raise CaptureStopped(_gone(source.publication, source.slot, seen_at))
         unsent = await catalogue.unsent(source.publication, wanted)
         for table in unsent - told:
             log.warning(
@@ -42,13 +42,14 @@ async def watch_publication(tenure: Tenure) -> NoReturn:
         await asyncio.sleep(WATCH_EVERY_S)
 
 
-def _gone(publication: str, seen_at: int) -> Stop:
+def _gone(publication: str, slot: str, seen_at: int) -> Stop:
     return Stop(
         "publication_gone",
         f"publication {publication} was dropped or made anew while capture ran; it was last seen at "
         f"{format_lsn(seen_at)}, and PostgreSQL may have skipped changes committed since",
         (
-            "`bridge cdc setup` makes it again",
+            # setup takes no slot that is older than its publication
+            f"`SELECT pg_drop_replication_slot('{slot}')`, then `bridge cdc setup` makes both again",
             "then `bridge cdc start --new-epoch`, knowing that these changes may be missing",
         ),
     )

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import re
 from functools import partial
 
 import pytest
@@ -235,7 +236,16 @@ async def test_a_publication_dropped_under_capture_ends_it(
     await source.sql("DROP PUBLICATION bridge")
     with pytest.raises(CaptureStopped, match="dropped or made anew while capture ran") as stopped:
         await asyncio.wait_for(running, 20)
-    assert any("--new-epoch" in way for way in stopped.value.stop.ways)
+    first, then = stopped.value.stop.ways
+    assert "--new-epoch" in then
+    by_hand = re.search(r"`(SELECT .*?)`, then `bridge cdc setup`", first)
+    assert by_hand is not None
+    await source.sql(by_hand[1])
+    await source.set_up()
+    async with source.capturing(Consent(new_epoch=True)):
+        await insert(source, 1)
+        await source.captured()
+    assert [event["id"].partition(":")[0] for event in await source.events()] == ["shop@2"]
 
 
 async def test_a_slot_with_two_phase_is_refused(source: Source) -> None:
