@@ -17,7 +17,7 @@ import msgspec
 
 from cdc.catalogue_facts import Facts, FactsWanted
 from cdc.described_tables import DescribedTables, NotConfigured
-from cdc.event_assembly import Origin, Transaction
+from cdc.event_assembly import Origin, Transaction, begin
 from cdc.outbox import OUTBOX, InvalidMessage, OutboxEvents
 from cdc.pgoutput import (
     BEGIN,
@@ -195,7 +195,7 @@ class Decoder:
         self._check_outside()
         final_lsn, commit_ts, xid = parse_begin(frame[MESSAGE_AT:])
         self._skipped = final_lsn <= self._resume_lsn
-        self._within = Transaction(self._origin, final_lsn, commit_ts, xid)
+        self._within = begin(self._origin, final_lsn, commit_ts, xid)
 
     def _replication_origin(self, _frame: bytes) -> None:
         """Where a change came from before it was replicated here: nothing an event tells."""

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.column_values import json_string
-from cdc.event_assembly import Origin, Target, Transaction, event_of, target_of
+from cdc.event_assembly import Origin, Transaction, begin, event_of, target_of
+from cdc.event_text import Target
 from cdc.json_values import json_text
 from cdc.pgoutput import Row, parse_row
 from cdc.relations import Table
@@ -61,7 +62,7 @@ class OutboxEvents:
 
         sent_at: the server's clock when it sent it, microseconds since 2000 UTC.
         """
-        place = Transaction(self._origin, lsn, sent_at, None)
+        place = begin(self._origin, lsn, sent_at, None)
         place.ordinal = -1
         return self.message(place, lsn, content)
 

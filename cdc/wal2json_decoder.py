@@ -11,7 +11,7 @@ import msgspec
 
 from cdc.decoder import NOTES, DecodingFailed, Note
 from cdc.described_tables import NotConfigured
-from cdc.event_assembly import Origin, TableEvents, Transaction
+from cdc.event_assembly import Origin, TableEvents, Transaction, begin
 from cdc.named_facts import NamedFacts, TableWanted
 from cdc.outbox import OUTBOX, InvalidMessage, OutboxEvents, OutboxRows
 from cdc.pgoutput import NULL, MessageInvalid, Row
@@ -140,7 +140,7 @@ class Wal2jsonDecoder:
         final_lsn = parse_lsn(message.lsn)
         self._skipped = final_lsn <= self._resume_lsn
         commit_ts = microseconds(message.timestamp or "")
-        self._within = Transaction(self._origin, final_lsn, commit_ts, message.xid or 0)
+        self._within = begin(self._origin, final_lsn, commit_ts, message.xid or 0)
 
     def _commit(self, message: Message) -> None:
         commit_lsn = parse_lsn(message.lsn)
