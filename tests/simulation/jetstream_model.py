@@ -27,13 +27,17 @@ class ModelMessage:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message to be stored. expected: the last sequence its subject must have; rollup: it replaces the others."""
+    """A message to be stored. expected: the last sequence its subject must have; rollup: it replaces the others.
+
+    lasts: it has no TTL.
+    """
 
     subject: str
     payload: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     expected: int | None = None
     rollup: bool = False
+    lasts: bool = True
 
 
 class StreamModel:
@@ -46,6 +50,7 @@ class StreamModel:
         self.on_stored: Callable[[ModelMessage], None] = lambda _: None
         self.checks_expected = True
         self._open: dict[str, list[Draft]] = {}
+        self._mortal: set[int] = set()
 
     def publish(self, draft: Draft) -> int:
         """A plain message."""
@@ -98,6 +103,10 @@ class StreamModel:
             seq: m for seq, m in self.messages.items() if seq >= below or not matches(subject, m.subject)
         }
 
+    def expire(self) -> None:
+        """Whatever has a TTL is gone."""
+        self.messages = {seq: m for seq, m in self.messages.items() if seq not in self._mortal}
+
     def _expectation_holds(self, draft: Draft) -> bool:
         if draft.expected is None or not self.checks_expected:
             return True
@@ -110,6 +119,8 @@ class StreamModel:
         self.last_seq += 1
         message = ModelMessage(self.last_seq, draft.subject, draft.headers, draft.payload)
         self.messages[self.last_seq] = message
+        if not draft.lasts:
+            self._mortal.add(self.last_seq)
         self.on_stored(message)
         return self.last_seq
 

@@ -131,6 +131,14 @@ class Server:
         ahead = self._completed + 1
         return Snapshot(min(running, default=ahead), ahead, frozenset(xid for xid in running if xid < ahead))
 
+    def commit_message(self) -> None:
+        """A transaction with a logical message, by a session that waits until it has ended."""
+        own = Transaction(
+            self._new_xid(), changes=[Change(message(transactional=True, prefix="bridge.settle"))]
+        )
+        self._write_whole(own)
+        self._completed = max(self._completed, own.xid)
+
     def _message(self) -> tuple[str, bytes, Event | None]:
         match self.random.randrange(4):
             case 0:
@@ -147,16 +155,21 @@ class Server:
 
     def _short(self) -> None:
         self.end += 100 * self.random.choice((0, 0, 1))  # its rows; often they were written long before
-        ended, lsn = Transaction(self._new_xid()), self.end
-        for _ in range(self.random.choice((0, 1, 1, 2, 3, 8, self.random.randint(0, 18)))):
+        ended = Transaction(self._new_xid())
+        for _ in range(self.random.choice((0, 1, 1, 2, 3, 8, self.random.randint(0, 14)))):
             ended.changes.append(self.orders.change(ended))
+        self._ended(ended, self._write_whole(ended))
+
+    def _write_whole(self, ended: Transaction) -> int:
+        """Where its commit record begins."""
+        lsn, self.end = self.end, self.end + COMMIT_RECORD
         payloads = [begin(lsn, ended.xid), *(change.payload for change in ended.changes), commit(lsn)]
-        self.wal.append(Record(lsn, lsn + COMMIT_RECORD, tuple(frame(payload, lsn) for payload in payloads)))
-        self._ended(ended, lsn)
+        self.wal.append(Record(lsn, self.end, tuple(frame(payload, lsn) for payload in payloads)))
+        return lsn
 
     def _go_on(self, within: Transaction) -> None:
         """A long transaction's next steps."""
-        for _ in range(self.random.randint(1, 12)):
+        for _ in range(self.random.randint(1, 8)):
             match self.random.randrange(16):
                 case 0:
                     within.savepoints.append((0, dict(within.own), len(within.changes)))
@@ -220,7 +233,6 @@ class Server:
         self.wal.append(kind(start, self.end, xid, subxids))
 
     def _ended(self, ended: Transaction, lsn: int) -> None:
-        self.end = max(self.end, lsn + COMMIT_RECORD)
         self.orders.commit(ended, lsn)
         self._expect(keys_of(lsn, ended.changes))
         self.note(("transaction", ended.xid, "commits at", lsn, "changes:", len(ended.changes)))

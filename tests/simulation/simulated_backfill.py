@@ -80,6 +80,8 @@ class ModelReader:
     async def settle(self) -> None:
         await self._asked()
         committed = list(self._server.hidden)
+        # behind it every transaction that has begun before is in a snapshot's list, if it has not ended
+        self._server.commit_message()
         running = self._server.snapshot().running
         for _ in range(_MOST_SETTLED):
             if self._server.snapshot().ended(running):

@@ -1,11 +1,16 @@
 """The model does what nats-server does: the same random requests, the same answers."""
 
 import asyncio
+import itertools
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus import wire
@@ -18,6 +23,12 @@ from eventbus.settling import Settling
 from tests.simulation.jetstream_model import ConsumerModel, Draft, StreamModel, matches
 
 SUBJECTS = ("a.1", "a.2", "b")
+CAPACITY = 8
+PATIENT = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+subjects = st.sampled_from(SUBJECTS)
+expectations = st.sampled_from(("nothing", "nothing", "the last", "none", "another"))
 
 
 class ServerStream:
@@ -28,7 +39,7 @@ class ServerStream:
         self.name = name
         self.prefix = prefix
 
-    async def create(self) -> None:
+    async def create(self, capacity: int = -1) -> None:
         await self.jetstream.create_stream(
             {
                 "name": self.name,
@@ -36,6 +47,9 @@ class ServerStream:
                 "storage": "file",
                 "allow_atomic": True,
                 "allow_rollup_hdrs": True,
+                "allow_msg_ttl": True,
+                "max_msgs": capacity,
+                "discard": "new",
             }
         )
 
@@ -49,6 +63,8 @@ class ServerStream:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(draft.expected)
         if draft.rollup:
             headers["Nats-Rollup"] = "sub"
+        if not draft.lasts:
+            headers["Nats-TTL"] = "1s"
         subject = f"{self.prefix}.{draft.subject}"
         if number and not last:
             reply = await self.jetstream.connection.request(
@@ -59,6 +75,9 @@ class ServerStream:
             return await self.jetstream.publish(subject, draft.payload, wire.header_lines(headers))
         except JetStreamError as error:
             return -error.err_code
+
+    async def purge(self, pattern: str, below: int) -> None:
+        await self.jetstream.purge_stream(self.name, subject=f"{self.prefix}.{pattern}", below=below)
 
     async def contents(self) -> list[tuple[int, str, bytes]]:
         found, start = [], 1
@@ -72,13 +91,6 @@ def _code(reply: Reply) -> int:
     return int(json.loads(reply.payload)["error"]["err_code"]) if reply.payload else 0
 
 
-def some_draft(chance: random.Random, model: StreamModel, payload: bytes) -> Draft:
-    subject = chance.choice(SUBJECTS)
-    last = model.last(subject)
-    expected = chance.choice([None, None, last.seq if last else 0, 0, 3])
-    return Draft(subject, payload, {}, expected, rollup=chance.random() < 0.2)
-
-
 @pytest.fixture
 async def server(nats_server: EmbeddedNats, namespace: str) -> AsyncIterator[ServerStream]:
     async with await connect(
@@ -89,22 +101,116 @@ async def server(nats_server: EmbeddedNats, namespace: str) -> AsyncIterator[Ser
         yield stream
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_streams_and_batches(server: ServerStream, seed: int) -> None:
-    chance, model = random.Random(seed), StreamModel()
-    for step in range(100):
-        draft = some_draft(chance, model, b"%d" % step)
-        if chance.random() < 0.6:
-            assert model.publish(draft) == await server.publish(draft), step
-            continue
-        batch, size = f"batch-{step}", chance.randint(0, 3)
-        for number in range(1, size + 1):
-            member = Draft("c", b"%d.%d" % (step, number))
-            assert model.add(batch, number, member) == await server.publish(member, batch, number)
-        number = size + chance.choice([1, 1, 1, 2])
-        answers = model.commit(batch, number, draft), await server.publish(draft, batch, number, last=True)
-        assert answers[0] == answers[1], (step, number, draft)
-    assert [(m.seq, m.subject, m.payload) for m in model.messages.values()] == await server.contents()
+class Streams(RuleBasedStateMachine):
+    """Random commands on both, until hypothesis finds the shortest sequence on which they differ."""
+
+    server: ClassVar[Callable[..., Coroutine[Any, Any, ServerStream]]]
+    runner: ClassVar[asyncio.Runner]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = StreamModel(CAPACITY)
+        self.real = self.runner.run(self.server())
+        self.numbers: dict[str, int] = {}
+        self.begun = 0
+
+    def both(self, of_model: int, of_server: Coroutine[Any, Any, int]) -> None:
+        answered = self.runner.run(of_server)
+        assert of_model == answered, f"the model says {of_model}, the server {answered}"
+
+    def draft(self, subject: str, expects: str, *, rollup: bool) -> Draft:
+        last = self.model.last(subject)
+        expected = {"nothing": None, "the last": last.seq if last else 0, "none": 0, "another": 3}[expects]
+        return Draft(subject, b"%d" % self.model.last_seq, {}, expected, rollup)
+
+    @rule(subject=subjects, expects=expectations, rollup=st.booleans())
+    def publish(self, subject: str, expects: str, *, rollup: bool) -> None:
+        draft = self.draft(subject, expects, rollup=rollup)
+        self.both(self.model.publish(draft), self.real.publish(draft))
+
+    @rule()
+    def begin_batch(self) -> None:
+        self.begun += 1
+        self._add(f"batch-{self.begun}", 1)
+
+    @precondition(lambda self: self.numbers)
+    @rule(data=st.data(), ahead=st.sampled_from((1, 1, 1, 1, 2)))
+    def add(self, data: st.DataObject, ahead: int) -> None:
+        batch = data.draw(st.sampled_from(sorted(self.numbers)))
+        self._add(batch, self.numbers[batch] + ahead)
+
+    def _add(self, batch: str, number: int) -> None:
+        draft = Draft("c", b"%b.%d" % (batch.encode(), number))
+        answer = self.model.add(batch, number, draft)
+        self.both(answer, self.real.publish(draft, batch, number))
+        self.numbers[batch] = number
+        if answer < 0:
+            del self.numbers[batch]
+
+    @precondition(lambda self: self.numbers)
+    @rule(
+        data=st.data(),
+        subject=subjects,
+        expects=expectations,
+        rollup=st.booleans(),
+        ahead=st.sampled_from((1, 1, 1, 2)),
+    )
+    def commit(self, data: st.DataObject, subject: str, expects: str, *, rollup: bool, ahead: int) -> None:
+        batch = data.draw(st.sampled_from(sorted(self.numbers)))
+        number, draft = self.numbers.pop(batch) + ahead, self.draft(subject, expects, rollup=rollup)
+        self.both(self.model.commit(batch, number, draft), self.real.publish(draft, batch, number, last=True))
+
+    @rule(subject=subjects, expects=expectations)
+    def commit_alone(self, subject: str, expects: str) -> None:
+        self.begun += 1
+        batch, draft = f"batch-{self.begun}", self.draft(subject, expects, rollup=True)
+        self.both(self.model.commit(batch, 1, draft), self.real.publish(draft, batch, 1, last=True))
+
+    @rule(pattern=st.sampled_from(("a.*", "b", "c", ">")), kept=st.integers(0, 4))
+    def purge(self, pattern: str, kept: int) -> None:
+        below = max(1, self.model.last_seq - kept)
+        self.model.purge(pattern, below)
+        self.runner.run(self.real.purge(pattern, below))
+
+    def teardown(self) -> None:
+        assert contents(self.model) == self.runner.run(self.real.contents())
+
+
+def contents(model: StreamModel) -> list[tuple[int, str, bytes]]:
+    return [(m.seq, m.subject, m.payload) for m in model.messages.values()]
+
+
+def test_streams_and_batches(nats_server: EmbeddedNats, namespace: str) -> None:
+    with asyncio.Runner() as runner:
+        connecting = connect(NatsSettings(servers=(nats_server.url,)), name="test", reconnect=False)
+        connection, numbers = runner.run(connecting), itertools.count(1)
+
+        async def another() -> ServerStream:
+            number = next(numbers)
+            stream = ServerStream(connection, f"{namespace}-{number}", f"{namespace}.{number}")
+            await stream.create(CAPACITY)
+            return stream
+
+        machine = type("OnThisServer", (Streams,), {"server": staticmethod(another), "runner": runner})
+        try:
+            run_state_machine_as_test(machine, settings=PATIENT)
+        finally:
+            runner.run(connection.close())
+
+
+async def test_what_has_a_ttl_is_gone_afterwards(server: ServerStream) -> None:
+    chance, model = random.Random(1), StreamModel()
+    for step in range(40):
+        draft = Draft(chance.choice(SUBJECTS), b"%d" % step, lasts=chance.random() < 0.5)
+        assert model.publish(draft) == await server.publish(draft)
+    model.expire()
+    async with asyncio.timeout(60):
+        while await server.contents() != contents(model):  # noqa: ASYNC110 - a server tells nobody that a message expired
+            await asyncio.sleep(0.05)
+    for subject in SUBJECTS:
+        last = model.last(subject)
+        draft = Draft(subject, b"next", expected=last.seq if last else 0)
+        assert model.publish(draft) == await server.publish(draft)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,10 +235,11 @@ async def test_consumers(server: ServerStream, seed: int) -> None:
         arrived.put_nowait(Message(subject, reply, headers, payload) if reply else None)
 
     await jetstream.connection.subscribe(f"{server.prefix}-inbox", arrive)
-    pull = wire.pub(
-        f"$JS.API.CONSUMER.MSG.NEXT.{server.name}.c".encode(),
-        f"{server.prefix}-inbox".encode(),
-        b'{"batch": 1, "no_wait": true}',
+    next_ = f"$JS.API.CONSUMER.MSG.NEXT.{server.name}.c".encode()
+    # where something must come the server may take its time; where nothing must, it says so at once
+    waiting, asking = (
+        wire.pub(next_, f"{server.prefix}-inbox".encode(), request)
+        for request in (b'{"batch": 1, "expires": 30000000000}', b'{"batch": 1, "no_wait": true}')
     )
     for step in range(200):
         choice = chance.random()
@@ -141,7 +248,7 @@ async def test_consumers(server: ServerStream, seed: int) -> None:
             assert model.publish(draft) == await server.publish(draft)
         elif choice < 0.7 or not held:
             wanted = consumer.pull()
-            await jetstream.connection.send(pull)
+            await jetstream.connection.send(waiting if wanted else asking)
             found = await arrived.get()
             assert (wanted and (wanted.message.seq, wanted.consumer_seq, wanted.delivered)) == (
                 found and (found.seq, found.consumer_seq, found.delivered)
