@@ -136,8 +136,7 @@ class StoredEvents:
         key, last = place_of(message.headers), self._last
         self.chronicle.note(("stored", message.seq, "event", key))
         if key <= last:
-            name = "stored once" if key in self.stored else "in order"
-            raise self.chronicle.violated(name, f"{key} is stored after {last}")
+            raise self.chronicle.violated("stored once, in order", f"{key} is stored after {last}")
         expected = self.server.expected
         between = expected[bisect_left(expected, last) : bisect_left(expected, key)]
         if skipped := [one for one in between if one != last and one not in self.excused]:

@@ -8,10 +8,10 @@ import pytest
 
 from cdc.capture_stream import CaptureStream
 from cdc.decoder import Decoder
-from cdc.position import FINISHED, Mark
+from cdc.position import FINISHED, Mark, Position
 from cdc.progress import Progress
 from cdc.replication_frames import Keepalive
-from cdc.start_decision import SlotFacts
+from cdc.start_decision import Consent, SlotFacts, decide_gap
 from cdc.tenure import Tenure
 from cdc.transaction_groups import TransactionGroups
 from eventbus.group_commit import Group, Outgoing
@@ -97,6 +97,12 @@ def ignores_the_gap(mark: Mark, *_: object) -> Mark:
     return mark
 
 
+def sees_a_gap(
+    mark: Mark, held: Position, slot: SlotFacts, consent: Consent, decide: Any = decide_gap
+) -> Any:
+    return decide(mark._replace(flush=mark.flush - 1), held, slot, consent)
+
+
 def ignores_torn(tenure: Tenure, position: Any, _torn: object) -> Mark:
     mark: Mark = position.mark
     return mark
@@ -125,6 +131,7 @@ def counts_what_is_captured(decoder: Decoder, frame: bytes, insert: Any = Decode
         ),
         pytest.param("cdc.start_decision._start", begins_behind_a_message, id="no ordinal 0"),
         pytest.param("cdc.tenure.decide_gap", ignores_the_gap, id="ignores a gap"),
+        pytest.param("cdc.tenure.decide_gap", sees_a_gap, id="sees a gap where none is"),
         pytest.param("cdc.tenure.Tenure._after_torn", ignores_torn, id="ignores what a torn batch left"),
         pytest.param("cdc.transaction_groups.TransactionGroups.add", skips_below, id="skips by <"),
         pytest.param(
