@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
+import msgspec
 import structlog
 
 from cdc.catalogue_facts import FactsWanted
@@ -77,6 +78,13 @@ class CaptureStream:
     def runs(self) -> Runs:
         """How far the backfills are, with all that was put."""
         return self._runs
+
+    def begin_run(self, run: str, table: str) -> None:
+        """Its mark is in the next position, before any of its rows: so whoever goes on knows which changes to note."""
+        mark = run_of(self._runs, run)
+        if not mark.table:
+            self._runs = with_run(self._runs, msgspec.structs.replace(mark, table=table))
+            self._put(Group.of((), self._mark))
 
     async def put_reads(self, messages: Sequence[Outgoing], lsn: int, run: RunMark) -> None:
         """Rows of a backfill and where they lead it; only from the listener to which the note at `lsn` came."""

@@ -25,7 +25,7 @@ from cdc.backfill.table_run import TableRun
 from cdc.capture_stream import CaptureStream
 from cdc.decoder import Note
 from cdc.event_assembly import Origin, TableEvents
-from cdc.position import Mark, run_of
+from cdc.position import Mark, RunMark, run_of
 from cdc.settings import split_table
 from cdc.source_errors import SourceLost
 from cdc.tenure import Tenure
@@ -141,7 +141,7 @@ class Backfills:
 
     async def _attempt(self, run: str, record: RunRecord) -> None:
         if run_of(self._stream.runs, run).finished:
-            await self._until_stored(run)
+            await self._until_stored(run, _is_finished)
             return
         if record.done and not run_of(self._stream.runs, run).n:
             raise Refused("the position that told how far it came is gone: ask for it again")
@@ -152,10 +152,12 @@ class Backfills:
             refuse_tenant(read, record.target)
             await self._begun(run, record, reader, read)
             changes = self._watch(run, record.target.table)
+            self._stream.begin_run(run, record.target.table)
+            await self._until_stored(run, _is_begun)
             await self._read(TableRun(run, record, self._stream, changes, reader), reader, read, record)
         finally:
             await reader.close()
-        await self._until_stored(run)
+        await self._until_stored(run, _is_finished)
 
     async def _read(self, run: TableRun, reader: TableReader, read: ReadTable, record: RunRecord) -> None:
         table = TableEvents(read.table, self._origin, Counter())
@@ -214,8 +216,8 @@ class Backfills:
         self._stored = mark
         self._stored_more.set()
 
-    async def _until_stored(self, run: str) -> None:
-        while not run_of(self._stored.runs, run).finished:
+    async def _until_stored(self, run: str, holds: Callable[[RunMark], bool]) -> None:
+        while not holds(run_of(self._stored.runs, run)):
             self._stored_more.clear()
             await self._stored_more.wait()
 
@@ -267,6 +269,14 @@ class Backfills:
             say=lambda error: log.warning("waiting to end a backfill", run=run, because=str(error)),
         )
         self._forget(run)
+
+
+def _is_begun(mark: RunMark) -> bool:
+    return bool(mark.table)
+
+
+def _is_finished(mark: RunMark) -> bool:
+    return mark.finished
 
 
 def _clock() -> str:

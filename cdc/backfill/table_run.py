@@ -105,23 +105,24 @@ class TableRun:
         mark, rows = self.mark, self._rows(step.chunk)
         if rows is None or mark.cursor != step.before.cursor:
             return False
-        for messages, reached in events.groups(
-            rows, Watermark(lsn, step.chunk.read_at), mark, self._after(mark, step)
-        ):
+        # where a kill comes between its groups, the first chunk too has an end to read to
+        before = msgspec.structs.replace(mark, until=step.before.until)
+        watermark = Watermark(lsn, step.chunk.read_at)
+        for messages, reached in events.groups(rows, watermark, before, self._after(before, step)):
             await self._stream.put_reads(messages, lsn, reached)
         return True
 
     def _after(self, mark: RunMark, step: _Step) -> RunMark:
         left = tuple(key for key in mark.again if key not in step.again)
-        after = msgspec.structs.replace(
-            mark, table=self._record.target.table, cursor=step.cursor, until=step.before.until, again=left
-        )
+        after = msgspec.structs.replace(mark, cursor=step.cursor, again=left)
         after = after.with_again(self._changes.moves_unseen(step.chunk.visible))
         finished = step.finished and not after.again and after.cursor == step.cursor
         return msgspec.structs.replace(after, finished=finished)
 
     def _rows(self, chunk: Chunk) -> list[ReadRow] | None:
-        if chunk.visible is None or not chunk.rows:
+        if self._changes.overflowed:
+            return None
+        if chunk.visible is None:
             return []
         rows = self._changes.done_to(chunk.rows, chunk.visible)
         tenant = self._record.target.tenant

@@ -17,7 +17,7 @@ from cdc.backfill.visibility import Snapshot, Visibility
 from cdc.catalogue_facts import Facts
 from cdc.event_assembly import Origin
 from cdc.pgoutput import parse_relation
-from cdc.position import run_of
+from cdc.position import RunMark, run_of
 from cdc.source_errors import SourceLost
 from tests.cdc.pgoutput_stream import COLUMNS, ORDERS, relation
 from tests.simulation.steps import SOURCE, pause
@@ -186,8 +186,8 @@ class SimulatedBackfills(Backfills):
                 await pause()
         return done[0]
 
-    async def _until_stored(self, run: str) -> None:
-        while not run_of(self._stored.runs, run).finished:
+    async def _until_stored(self, run: str, holds: Callable[[RunMark], bool]) -> None:
+        while not holds(run_of(self._stored.runs, run)):
             await pause()
 
 

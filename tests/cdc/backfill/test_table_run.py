@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.backfill import table_run
+from cdc.backfill import reads, table_run
 from cdc.backfill.changes import TableChanges
 from cdc.backfill.label import after_labels
 from cdc.backfill.read_table import Range, ReadTable, Rights
@@ -30,6 +31,7 @@ from eventbus.event import HEADER_BACKFILL
 from eventbus.group_commit import Outgoing
 from eventbus.subjects import Subjects
 from eventbus.wire import parse_headers
+from tests.cdc.backfill import model
 from tests.cdc.backfill.model import Database, row
 
 COLUMNS = tuple(Column(name, 20, identity=name == "id") for name in ("id", "v", "big"))
@@ -80,16 +82,19 @@ class World:
         self.database = Database(chance, standby=chance.random() < 0.3)
         self.wal: list[Outgoing] = []
         self.log: list[Outgoing] = []
-        self.runs: Runs = ()
-        self.stored: tuple[int, Runs] = (0, ())
+        self.runs: Runs = (RunMark("r", "public.items"),)
+        self.stored: tuple[int, Runs] = (0, self.runs)
         """What the position tells: how much of the log, and the marks."""
         self.changes = TableChanges("public", "items")
+        self.watched = False
+        """Whether somebody notes the table's changes: from a run's begin on, or because its mark names the table."""
 
     # what TableRun sees of the stream
 
     async def put_reads(self, messages: Sequence[Outgoing], _lsn: int, run: RunMark) -> None:
         self.runs = with_run(self.runs, run)
         self.log += messages
+        self.store()
 
     # what goes on besides
 
@@ -104,7 +109,8 @@ class World:
         """Puts what stands in the WAL before `place`, as capture does."""
         put = sum(not is_read(message) for message in self.log)
         for message in self.wal[put:place]:
-            self.changes.see([message])
+            if self.watched:
+                self.changes.see([message])
             mark = run_of(self.runs, "r")
             moved = self.changes.take_moved()
             if mark in self.runs and not mark.finished and moved:
@@ -129,9 +135,13 @@ class World:
         self.runs = after_labels(runs, labels, 1)
         self.stored = (len(self.log), self.runs)
         self.changes = TableChanges("public", "items")
+        self.watched = bool(run_of(self.runs, "r").table)
+        self.come_to(self.chance.randrange(len(self.wal) + 1))
 
-    def run(self) -> TableRun:
-        record = RunRecord(target=Target("public.items"), chunk=self.chance.randrange(1, 4))
+    def run(self, chunk: int | None = None) -> TableRun:
+        self.watched = True
+        chunk = chunk or self.chance.randrange(1, 4)
+        record = RunRecord(target=Target("public.items"), chunk=chunk)
         stream: Any = self
         reader: Any = Reader(self.database)
         return TableRun("r", record, stream, self.changes, reader)
@@ -145,8 +155,12 @@ def headers(message: Outgoing) -> dict[str, str]:
     return parse_headers(b"NATS/1.0\r\n" + message.headers + b"\r\n")
 
 
+def read_events() -> ReadEvents:
+    return ReadEvents(ORIGIN, TableEvents(TABLE.table, ORIGIN, Counter()), None)
+
+
 async def backfilled(world: World) -> None:
-    events = ReadEvents(ORIGIN, TableEvents(TABLE.table, ORIGIN, {}), None)  # type: ignore[arg-type]  # counts nobody
+    events = read_events()
     run, kills, steps = world.run(), 0, 0
     await run.begin()
     while not run_of(world.runs, "r").finished:
@@ -167,6 +181,11 @@ async def backfilled(world: World) -> None:
         world.come_to(watermark)
         if not await run.publish(lsn, events):
             await run.come_up()
+        if kills < 6 and world.chance.random() < 0.2:
+            kills += 1
+            world.kill()
+            run = world.run()
+            await run.begin()
         world.store()
 
 
@@ -177,17 +196,70 @@ def test_what_a_consumer_holds_is_the_table(seed: int) -> None:
     world = World(chance)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cdc.position.MOST_AGAIN", chance.choice((1, 1_000)))
+        patch.setattr(reads, "GROUP_EVENTS", chance.choice((1, 2, 900)))
         patch.setattr(table_run, "rows_after", lambda _table, keys, _tenant, _limit: keys)
         patch.setattr(table_run, "rows_again", lambda _table, keys, _tenant: keys)
         asyncio.run(backfilled(world))
     world.come_to(len(world.wal))
-    reads = [message for message in world.log if is_read(message)]
-    assert [json.loads(message.payload)["id"] for message in reads] == [
-        f"shop:br:{n}" for n in range(1, len(reads) + 1)
+    read = [message for message in world.log if is_read(message)]
+    assert [json.loads(message.payload)["id"] for message in read] == [
+        f"shop:br:{n}" for n in range(1, len(read) + 1)
     ]
     assert held(world.log) == world.database.rows
-    places = [order_key(headers(message), 1) for message in reads]
+    places = [order_key(headers(message), 1) for message in read]
     assert places == sorted(places)
+
+
+async def test_each_part_of_the_first_chunk_knows_its_end_and_the_rows_that_took_another_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill may come behind any of its groups: then the position has no more than that group's mark."""
+    monkeypatch.setattr(table_run, "rows_after", lambda _table, keys, _tenant, _limit: keys)
+    monkeypatch.setattr(reads, "GROUP_EVENTS", 1)
+    world, marks = first_chunk_read(), list[RunMark]()
+
+    async def put_reads(_messages: Sequence[Outgoing], _lsn: int, run: RunMark) -> None:
+        marks.append(run)
+
+    monkeypatch.setattr(world, "put_reads", put_reads)
+    run = world.run(chunk=3)
+    await run.begin()
+    await run.read(TABLE)
+    world.wal.append(
+        model.message(
+            "update", (100, 1_010), key={"id": 0}, before={"id": 5}, after={"id": 0}, unchanged=["big"]
+        )
+    )
+    world.come_to(1)
+    assert await run.publish(1_020, read_events())
+    assert [mark.n for mark in marks] == [1, 2, 3, 3]
+    assert {(mark.table, mark.until, mark.again) for mark in marks} == {
+        ("public.items", ("5",), ('{"id":0}',))
+    }
+
+
+async def test_more_changes_than_are_kept_beside_a_key_that_is_not_there_are_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(table_run, "rows_again", lambda _table, keys, _tenant: keys)
+    world = first_chunk_read()
+    world.runs = (RunMark("r", "public.items", n=3, cursor=("3",), until=("5",), again=('{"id":0}',)),)
+    run = world.run()
+    await run.begin()
+    await run.read(TABLE)
+    world.wal.append(model.message("update", (100, 1_010), key={"id": 0}, before={"id": 5}, after={"id": 0}))
+    monkeypatch.setattr("cdc.backfill.changes.MAX_BYTES", 1)
+    world.come_to(1)
+    assert not await run.publish(1_020, read_events())
+    assert run.mark.again == ('{"id":0}',)
+
+
+def first_chunk_read() -> World:
+    """Rows 1 to 5."""
+    world = World(random.Random(1))
+    world.database.standby = False
+    del world.database.rows[0], world.database.ended[0]
+    return world
 
 
 def held(log: Sequence[Outgoing]) -> dict[int, dict[str, Any]]:
