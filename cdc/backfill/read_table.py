@@ -11,10 +11,10 @@ from cdc.relations import Relations, Table
 from cdc.settings import SourceSettings, split_table
 
 _SHAPE = """
-SELECT string_agg(a.attname || ' ' || a.atttypid, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+SELECT @oid@::text || ' ' || string_agg(a.attname || ' ' || a.atttypid, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
  WHERE a.attrelid = @oid@ AND a.attnum > 0 AND NOT a.attisdropped
 """
-"""A table's columns and types as one text, which differs after every change of them."""
+"""Which table it is, its columns and types as one text, which differs after every change of them and every swap."""
 
 TABLE_SQL = """
 SELECT c.oid::bigint AS oid, c.relreplident::text AS identity,
@@ -204,7 +204,8 @@ READ_AT = "(extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::int
 def _select(read: ReadTable, tenant: str | None) -> tuple[str, list[str], list[str]]:
     """Up to the table's name; conditions and parameters to go on with."""
     columns = ", ".join(identifier(column.name) for column in read.relation.columns)
-    same = f"({_SHAPE.replace('@oid@', str(read.relation.oid))}) = $1"
+    named = f"pg_catalog.to_regclass({literal(read.name)})::oid"
+    same = f"({_SHAPE.replace('@oid@', named)}) = $1"
     conditions, parameters = [], [read.shape]
     if read.filter:
         conditions.append(f"({read.filter})")
@@ -228,6 +229,10 @@ def _numbers(values: Sequence[str], parameters: list[str]) -> str:
 
 def _row(names: Sequence[str]) -> str:
     return f"({', '.join(map(identifier, names))})"
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:

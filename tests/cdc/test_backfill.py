@@ -287,6 +287,24 @@ async def test_columns_may_change_meanwhile(source: Source) -> None:
     assert (reads[-1]["after"]["more"], reads[-1]["after"]["changed"]) == ("new", "0")
 
 
+async def test_a_table_that_another_one_stands_in_for_is_read_no_further(source: Source) -> None:
+    await Workload(seed=1).large(source, 200)
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        await ask(source, "swap", chunk=20, rate=200)
+        await read_to(source, "swap", 40)
+        await source.sql(
+            "ALTER TABLE orders RENAME TO orders_old",
+            "CREATE TABLE orders (LIKE orders_old INCLUDING ALL)",
+            "INSERT INTO orders SELECT * FROM orders_old",
+        )
+        failed = await ended(source, "swap")
+    assert failed.state == "failed"
+    assert "does not send public.orders" in (failed.error or "")
+    assert failed.done < 200
+
+
 async def test_a_wide_table_is_read_within_bounds(source: Source) -> None:
     await Workload(seed=1).large(source, 130)
     await source.sql("UPDATE orders SET note = repeat('x', 1500000) WHERE id > 120")
