@@ -57,7 +57,10 @@ class PayloadSchema:
 
     def complaint(self, payload: Any) -> Complaint | None:
         """The first one; None where the payload fulfils the schema."""
-        error = next(self._validator.iter_errors(payload), None)
+        try:
+            error = next(self._validator.iter_errors(payload), None)
+        except ArithmeticError:  # `multipleOf` of 1e1000000, of which no remainder can be told
+            return Complaint("", "multipleOf")
         return None if error is None else Complaint(_pointer(error), str(error.validator))
 
 

@@ -65,6 +65,7 @@ def test_nesting_up_to_the_limit_is_taken() -> None:
         (b'{"type": 1}', "/type", "type"),
         (b'{"type": "a", "data": {"id": 1.5}}', "/data/id", "type"),
         (b'{"type": "a", "data": {"cost": 0.001}}', "/data/cost", "multipleOf"),
+        (b'{"type": "a", "data": {"cost": 1e1000000}}', "", "multipleOf"),  # no remainder can be told
         (b'{"type": "a", "data": {"cost": -1}}', "/data/cost", "minimum"),
         (b'{"type": "a", "data": {"a/b~c": ["x", "geheim"]}}', "/data/a~1b~0c/1", "enum"),
     ],
