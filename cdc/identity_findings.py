@@ -16,6 +16,7 @@ def check_identity(
     known = [column for column in sorted(compared) if column in table.columns]
     cure = index_identity(table, tenant, key, known) if key else full_identity(table)
     yield from _old_row(table, tenant, known, cure)
+    yield from _old_key(table, key, cure)
     if tenant is not None and not table.columns[tenant]:
         yield Finding(
             Level.WARNING,
@@ -74,6 +75,19 @@ def _old_row(table: TableFacts, tenant: str | None, compared: list[str], cure: s
         )
     else:
         yield from _partitions(table, [*([tenant] if tenant else []), *compared], cure)
+
+
+def _old_key(table: TableFacts, key: list[str], cure: str) -> Iterator[Finding]:
+    lacking = [column for column in key if column not in table.identity_columns]
+    if table.identity_columns and lacking:
+        yield Finding(
+            Level.WARNING,
+            "delete_without_key",
+            table.name,
+            f"the replica identity of {table.name} lacks {', '.join(lacking)} of its key: a delete then carries no key, and is "
+            "not kept in order with the row's other events; nor is it told where a row gets another key",
+            cure,
+        )
 
 
 def _partitions(table: TableFacts, needed: list[str], cure: str) -> Iterator[Finding]:

@@ -111,6 +111,19 @@ async def test_no_identity(source: Source) -> None:
     assert await of_table(source, "mute", TableSettings()) == {}
 
 
+async def test_a_key_that_old_rows_do_not_carry(source: Source) -> None:
+    await source.sql(
+        "UPDATE orders SET status = id::text",
+        "ALTER TABLE orders ALTER COLUMN status SET NOT NULL",
+        "CREATE UNIQUE INDEX by_status ON orders (company, status)",
+        "ALTER TABLE orders REPLICA IDENTITY USING INDEX by_status",
+    )
+    finding = await one(source, "delete_without_key")
+    assert "lacks id of its key" in finding.message
+    await heal(source, finding)
+    assert await found(source) == {}
+
+
 async def test_what_mappings_compare(source: Source) -> None:
     compared = {"public.orders": {"status", "id", "nonsense"}}
     findings = await findings_of(source.settings, compared)
