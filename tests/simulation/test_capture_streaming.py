@@ -7,7 +7,7 @@ import pytest
 
 from cdc.capture_stream import CaptureStream
 from cdc.decoder import Decoder, Note
-from cdc.event_assembly import begin
+from cdc.event_assembly import begin as transaction_of
 from cdc.outbox import OutboxEvents
 from cdc.pgoutput import INSERT, parse_commit
 from cdc.replication_frames import MESSAGE_AT, wal_start
@@ -77,7 +77,7 @@ async def note_overtakes(stream: CaptureStream, note: Note) -> None:
 
 
 def takes_an_ordinal(events: OutboxEvents, lsn: int, sent_at: int, content: bytes) -> Any:
-    return events.message(begin(events._origin, lsn, sent_at, None), lsn, content)
+    return events.message(transaction_of(events._origin, lsn, sent_at, None), lsn, content)
 
 
 COMMITTED, NOTHING_SKIPPED = "only what was committed", "nothing skipped"
