@@ -75,10 +75,11 @@ class StreamModel:
         if number != len(drafts) + 1:
             return -GAP
         drafts.append(draft)
-        if not all(map(self._expectation_holds, drafts)):
-            return -WRONG_LAST_SEQUENCE
-        if len(self.messages) + len(drafts) > self.capacity:
-            return -FULL
+        for messages, one in enumerate(drafts, len(self.messages) + 1):
+            if not self._expectation_holds(one):
+                return -WRONG_LAST_SEQUENCE
+            if messages > self.capacity:
+                return -FULL
         if torn_after is not None and torn_after < len(drafts):
             for one in drafts[:torn_after]:
                 self._store(one)
