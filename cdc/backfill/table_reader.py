@@ -10,8 +10,9 @@ from typing import Any, Self, cast
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg import errors as pg
-from psycopg.adapt import AdaptersMap
-from psycopg.types.string import StrDumperUnknown, TextLoader
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.types.string import StrDumperUnknown
 
 from cdc.backfill.changes import ReadRow
 from cdc.backfill.read_table import (
@@ -33,6 +34,7 @@ from cdc.backfill.read_table import (
 from cdc.backfill.visibility import Replayed, Snapshot, Visibility
 from cdc.catalogue import Catalogue
 from cdc.catalogue_facts import Facts
+from cdc.foreign_bytes import AS_OCTAL, KEPT, shown
 from cdc.pgoutput import NULL
 from cdc.settings import SourceSettings, split_table
 from cdc.source_dsn import reading
@@ -214,7 +216,9 @@ class TableReader:
             assert read_at is not None
             chunk.visible, chunk.read_at = Snapshot.parse(snapshot), int(read_at)
         tenant, key, after = read.table.encoder.encode(values)
-        chunk.rows.append(ReadRow(tuple(str(values[place]) for place in places), key, tenant, after))
+        cursor = tuple(str(values[place]) for place in places)
+        known = shown(tenant) if isinstance(tenant, str) else tenant
+        chunk.rows.append(ReadRow(cursor, _as_in_events(key), known, _as_in_events(after)))
         chunk.size += len(after)
 
     async def mark(self, token: str) -> None:
@@ -241,10 +245,21 @@ class TableReader:
         return await cursor.fetchall()
 
 
+def _as_in_events(json: str) -> str:
+    return json if json.isascii() else json.encode("utf-8", AS_OCTAL).decode()
+
+
+class _AsSent(Loader):
+    """Text, with bytes that are no UTF-8 kept, as the stream's decoder keeps them."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", KEPT)
+
+
 def _texts() -> AdaptersMap:
     """Every value as the text that PostgreSQL prints, as the stream has it."""
     adapters = AdaptersMap()
-    adapters.register_loader(0, TextLoader)
+    adapters.register_loader(0, _AsSent)
     adapters.register_dumper(str, StrDumperUnknown)
     return adapters
 
