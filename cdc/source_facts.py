@@ -1,10 +1,11 @@
 """What the preflight knows of a source: slot, publication, tables. Pure; `source_reading` fills it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cdc.finding import identifier
+from cdc.providers import Provider
 from cdc.server_facts import ServerFacts, Tried
 from cdc.settings import split_table
 from eventbus.lsn import parse_lsn
@@ -132,3 +133,7 @@ class SourceFacts:
     tables: Mapping[str, TableFacts]
     known: Sequence[str]
     tried: Tried | None = None
+
+    def run_by(self, provider: Provider | None) -> "SourceFacts":
+        """As somebody says who knows who runs the server; None: nobody did."""
+        return self if provider is None else replace(self, server=replace(self.server, provider=provider))

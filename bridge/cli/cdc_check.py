@@ -33,9 +33,7 @@ def check(*, config: Path, source: str | None, provider: Provider | None, as_jso
     settings = load_settings(config, with_secrets=False)
     chosen = chosen_source(settings, source)
     with words():
-        facts = run(_facts(chosen))
-    if provider is not None:
-        facts = replace(facts, server=replace(facts.server, provider=provider))
+        facts = run(_facts(chosen)).run_by(provider)
     findings = all_findings(facts, chosen, compared_columns(settings))
     for finding in findings:
         if as_json:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.cdc_words import print_line, provider_option, refuse, servers, words
+from bridge.cli.cdc_words import embedded_nats, print_line, provider_option, refuse, servers, words
 from bridge.cli.context import chosen_source, config_option, json_option, source_option
 from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
@@ -35,7 +35,7 @@ from cdc.source_reading import read_facts
     multiple=True,
     callback=lambda _context, _parameter, values: _extras(values),
     metavar="outbox",
-    help="Make the outbox table too (`outbox` in bridge.yaml does the same); heartbeat needs no table any more.",
+    help="Make the outbox table too (`outbox` in bridge.yaml does the same).",
 )
 @click.option(
     "--print-sql", is_flag=True, help="Print one psql script per privilege holder, and run nothing."
@@ -94,10 +94,10 @@ async def _set_up(
 ) -> None:
     catalogue = await Catalogue.open(admin_dsn or source.dsn)
     try:
-        findings = all_findings(await read_facts(catalogue, source), source)
+        facts = await read_facts(catalogue, source)
     finally:
         await catalogue.close()
-    refuse(config, source, before_setup(findings))
+    refuse(config, source, before_setup(all_findings(facts.run_by(provider), source)))
     await set_up(source, admin_dsn, shipped("migrations"), provider)
 
 
@@ -108,6 +108,11 @@ def _print_scripts(source: SourceSettings, provider: Provider, *, as_json: bool)
             print_line({"number": number, "holder": holder, "sql": text})
         else:
             click.echo(f"-- Script {number}, for {holder}; in the source's database, with psql\n{text}")
+    if not as_json:
+        click.echo(f"-- Then, where the role is new: \\password {identifier(role_of(source))}")
+        click.echo(
+            "-- Existing rows (`bridge cdc backfill`) take USAGE on the tables' schemas and SELECT on the tables, too."
+        )
 
 
 @click.command()
@@ -140,10 +145,10 @@ def drop(*, config: Path, source: str | None, admin_dsn: str | None, yes: bool) 
 
 
 async def _removal(settings: Settings, source: SourceSettings) -> Removal:
-    async with servers(settings, source) as (catalogue, _):
+    async with embedded_nats(settings), servers(settings, source) as (catalogue, _):
         return await removal(source, catalogue)
 
 
 async def _drop(settings: Settings, source: SourceSettings, admin_dsn: str | None) -> bool:
-    async with servers(settings, source) as (_, nats):
+    async with embedded_nats(settings), servers(settings, source) as (_, nats):
         return await drop_source(source, admin_dsn, nats, settings.nats.namespace)

@@ -10,6 +10,7 @@ import click
 
 from bridge.cli.context import nats_servers
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
+from bridge.demo.nats_server import EmbeddedNats, find_nats
 from bridge.settings import Settings
 from cdc.backfill.read_table import Refused, TableUnknown
 from cdc.catalogue import Catalogue
@@ -53,6 +54,16 @@ async def servers(settings: Settings, source: SourceSettings) -> AsyncIterator[t
             await catalogue.close()
 
 
+@asynccontextmanager
+async def embedded_nats(settings: Settings) -> AsyncIterator[None]:
+    """An embedded nats-server that does not run is started for as long as this takes. Raises ServerFailed."""
+    if settings.embedded is None or find_nats(settings.embedded) is not None:
+        yield
+        return
+    async with EmbeddedNats(settings.embedded):
+        yield
+
+
 @contextmanager
 def words(admin_dsn: str | None = None) -> Iterator[None]:
     """Errors of the rooms as messages with the contract's exit codes; `admin_dsn`: the login that is used, if not the source's."""
@@ -65,6 +76,8 @@ def words(admin_dsn: str | None = None) -> Iterator[None]:
         way = f"check `{login}` and that the server runs"
         if "pg_hba.conf" in str(error):
             way = "pg_hba.conf needs a line for this database, role and address: docs/dba.md shows it"
+        elif not admin_dsn and "authentication failed" in str(error):
+            way = f"{way}; a role that is not there yet is made, with its password, by `bridge cdc setup --admin-dsn`"
         raise Unreachable(f"{error}; {way}") from None
     except CaptureStopped as stopped:
         ways = "".join(f"\n  - {way}" for way in stopped.stop.ways)

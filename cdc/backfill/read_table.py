@@ -61,12 +61,14 @@ class TableUnknown(Refused):
 class Rights(NamedTuple):
     """What a missing right is mended with."""
 
+    schema: str
     table: str
     role: str
 
     @property
     def grant(self) -> str:
-        return f"GRANT SELECT ON {self.table} TO {identifier(self.role)};"
+        schema, role = identifier(self.schema), identifier(self.role)
+        return f"GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {schema}.{identifier(self.table)} TO {role};"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def read_table(
     table = relations.table(relation, facts)
     if table is None:
         raise Refused(f"{relation.full_name} is not among the tables of source {source.name}")
-    rights = Rights(f"{identifier(relation.schema)}.{identifier(relation.name)}", row["role"])
+    rights = Rights(relation.schema, relation.name, row["role"])
     names = table.names(table.shape.key)
     if not names:
         raise Refused(

@@ -384,7 +384,10 @@ REFUSED = {
     "nullable": ("ALTER TABLE nullable ALTER v DROP NOT NULL", "is no unique index over NOT NULL columns"),
     "renamed": ("ALTER TABLE renamed RENAME TO other", "dropped or renamed"),
     "unsent": ("ALTER PUBLICATION bridge DROP TABLE unsent", "does not send"),
-    "closed": ("REVOKE SELECT ON closed FROM {role}", 'GRANT SELECT ON "public"."closed" TO "{role}";'),
+    "closed": (
+        "REVOKE SELECT ON closed FROM {role}",
+        'GRANT USAGE ON SCHEMA "public" TO "{role}"; GRANT SELECT ON "public"."closed" TO "{role}";',
+    ),
     "hidden": ("ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "ALTER ROLE {role} BYPASSRLS"),
 }
 

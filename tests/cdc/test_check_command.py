@@ -67,6 +67,7 @@ async def test_the_provider_may_be_said(source: Source, tmp_path: Path) -> None:
         "-- Script 1, for the owner of the tables; in the source's database, with psql",
         "-- Script 2, for the administrator (cloudsqlsuperuser, such as postgres); in the source's database, with psql",
     ]
+    assert printed.out.splitlines()[-2].startswith("-- Then, where the role is new: \\password ")
     assert (await bridge("setup", "--provider", "elsewhere", "--config", file)).code == 2
 
 
@@ -94,6 +95,9 @@ async def test_a_login_that_pg_hba_refuses_ends_with_3(
     stranger = own_postgres.dsn(user="stranger", password="s")
     refused = await bridge("check", "--config", config(tmp_path, source, dsn=stranger))
     assert (refused.code, "docs/dba.md shows it" in refused.error) == (3, True)
+    missing = own_postgres.dsn(user="nobody_yet", password="s")
+    unknown = await bridge("check", "--config", config(tmp_path, source, dsn=missing))
+    assert (unknown.code, "`bridge cdc setup --admin-dsn`" in unknown.error) == (3, True)
 
 
 async def test_tables_without_an_index_for_it_are_not_touched(source: Source, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bridge.demo.nats_server import EmbeddedNats
+from bridge.demo.nats_server import EmbeddedNats, find_nats
 from bridge.demo.postgres_server import EmbeddedPostgres, postgres_programs
 from bridge.shipped_files import shipped
 from cdc.catalogue import Catalogue
@@ -332,6 +333,18 @@ async def test_mistakes_name_file_line_and_remedy(source: Source, tmp_path: Path
     assert (await bridge("start", "--config", config(tmp_path, source, dsn=unreachable))).code == 3
 
 
+async def test_drop_starts_an_embedded_nats_server_that_does_not_run(source: Source, tmp_path: Path) -> None:
+    """While `bridge up` runs it, capture reads the slot, and drop refuses."""
+    file = Path(config(tmp_path, source))
+    servers = re.compile("^nats: .*$", re.MULTILINE)
+    file.write_text(servers.sub("nats: {embedded: data}", file.read_text()))
+    await source.set_up()
+    dropped = await bridge("drop", "--yes", "--config", str(file))
+    assert (dropped.code, "removed slot" in dropped.out) == (0, True), dropped.error
+    assert await source.sql("SELECT FROM pg_publication") == []
+    assert find_nats(tmp_path / "data") is None
+
+
 async def test_wal_level_is_named_with_its_cure(own_postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     source = Source(own_postgres.dsn(), NatsSettings())
     await source.sql(TABLES, "ALTER SYSTEM SET wal_level = 'replica'")
@@ -341,3 +354,5 @@ async def test_wal_level_is_named_with_its_cure(own_postgres: EmbeddedPostgres, 
         ended = await bridge(command, "--config", config(tmp_path, source))
         assert ended.code == 1
         assert "ALTER SYSTEM SET wal_level = 'logical'" in ended.out + ended.error
+    elsewhere = await bridge("setup", "--provider", "rds", "--config", config(tmp_path, source))
+    assert (elsewhere.code, "rds.logical_replication = 1" in elsewhere.error) == (1, True)
