@@ -225,6 +225,14 @@ async def bridge(*arguments: str) -> Ended:
     return Ended(process.returncode, out.decode(), error.decode())
 
 
+def embedded(folder: Path, source: Source) -> str:
+    """As `config`, with a nats-server of its own."""
+    file = Path(config(folder, source))
+    servers = re.compile("^nats: .*$", re.MULTILINE)
+    file.write_text(servers.sub("nats: {embedded: data}", file.read_text()))
+    return str(file)
+
+
 def config(folder: Path, source: Source, *, table: str = "public.orders", dsn: str | None = None) -> str:
     file = folder / "bridge.yaml"
     file.write_text(
@@ -335,11 +343,8 @@ async def test_mistakes_name_file_line_and_remedy(source: Source, tmp_path: Path
 
 async def test_drop_starts_an_embedded_nats_server_that_does_not_run(source: Source, tmp_path: Path) -> None:
     """While `bridge up` runs it, capture reads the slot, and drop refuses."""
-    file = Path(config(tmp_path, source))
-    servers = re.compile("^nats: .*$", re.MULTILINE)
-    file.write_text(servers.sub("nats: {embedded: data}", file.read_text()))
     await source.set_up()
-    dropped = await bridge("drop", "--yes", "--config", str(file))
+    dropped = await bridge("drop", "--yes", "--config", embedded(tmp_path, source))
     assert (dropped.code, "removed slot" in dropped.out) == (0, True), dropped.error
     assert await source.sql("SELECT FROM pg_publication") == []
     assert find_nats(tmp_path / "data") is None
