@@ -38,7 +38,7 @@ COLUMNS = tuple(Column(name, 20, identity=name == "id") for name in ("id", "v", 
 RELATION = Relation(1, "public", "items", "d", COLUMNS)
 _table = Relations({"public.items": TableSettings("v")}).table(RELATION, Facts())
 assert _table is not None
-TABLE = ReadTable(RELATION, _table, ("id",), "", None, Rights("items", "r"))
+TABLE = ReadTable(RELATION, _table, ("id",), "", None, Rights("public", "items", "r"))
 ORIGIN = Origin("shop", "db", 1, Subjects())
 
 
