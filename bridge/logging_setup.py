@@ -43,17 +43,10 @@ def set_up_logging() -> None:
     level = logging.getLevelNamesMapping().get(os.environ.get(_LEVEL_VARIABLE, "info").upper(), logging.INFO)
     asked = os.environ.get(_FORMAT_VARIABLE)
     on_terminal = sys.stderr.isatty() if asked is None else asked == "text"
-    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if on_terminal else "iso", utc=not on_terminal)
     if not on_terminal and (process := os.environ.get(_PROCESS_VARIABLE)):
         structlog.contextvars.bind_contextvars(process=process)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            stamp,
-            hide_secrets,
-            *(_for_people() if on_terminal else _for_machines()),
-        ],
+        processors=processors(on_terminal=on_terminal),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -64,9 +57,20 @@ def set_up_logging() -> None:
     )
 
 
-def _for_people() -> list[Any]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-
-
-def _for_machines() -> list[Any]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+def processors(*, on_terminal: bool) -> list[Any]:
+    """What a line goes through."""
+    if on_terminal:
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        rendered: Any = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    else:
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        rendered = structlog.processors.JSONRenderer(ensure_ascii=False)
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        stamp,
+        # a traceback is text too, and tells what a server or a library said
+        structlog.processors.format_exc_info,
+        hide_secrets,
+        rendered,
+    ]

@@ -1,8 +1,11 @@
 """No password reaches a message or a log line."""
 
-import pytest
+import io
 
-from bridge.logging_setup import hide_secrets
+import pytest
+import structlog
+
+from bridge.logging_setup import hide_secrets, processors
 from bridge.redaction import redact
 
 
@@ -31,3 +34,15 @@ def test_what_is_named_like_a_secret_is_not_logged() -> None:
         None, "info", {"event": "x", "dsn": "host=h", "api_token": 1, "url": "nats://u:p@h", "n": 3}
     )
     assert logged == {"event": "x", "dsn": "…", "api_token": "…", "url": "nats://u:…@h", "n": 3}
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_no_traceback_tells_a_password(on_terminal: bool) -> None:  # noqa: FBT001 - pytest's way
+    lines = io.StringIO()
+    log = structlog.wrap_logger(structlog.PrintLogger(lines), processors=processors(on_terminal=on_terminal))
+    try:
+        raise ValueError("host=h password=geheim")
+    except ValueError:
+        log.exception("failed")
+    assert "ValueError: host=h password=…" in lines.getvalue()
+    assert "geheim" not in lines.getvalue()
