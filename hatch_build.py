@@ -15,10 +15,12 @@ class CompiledModules(BuildHookInterface[Any]):
     """In place, beside its source: so an editable install has it too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+        if self.target_name != "wheel":
+            return  # the source's own: what an editable install runs stays as it is
         rooms = Path(self.root) / "cdc"
         for stale in rooms.glob("*.so"):
             stale.unlink()
-        if self.target_name != "wheel" or os.environ.get("BRIDGE_PURE"):
+        if os.environ.get("BRIDGE_PURE"):
             return
         try:
             _compile(Path(self.root), [str(source) for source in rooms.glob("*.pyx")])
