@@ -9,6 +9,8 @@ import click
 
 from bridge.redaction import redact
 
+_ENDED = "bridge: "
+"""How the message begins with which one of our commands ends."""
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 
 
@@ -44,5 +46,6 @@ class ProcessOutput:
 
 def _record(process: str, line: str) -> str:
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    members = {"process": process, "event": line, "level": "info", "timestamp": now}
+    level = "error" if line.startswith(_ENDED) else "info"
+    members = {"process": process, "event": line, "level": level, "timestamp": now}
     return json.dumps(members, ensure_ascii=False)

@@ -11,6 +11,7 @@ from bridge.cli.errors import Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.running import run
 from bridge.cli.tenant_name import tenant_name
+from bridge.console.intake_source import secret_name
 from bridge.secret_key import secret_key
 from bridge.settings import Settings, load_settings
 from bridge.settings_reader import NEW_KEY
@@ -19,6 +20,7 @@ from pipeline.quantities import MAX_NAME, NAME
 from pipeline.secrets import SecretName, SecretStore
 
 MAX_CHARACTERS = 64 * 1024
+_INTAKE = secret_name("")
 
 
 @click.group()
@@ -45,9 +47,10 @@ def set_secret(tenant: str, name: str, config: Path) -> None:
             'and write\n    secrets: {key: "${file:bridge.key}"}'
         )
     run(_set(settings, key, (tenant, name), _read_value(tenant, name)))
-    click.echo(
-        f'secret {name} of tenant {tenant} is set; tenant.yaml names it as "${{secret:{name}}}"', err=True
-    )
+    use = f'tenant.yaml names it as "${{secret:{name}}}"'
+    if name.startswith(_INTAKE):
+        use = f"webhooks to /intake/{name.removeprefix(_INTAKE)}/{tenant} are signed with it"
+    click.echo(f"secret {name} of tenant {tenant} is set; {use}", err=True)
 
 
 def _check_name(text: str) -> None:

@@ -175,6 +175,8 @@ def test_tenants_and_secrets_from_the_command_line(
     assert bridge(folder, "secret", "set", "key:4711", "token", stdin=f"{PASSWORD}\n").returncode == 0
     listed = bridge(folder, "secret", "list", "acme")
     assert listed.stdout.startswith("acme  token  set 20")
+    signing = bridge(folder, "secret", "set", "acme", "intake_partner", stdin=PASSWORD)
+    assert "webhooks to /intake/partner/acme are signed with it" in signing.stderr
     (folder / "tenants/acme/tenant.yaml").write_text(TENANT.replace("orders", "requests"))
     assert (
         "acme: route orders removed\n    route requests added\n" in bridge(folder, "tenant", "apply").stdout

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 import sys
@@ -117,6 +118,14 @@ async def test_what_needs_a_decision_stands_and_the_others_run() -> None:
         assert [child.program.name for child in standing] == ["capture"]
         await stopped()
         assert "needs a decision (it says which above); starting again in 60 s" in said.getvalue()
+
+
+def test_the_message_with_which_a_command_ends_is_an_error_to_machines() -> None:
+    said = io.StringIO()
+    output = ProcessOutput((), said, as_json=True)
+    output.say("capture", "bridge: slot shop can no longer be read. Ways on:")
+    output.say("capture", "  - `bridge cdc drop`")
+    assert [json.loads(line)["level"] for line in said.getvalue().splitlines()] == ["error", "info"]
 
 
 async def test_children_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
