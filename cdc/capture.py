@@ -198,7 +198,7 @@ class Capture:
         decoder = Wal2jsonDecoder if self._source.plugin == WAL2JSON else Decoder
         return CaptureStream(
             tenure,
-            decoder(origin, self._source.tables, tenure.mark, self._source.outbox),
+            decoder(origin, self._source.tables, tenure.noted, self._source.outbox),
             BigEvents(objects, nats.max_payload),
         )
 

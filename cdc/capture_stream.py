@@ -188,7 +188,17 @@ class CaptureStream:
         for group in self._decoder.take():
             for watcher in self._watchers.values():
                 watcher(group.messages)
-            self._put(await self._big_events.put(group))
+            if (rest := self._not_stored(group)) is not None:
+                self._put(await self._big_events.put(rest))
+
+    def _not_stored(self, group: Group[Mark]) -> Group[Mark] | None:
+        """Without what a torn batch stored, which is decoded once more only for the watchers; None: all of it is."""
+        stored = self._tenure.mark.key
+        if group.mark.key <= stored:
+            return None
+        if not group.messages or group.messages[0].key > stored:
+            return group
+        return Group.of([message for message in group.messages if message.key > stored], group.mark)
 
     def _put(self, group: Group[Mark]) -> None:
         # flush never goes back: what a position without events said in between may be let go of by now

@@ -77,6 +77,8 @@ class Tenure:
         self.connections = held
         self.mark = Mark(0, 0, 0)
         """Where to go on: what stands at or before its key is published."""
+        self.noted = self.mark
+        """Where to read on: before `mark`, if a torn batch holds changes that open backfills have still to note."""
         self.published = self.mark
         """What is stored by now."""
         self.changed = asyncio.Event()
@@ -158,7 +160,8 @@ class Tenure:
                 # what our predecessor had under way came in between: its words count
                 log.info("position moved while it was claimed", source=self.source.name, because=str(lost))
                 continue
-            decided = decide_gap(self._after_torn(position, claimed.torn), position, slot, consent)
+            behind_torn = self._after_torn(position, claimed.torn)
+            decided = decide_gap(behind_torn, position, slot, consent)
             if not isinstance(decided, Begin):
                 break
             anew = decided.position
@@ -166,6 +169,7 @@ class Tenure:
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
         self.mark = self.published = decided
+        self.noted = position.mark if decided.runs and decided == behind_torn else decided
         # from here on, and not in the claim: whoever claims after a crash decides by what held before it
         self._position = msgspec.structs.replace(
             position, tables_hash=tables_hash(self.source), timeline=slot.identity.timeline

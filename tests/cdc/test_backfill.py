@@ -18,10 +18,12 @@ from cdc.backfill.label import Label
 from cdc.backfill.read_table import Refused
 from cdc.backfill.request import cancel, check_table
 from cdc.backfill.run_record import RunRecord, Target
+from cdc.pgoutput import parse_begin
 from cdc.position import run_of
 from cdc.settings import TableSettings, split_table
 from cdc.source_errors import CaptureStopped
 from eventbus.event import HEADER_BACKFILL, HEADER_BACKFILL_ROUTE, HEADER_EVENT_ID
+from eventbus.lsn import format_lsn
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
@@ -216,20 +218,45 @@ async def test_what_a_torn_batch_stored_is_not_read_again(source: Source) -> Non
     assert [event["key"]["id"] for event in reads] == list(range(1, 301))
 
 
+async def test_a_key_that_moved_in_a_torn_batch_is_read_too(source: Source) -> None:
+    await Workload(seed=1).large(source, 300)
+    await forget_all(source)
+    async with source.capturing():
+        await source.captured()
+        await ask(source, "torn", chunk=50, rate=200)
+        await read_to(source, "torn", 50)
+    await source.sql("UPDATE orders SET id = -id WHERE id = 290")
+    ((begin,),) = await source.sql(
+        "SELECT data FROM pg_logical_slot_peek_binary_changes("
+        f"'{source.settings.slot}', NULL, NULL, 'proto_version', '1', 'publication_names', 'bridge')"
+        " WHERE get_byte(data, 0) = ascii('B') ORDER BY lsn DESC LIMIT 1"
+    )
+    event_id = f"shop:{format_lsn(parse_begin(begin)[0])}:1"
+    event = {"id": event_id, "op": "update", "source": {"table": "orders"}, "key": {"id": -290}}
+    await publish_torn(source, "update", event, {})
+    async with source.capturing():
+        await source.captured()
+        await ended(source, "torn")
+    events = await source.events()
+    assert [e["id"] for e in events].count(event_id) == 1
+    assert -290 in [e["key"]["id"] for e in events if e["op"] == "read"]
+
+
 async def leave_torn(source: Source, n: int, key: int, lsn: int) -> None:
     """A read as the beginning of a batch whose position was never stored."""
-    subjects = Subjects(source.nats.namespace)
     read_id = f"shop:btorn:{n}"
-    headers = {
-        HEADER_EVENT_ID: read_id,
-        HEADER_BACKFILL: Label("torn", 1, lsn, n, (str(key),)).text(),
-        "Nats-Batch-Id": "c-torn",
-    }
+    label = Label("torn", 1, lsn, n, (str(key),)).text()
     event = {"id": read_id, "op": "read", "source": {"table": "orders"}, "key": {"id": key}}
+    await publish_torn(source, "read", event, {HEADER_BACKFILL: label})
+
+
+async def publish_torn(source: Source, op: str, event: dict[str, Any], headers: dict[str, str]) -> None:
+    subjects = Subjects(source.nats.namespace)
+    headers = {HEADER_EVENT_ID: event["id"], "Nats-Batch-Id": "c-torn", **headers}
     async with source.jetstream() as jetstream:
         # a batch id on a single message is refused, so it goes as a batch of its own
         headers |= {"Nats-Batch-Sequence": "1", "Nats-Batch-Commit": "1"}
-        subject = subjects.event("shop", "1", "public", "orders", "read")
+        subject = subjects.event("shop", "1", "public", "orders", op)
         await jetstream.publish(subject, json.dumps(event).encode(), header_lines(headers))
 
 

@@ -240,7 +240,7 @@ class SimulatedCapture(SimulatedWriter):
         yield from self._until_over(steps(lambda: tenure.claim(consent)), pulsing)
         world.claimed(consent)
         origin = Origin(SOURCE.name, tenure.position.database, tenure.position.epoch, Subjects())
-        decoder = Decoder(origin, TABLES, tenure.mark)
+        decoder = Decoder(origin, TABLES, tenure.noted)
         stream = pulse.stream = CaptureStream(tenure, decoder, cast("BigEvents", self))
         stream.listen("bridge.heartbeat", lambda note: world.events.check_note(note.lsn, stream._mark.key))
         writing, pumping = self._write(), steps(stream.pump)
