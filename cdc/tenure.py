@@ -168,8 +168,12 @@ class Tenure:
             await self._begins(anew.epoch)
         if isinstance(decided, Stop):
             raise CaptureStopped(decided)
-        self.mark = self.published = decided
         self.noted = position.mark if decided.runs and decided == behind_torn else decided
+        self._go_on(decided, position, slot)
+        self._log_claimed(position, claimed.torn)
+
+    def _go_on(self, decided: Mark, position: Position, slot: SlotFacts) -> None:
+        self.mark = self.published = decided
         # from here on, and not in the claim: whoever claims after a crash decides by what held before it
         self._position = msgspec.structs.replace(
             position, tables_hash=tables_hash(self.source), timeline=slot.identity.timeline
@@ -180,7 +184,6 @@ class Tenure:
             self.writer.put(Group.of((), decided))
             self.progress.put(decided.flush)
         self.changed.set()
-        self._log_claimed(position, claimed.torn)
 
     async def part(self) -> None:
         """Confirms what may be confirmed, and lets the slot go."""

@@ -7,6 +7,7 @@ and a start in which nothing new begins asks for nothing.
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 
 from cdc.backfill.read_table import Refused
 from cdc.backfill.request import check_table
@@ -29,8 +30,19 @@ async def ask_for_all(source: SourceSettings, store: RunStore, epoch: int) -> No
         )
         raise CaptureStopped(Stop("snapshot_refused", f"no snapshot: {'; '.join(refused)}", ways))
     for table in source.tables:
-        with suppress(RevisionConflict):  # asked for before a crash
-            await store.create(snapshot_run(epoch, table), _record(table))
+        await _ask(store, epoch, table)
+
+
+async def _ask(store: RunStore, epoch: int, table: str) -> None:
+    """Open already: asked for before a crash. Ended: of an epoch of that number whose stream was deleted since."""
+    for time in count(1):
+        run = snapshot_run(epoch, table, time)
+        with suppress(RevisionConflict):
+            await store.create(run, _record(table))
+            return
+        held = await store.get(run)
+        if held is not None and held.record.is_open:
+            return
 
 
 async def _refused(source: SourceSettings) -> AsyncIterator[str]:
@@ -41,9 +53,10 @@ async def _refused(source: SourceSettings) -> AsyncIterator[str]:
             yield str(refused)
 
 
-def snapshot_run(epoch: int, table: str) -> str:
+def snapshot_run(epoch: int, table: str, time: int = 1) -> str:
     """The run's name: the same however often it is asked for."""
-    return f"snapshot{epoch}-{escape(table)}"
+    again = f"={time}" if time > 1 else ""
+    return f"snapshot{epoch}{again}-{escape(table)}"
 
 
 def _record(table: str) -> RunRecord:
