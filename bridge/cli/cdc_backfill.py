@@ -1,6 +1,7 @@
 """`bridge cdc backfill`: existing rows as `read` events, done by the capture that runs."""
 
 import getpass
+import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ async def _backfill(settings: Settings, source: SourceSettings, asked: _Asked) -
     async with event_bus(settings, "bridge cdc backfill") as jetstream:
         record = RunRecord(
             target=await _target(settings, source, asked, jetstream),
-            by=f"{getpass.getuser()}@{socket.gethostname()}",
+            by=f"{_user()}@{socket.gethostname()}",
             requested=datetime.now(UTC).isoformat(timespec="seconds"),
             chunk=asked.chunk,
             rate=asked.rate,
@@ -168,6 +169,13 @@ async def _cancel(settings: Settings, source: SourceSettings, name: str) -> None
     if stored is None:
         raise Usage(f"source {source.name} has no backfill {name!r}; `bridge cdc backfill --list` shows them")
     raise Findings(f"backfill {name} has ended: it is {stored.record.state}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not be in /etc/passwd
+        return f"uid {os.getuid()}"
 
 
 def _store(settings: Settings, source: SourceSettings, jetstream: JetStream) -> RunStore:

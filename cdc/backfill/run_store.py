@@ -1,5 +1,6 @@
 """The records of a source's backfills in bucket BACKFILLS."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from eventbus.buckets import Bucket, Entry, RevisionConflict
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
 
+_NAME = re.compile(r"[A-Za-z0-9_=-]+")
 log = structlog.get_logger()
 
 
@@ -36,6 +38,9 @@ class RunStore:
         ]
 
     async def get(self, run: str) -> StoredRun | None:
+        """`run`: whatever somebody wrote; a wildcard is nobody's name."""
+        if not _NAME.fullmatch(run):
+            return None
         entry = await self._bucket.get(self._key(run))
         return None if entry is None else self._read(entry)
 

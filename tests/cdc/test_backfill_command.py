@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
+from bridge.cli import cdc_backfill
 from bridge.cli.backfill_progress import Speed, record_text
 from bridge.cli.main import main
 from bridge.demo.nats_server import EmbeddedNats
@@ -142,7 +144,16 @@ async def test_a_backfill_waits_for_capture_is_watched_again_and_cancelled(
     assert again.returncode == 1
     assert f"backfill {run} of public.orders is cancelled" in seen.decode()
     assert (await command.run("--cancel", run)).code == 1
-    assert (await command.run("--cancel", "other")).code == 2
+    for other in ("other", "*"):
+        assert (await command.run("--cancel", other)).code == 2
+
+
+def test_who_asks_need_not_stand_in_etc_passwd(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000650000")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert cdc_backfill._user() == f"uid {os.getuid()}"
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
