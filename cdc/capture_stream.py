@@ -194,10 +194,10 @@ class CaptureStream:
     def _not_stored(self, group: Group[Mark]) -> Group[Mark] | None:
         """Without what a torn batch stored, which is decoded once more only for the watchers; None: all of it is."""
         stored = self._tenure.mark.key
+        if self._tenure.noted.key == stored:
+            return group
         if group.mark.key <= stored:
             return None
-        if not group.messages or group.messages[0].key > stored:
-            return group
         return Group.of([message for message in group.messages if message.key > stored], group.mark)
 
     def _put(self, group: Group[Mark]) -> None:

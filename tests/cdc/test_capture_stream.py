@@ -66,6 +66,7 @@ def stream_of(flood: Flood, objects: object = None) -> CaptureStream:
         connections=SimpleNamespace(replication=flood),
         writer=flood,
         mark=Mark(0, 0, 0),
+        noted=Mark(0, 0, 0),
         progress=Progress(ProgressSettings(), 0.0),
         changed=asyncio.Event(),
         source=SimpleNamespace(name="shop"),
