@@ -15,8 +15,8 @@ FINISHED = 2**31 - 1
 """The ordinal of a transaction of which everything is published."""
 
 
-MOST_AGAIN = 1_000
-"""Keys that a run's mark may hold; each position is written with them."""
+MOST_AGAIN, LONGEST_AGAIN = 1_000, 2**15
+"""Keys that a run's mark may hold, and their characters together; each position is written with them, in one message."""
 
 
 class RunMark(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,7 +38,7 @@ class RunMark(msgspec.Struct, frozen=True, omit_defaults=True):
     def with_again(self, keys: Iterable[str]) -> Self:
         """Where they are too many, the table is read from its beginning."""
         again = tuple(dict.fromkeys((*self.again, *keys)))
-        if len(again) > MOST_AGAIN:
+        if len(again) > MOST_AGAIN or sum(map(len, again)) > LONGEST_AGAIN:
             return msgspec.structs.replace(self, cursor=(), until=(), again=())
         return msgspec.structs.replace(self, again=again)
 

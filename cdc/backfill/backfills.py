@@ -68,7 +68,8 @@ class Backfills:
         async with asyncio.TaskGroup() as tasks:
             known = False
             async for changed in self._store.follow():
-                for stored in changed:
+                # those that have begun go on first: each of them makes every position longer
+                for stored in sorted(changed, key=self._has_not_begun):
                     self._follow(stored, tasks)
                 if not known:
                     self._forget_unknown({stored.run for stored in changed})
@@ -102,6 +103,9 @@ class Backfills:
             self._forget(run)
         elif task is None:
             self._tasks[run] = tasks.create_task(self._whole(run, record))
+
+    def _has_not_begun(self, stored: StoredRun) -> bool:
+        return not _is_begun(run_of(self._stream.runs, stored.run))
 
     def _forget_unknown(self, runs: set[str]) -> None:
         for mark in self._stream.runs:

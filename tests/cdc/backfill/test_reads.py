@@ -118,6 +118,10 @@ def test_too_many_keys_to_look_up_begin_the_table_again() -> None:
     assert mark.with_again(["a", "a"]).again == ("a",)
     begun = mark.with_again(map(str, range(MOST_AGAIN + 1)))
     assert (begun.n, begun.cursor, begun.until, begun.again) == (5, (), (), ())
+    # a position is one message, whatever the keys are
+    long = [f"{n}" * 2_000 for n in range(1, 10)]
+    assert len(mark.with_again(long).again) == 9
+    assert mark.with_again([*long, *(f"{key}!" for key in long)]).again == ()
 
 
 def test_a_chunk_fits_its_bytes_and_the_rate() -> None:
