@@ -220,5 +220,10 @@ def size_text(count: int) -> str:
     return f"{count} TB"
 
 
+def number_text(value: float) -> str:
+    """For people: three digits of what is small, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _lsn(lsn: int | None) -> str | None:
     return None if lsn is None else format_lsn(lsn)

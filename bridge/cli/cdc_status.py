@@ -11,7 +11,7 @@ from bridge.cli.context import chosen_source, config_option, json_option, source
 from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
 from cdc.settings import SourceSettings
-from cdc.status import CaptureStatus, Owner, size_text
+from cdc.status import CaptureStatus, Owner, number_text, size_text
 from cdc.status_reading import read_status
 
 
@@ -86,12 +86,12 @@ def _standbys_text(found: CaptureStatus) -> str | None:
 def _lag_text(found: CaptureStatus) -> str | None:
     if found.lag_bytes is None:
         return None
-    seconds = "" if found.lag_seconds is None else f", {found.lag_seconds:.3g} s"
+    seconds = "" if found.lag_seconds is None else f", {number_text(found.lag_seconds)} s"
     return f"{size_text(found.lag_bytes)}{seconds}"
 
 
 def _events_text(found: CaptureStatus) -> str | None:
-    rate = None if found.events_per_second is None else f"{found.events_per_second:.3g} a second"
+    rate = None if found.events_per_second is None else f"{number_text(found.events_per_second)} a second"
     age = found.last_event_age_seconds
     last = "none yet" if age is None else f"the last one {age:.0f} s ago"
     return f"{rate}, {last}" if rate else last

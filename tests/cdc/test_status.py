@@ -18,7 +18,7 @@ from cdc.capture_state import Answer, EventRate
 from cdc.position import Position
 from cdc.settings import SourceSettings
 from cdc.source_facts import SlotState
-from cdc.status import CaptureStatus, Reader, StatusFacts, status_of
+from cdc.status import CaptureStatus, Reader, StatusFacts, number_text, status_of
 from eventbus.settings import NatsSettings
 from tests.cdc.capturing import Source, eventually
 
@@ -170,3 +170,11 @@ async def test_running_captures_are_seen_with_who_owns_and_who_stands_by(
     await source.sql(f"SELECT pg_drop_replication_slot('{source.settings.slot}')")
     code, out = await told(file)
     assert (code, "There is no slot" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.0064, "0.0064"), (51.93, "51.9"), (999.6, "1,000"), (11_000.0, "11,000")],
+)
+def test_numbers_for_people_have_no_exponent(value: float, text: str) -> None:
+    assert number_text(value) == text
