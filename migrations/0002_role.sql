@@ -12,6 +12,10 @@ DECLARE
   may_log_in boolean;
   may_replicate boolean;
 BEGIN
+  IF provider = 'rds' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
+    RAISE EXCEPTION 'there is no role rds_replication: this server is neither RDS nor Aurora'
+      USING HINT = 'Say another --provider, or none: it is recognised.';
+  END IF;
   SELECT true, rolcanlogin, rolreplication OR rolsuper INTO is_there, may_log_in, may_replicate
     FROM pg_roles WHERE rolname = role_name;
   IF is_there IS NULL THEN

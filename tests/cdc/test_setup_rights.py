@@ -172,6 +172,11 @@ async def test_on_rds_membership_stands_for_replication(source: Source) -> None:
         await source.sql("DROP ROLE rds_replication", "DROP ROLE rds_superuser")
 
 
+async def test_rds_is_not_said_of_another_server(source: Source) -> None:
+    with pytest.raises(SetupRefused, match="neither RDS nor Aurora. Say another --provider"):
+        await set_up(source.settings, source.dsn, SQL, Provider.RDS)
+
+
 def user(dsn: str) -> str:
     return str(conninfo_to_dict(dsn)["user"])
 
