@@ -173,7 +173,7 @@ async def test_on_rds_membership_stands_for_replication(source: Source) -> None:
 
 
 async def test_rds_is_not_said_of_another_server(source: Source) -> None:
-    with pytest.raises(SetupRefused, match="neither RDS nor Aurora. Say another --provider"):
+    with pytest.raises(SetupRefused, match=r"neither RDS nor Aurora\. Say another --provider"):
         await set_up(source.settings, source.dsn, SQL, Provider.RDS)
 
 
