@@ -211,6 +211,21 @@ def _summary(
     return f"{who}; {size_text(lag)} of WAL are not published yet{behind}."
 
 
+def slot_text(name: str, slot: SlotState) -> str:
+    """What PostgreSQL alone tells of a slot, where JetStream does not answer."""
+    if not slot.exists:
+        return f"there is no slot {name}"
+    if slot.lost:
+        return f"slot {name} is lost ({slot.invalidation or 'its WAL is gone'})"
+    reader = f"read by process {slot.active_pid}" if slot.active_pid else "read by nobody"
+    parts = [f"slot {name} is {reader}", f"confirmed up to {_lsn(slot.confirmed_flush)}"]
+    if slot.held_wal is not None:
+        parts.append(f"holds {size_text(slot.held_wal)} of WAL")
+    if slot.safe_wal is not None:
+        parts.append(f"{size_text(slot.safe_wal)} more until it is lost (max_slot_wal_keep_size)")
+    return ", ".join(parts)
+
+
 def size_text(count: int) -> str:
     """Bytes for people."""
     for unit in ("bytes", "kB", "MB", "GB"):

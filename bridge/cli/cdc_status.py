@@ -8,11 +8,14 @@ import click
 
 from bridge.cli.cdc_words import print_line, servers, words
 from bridge.cli.context import chosen_source, config_option, json_option, source_option
+from bridge.cli.errors import Unreachable
 from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
+from cdc.catalogue import Catalogue
 from cdc.settings import SourceSettings
-from cdc.status import CaptureStatus, Owner, number_text, size_text
+from cdc.status import CaptureStatus, Owner, number_text, size_text, slot_text
 from cdc.status_reading import read_status
+from eventbus.errors import ConnectionLost, NatsRefused, NatsUnreachable, NoAnswer
 
 
 @click.command()
@@ -40,8 +43,21 @@ def status(context: click.Context, *, config: Path, source: str | None, as_json:
 
 
 async def _status(settings: Settings, source: SourceSettings) -> CaptureStatus:
-    async with servers(settings, source) as (catalogue, nats):
-        return await read_status(source, catalogue, nats, settings.nats.namespace)
+    try:
+        async with servers(settings, source) as (catalogue, nats):
+            return await read_status(source, catalogue, nats, settings.nats.namespace)
+    except (NatsUnreachable, NatsRefused, NoAnswer, ConnectionLost, Unreachable) as error:
+        # just then a DBA asks how much WAL is held
+        raise Unreachable(f"{error}\nPostgreSQL tells: {await _slot(source)}") from None
+
+
+async def _slot(source: SourceSettings) -> str:
+    """Raises SourceLost."""
+    catalogue = await Catalogue.open(source.dsn)
+    try:
+        return slot_text(source.slot, await catalogue.slot(source.slot, source.publication))
+    finally:
+        await catalogue.close()
 
 
 def _lines(found: CaptureStatus) -> Iterator[str]:

@@ -299,6 +299,15 @@ async def test_status_tells_a_slot_that_somebody_moved(
     assert "`bridge cdc start` says what is to be decided" in moved["summary"]
 
 
+async def test_status_tells_what_postgres_knows_while_nats_is_away(source: Source, tmp_path: Path) -> None:
+    source.nats = NatsSettings(("nats://127.0.0.1:1",))
+    await source.set_up()
+    told = await bridge("status", "--config", config(tmp_path, source))
+    assert (told.code, told.out) == (3, "")
+    assert f"slot {source.settings.slot} is read by nobody, confirmed up to 0/" in told.error
+    assert "of WAL" in told.error
+
+
 async def test_a_slot_of_another_database_is_left_alone(
     source: Source, postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
 ) -> None:
