@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from bridge.children_watch import ChildrenWatch
 from bridge.cli.context import config_option
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.event_bus import event_bus
@@ -63,16 +64,22 @@ class _Bridge:
         names = (_SELF, *(program.name for stage in stages for program in stage), _NATS)
         self._output = ProcessOutput(names)
         self._supervisor = Supervisor(stages, self._output)
+        children = [program.name for stage in stages for program in stage]
+        places = {name: listen.after(number) for number, name in enumerate(children, 1)} if listen else {}
+        self._children = ChildrenWatch(places)
 
     def condition(self) -> Condition:
-        """Ready as soon as every child is."""
-        unready = [child.program.name for child in self._supervisor.children if not child.ready]
+        """Ready while every child is."""
         return Condition(
             Role.SUPERVISOR,
-            tuple(
-                Matter("child_not_ready", f"{name} is not ready; its own log says why") for name in unready
-            ),
+            tuple(reason for child in self._supervisor.children for reason in self._reasons(child)),
         )
+
+    def _reasons(self, child: Child) -> tuple[Matter, ...]:
+        name = child.program.name
+        if not child.ready:
+            return (Matter("child_not_ready", f"{name} is not ready; its own log says why"),)
+        return self._children.reasons(name)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises CommandError and what its steps raise, with nothing left running."""
@@ -83,12 +90,14 @@ class _Bridge:
             if self._setup:
                 await self._set_up_sources()
             announcing = asyncio.ensure_future(self._announce())
+            asking = asyncio.ensure_future(self._children.run())
             try:
                 await self._supervisor.run(stop, self._settings.shutdown_timeout)
             except StartRefused as refusal:
                 raise _as_command_error(refusal) from None
             finally:
                 announcing.cancel()
+                asking.cancel()
 
     def _say_addresses(self) -> None:
         if self._listen is not None:
