@@ -10,6 +10,7 @@ from cdc.backfill.backfills import Backfills
 from cdc.backfill.table_run import TableRun
 from cdc.backfill.visibility import Replayed
 from cdc.position import Mark, RunMark
+from cdc.source_errors import SourceLost
 from cdc.tenure import Tenure
 from tests.simulation.capture_world import CaptureWorld
 from tests.simulation.seeds import EVERYDAY, first_violation
@@ -49,9 +50,13 @@ def is_never_through(run: TableRun, mark: RunMark, step: Any, after: Any = Table
     return msgspec.structs.replace(left, finished=False)
 
 
-async def forgets_first(backfills: Backfills, run: str, *outcome: Any, end: Any = Backfills._end) -> None:
+async def forgets_first(backfills: Any, run: str, *outcome: Any, end: Any = Backfills._end) -> None:
+    """And is once interrupted before the record says so: most runs end when nothing is interrupted any more."""
     backfills._forget(run)
     await pause(40)
+    if not backfills._world.runs[run].error:
+        backfills._world.runs[run] = msgspec.structs.replace(backfills._world.runs[run], error="interrupted")
+        raise SourceLost("the connection is cut")
     await end(backfills, run, *outcome)
 
 
