@@ -109,8 +109,10 @@ async def test_everything_starts_survives_a_kill_and_stops_in_order(up: Up, fold
     }
     nats = up.children()[next(line for line in up.children() if "nats-server" in line)]
     os.kill(nats, signal.SIGSTOP)
-    await eventually(lambda: roles(places), lambda found: "up" not in found)
-    os.kill(nats, signal.SIGCONT)
+    try:
+        await eventually(lambda: roles(places), lambda found: "up" not in found)
+    finally:
+        os.kill(nats, signal.SIGCONT)
     await eventually(lambda: roles(places), lambda found: len(found) == 5)
     assert (folder / "data/secrets.key").stat().st_mode & 0o777 == 0o600
     worker = next(pid for line, pid in up.children().items() if "--role worker" in line)
