@@ -189,6 +189,10 @@ async def fill(source: Source) -> None:
                     await jetstream.publish(subject, bytes(size))
 
 
+AS_EVENTS_HOLDS = 35_000
+"""Changes of a workload that are about 50 MB of events: a quick machine must not fill the stream."""
+
+
 class Workload:
     """Mixed transactions on `orders` from one session, so that the history's order is the commits' order."""
 

@@ -28,7 +28,7 @@ from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
 from tests.cdc.backfilling import ask, assert_complete, ended, forget_all, record, store
-from tests.cdc.capturing import Source, Workload, eventually
+from tests.cdc.capturing import AS_EVENTS_HOLDS, Source, Workload, eventually
 from tests.cdc.standby import Standby
 
 
@@ -46,7 +46,7 @@ async def test_a_table_that_changes_meanwhile_is_read_whole_and_never_ends_older
     await forget_all(source)
     async with source.capturing():
         await source.captured()
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
         await ask(source, "one", chunk=200)
         done = await ended(source, "one")
         working.cancel()
@@ -529,7 +529,7 @@ async def test_rows_are_read_from_a_standby_that_is_behind(
         source.settings = replace(source.settings, read_dsn=standby.dsn())
         async with source.capturing():
             await source.captured()
-            working = asyncio.create_task(workload.run(source, 10**9))
+            working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
             stuttering = asyncio.create_task(stutter(standby.dsn()))
             await ask(source, "one", chunk=100)
             done = await ended(source, "one", within=60)

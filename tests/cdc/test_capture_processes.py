@@ -12,7 +12,7 @@ from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from eventbus.settings import NatsSettings
 from tests.cdc.bridge_processes import bridges, owned, owner
-from tests.cdc.capturing import Source, Workload, assert_gap_free
+from tests.cdc.capturing import AS_EVENTS_HOLDS, Source, Workload, assert_gap_free
 from tests.conftest import empty_database
 
 
@@ -25,7 +25,7 @@ async def test_ten_kills_leave_no_gap_and_no_duplicate(
     async with bridges(source, tmp_path) as both:
         for bridge in both:
             await bridge.start()
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
         by_name = {bridge.name: bridge for bridge in both}
         for number in range(11):
             reading = await owned(source, both)
@@ -55,7 +55,7 @@ async def test_a_frozen_owner_is_replaced_refused_and_stands_by(
         assert await owned(source, both) == first.name
         await second.start()
         await second.logged("standing by")
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
         await asyncio.sleep(0.3)  # into the middle of it
         first.send(signal.SIGSTOP)
         await second.logged("capturing")

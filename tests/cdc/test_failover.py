@@ -14,7 +14,7 @@ from bridge.demo.postgres_server import EmbeddedPostgres
 from cdc.source_errors import CaptureStopped
 from cdc.start_decision import Consent, Stop
 from eventbus.settings import NatsSettings
-from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
+from tests.cdc.capturing import AS_EVENTS_HOLDS, Source, Workload, assert_gap_free, eventually
 from tests.cdc.standby import PHYSICAL_SLOT, Standby
 
 
@@ -66,7 +66,7 @@ async def test_capture_goes_on_at_the_promoted_standby(
         async with source.capturing():
             await workload.run(source, 200)
             await standby.synced(source.settings.slot)
-            working = asyncio.create_task(workload.run(source, 10**9))
+            working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
             await standby.kill()  # it falls behind, and capture has to wait for it
             before = workload.changes
             await eventually(lambda: asyncio.sleep(0, workload.changes), lambda now: now > before + 200)

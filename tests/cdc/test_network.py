@@ -16,7 +16,7 @@ from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.postgres_server import EmbeddedPostgres
 from eventbus.settings import NatsSettings
 from tests.cdc.bridge_processes import bridges
-from tests.cdc.capturing import Source, Workload, assert_gap_free, eventually
+from tests.cdc.capturing import AS_EVENTS_HOLDS, Source, Workload, assert_gap_free, eventually
 from tests.cdc.proxy import Proxy
 
 
@@ -50,7 +50,7 @@ def far(source: Source, to_postgres: Proxy, to_nats: Proxy) -> Source:
 async def working(source: Source, seed: int) -> AsyncIterator[Workload]:
     """A workload that goes on until the end of the block."""
     workload = Workload(seed)
-    task = asyncio.create_task(workload.run(source, 10**9))
+    task = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
     try:
         yield workload
     finally:

@@ -21,7 +21,7 @@ from cdc.source_reading import read_facts
 from cdc.start_decision import Consent
 from eventbus.settings import NatsSettings
 from tests.cdc.backfilling import ask, assert_complete, ended, forget_all
-from tests.cdc.capturing import TABLES, Source, Workload, assert_gap_free, eventually
+from tests.cdc.capturing import AS_EVENTS_HOLDS, TABLES, Source, Workload, assert_gap_free, eventually
 from tests.conftest import empty_database
 
 
@@ -117,7 +117,7 @@ async def test_a_backfill_beside_live_changes(source: Source) -> None:
     await forget_all(source)
     async with source.capturing():
         await source.captured()
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
         await ask(source, "one", chunk=100)
         done = await ended(source, "one")
         working.cancel()
@@ -229,7 +229,7 @@ async def test_a_backfill_beside_it_never_ends_older(source: Source) -> None:
     await forget_all(source)
     async with source.capturing():
         await source.captured()
-        working = asyncio.create_task(workload.run(source, 10**9))
+        working = asyncio.create_task(workload.run(source, AS_EVENTS_HOLDS))
         await ask(source, "one", chunk=100)
         done = await ended(source, "one")
         working.cancel()
