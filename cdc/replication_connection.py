@@ -23,6 +23,7 @@ from cdc.source_errors import (
     source_errors,
     stream_error,
 )
+from cdc.sql_names import quoted
 from cdc.wal2json import NUMBERS_AS_TEXT
 from cdc.wal2json import OPTIONS as WAL2JSON_OPTIONS
 from eventbus.lsn import parse_lsn
@@ -97,7 +98,7 @@ class ReplicationConnection:
         streaming: large transactions are sent before they commit (protocol version 2).
         """
         # a name in a list in a literal: quoted as identifier, then as literal; parameters are not possible here
-        names = _identifier(publication).replace("'", "''")
+        names = quoted(publication).replace("'", "''")
         protocol = "proto_version '2', streaming 'on'" if streaming else "proto_version '1'"
         await self._start(slot, f"{protocol}, publication_names '{names}', messages 'true'")
 
@@ -112,7 +113,7 @@ class ReplicationConnection:
             await self._start(slot, options)  # before 2.6
 
     async def _start(self, slot: str, options: str) -> None:
-        command = f"START_REPLICATION SLOT {_identifier(slot)} LOGICAL 0/0 ({options})"
+        command = f"START_REPLICATION SLOT {quoted(slot)} LOGICAL 0/0 ({options})"
         with source_errors("START_REPLICATION"):
             self._pgconn.send_query(command.encode())
             self._pgconn.flush()  # a fresh socket takes so little at once
@@ -210,7 +211,3 @@ def timeline_switches(history: str) -> dict[int, int]:
     """A history file as timeline → LSN where it was left."""
     lines = (line.split() for line in history.splitlines())
     return {int(words[0]): parse_lsn(words[1]) for words in lines if len(words) >= 2 and words[0].isdigit()}
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

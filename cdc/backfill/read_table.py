@@ -9,6 +9,7 @@ from cdc.catalogue_facts import Facts, FactsWanted
 from cdc.pgoutput import Column, Relation
 from cdc.relations import Relations, Table
 from cdc.settings import SourceSettings, split_table
+from cdc.sql_names import quoted
 
 _SHAPE = """
 SELECT @oid@::text || ' ' || string_agg(a.attname || ' ' || a.atttypid, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
@@ -67,8 +68,8 @@ class Rights(NamedTuple):
 
     @property
     def grant(self) -> str:
-        schema, role = identifier(self.schema), identifier(self.role)
-        return f"GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {schema}.{identifier(self.table)} TO {role};"
+        schema, role = quoted(self.schema), quoted(self.role)
+        return f"GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {schema}.{quoted(self.table)} TO {role};"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class ReadTable:
 
     @property
     def name(self) -> str:
-        return f"{identifier(self.relation.schema)}.{identifier(self.relation.name)}"
+        return f"{quoted(self.relation.schema)}.{quoted(self.relation.name)}"
 
     @property
     def key_places(self) -> tuple[int, ...]:
@@ -141,7 +142,7 @@ def read_table(
         )
     key = next((tuple(index) for index in keys if set(index) == set(names)), None)
     if key is None:
-        columns = ", ".join(map(identifier, names))
+        columns = ", ".join(map(quoted, names))
         raise Refused(
             f"the key of {relation.full_name} ({columns}) is no unique index over NOT NULL columns, so it cannot be read "
             f"in pieces: CREATE UNIQUE INDEX CONCURRENTLY ON {rights.table} ({columns}); and SET NOT NULL on each"
@@ -169,14 +170,14 @@ def rows_after(read: ReadTable, keys: Range, tenant: str | None, limit: int) -> 
         conditions.append(f"{_row(read.key)} > ({_numbers(keys.cursor, parameters)})")
     if keys.until:
         conditions.append(f"{_row(read.key)} <= ({_numbers(keys.until, parameters)})")
-    order = ", ".join(map(identifier, read.key))
+    order = ", ".join(map(quoted, read.key))
     return Query(f"{select}{_where(conditions)} ORDER BY {order} LIMIT {limit}", tuple(parameters))
 
 
 def last_key(read: ReadTable) -> Query:
     """The key's columns of the last row: what is inserted behind it comes as a change."""
-    columns = ", ".join(map(identifier, read.key))
-    order = ", ".join(f"{identifier(name)} DESC" for name in read.key)
+    columns = ", ".join(map(quoted, read.key))
+    order = ", ".join(f"{quoted(name)} DESC" for name in read.key)
     return Query(f"SELECT {columns} FROM {read.name} ORDER BY {order} LIMIT 1")  # noqa: S608 - as in _select
 
 
@@ -205,7 +206,7 @@ READ_AT = "(extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::int
 
 def _select(read: ReadTable, tenant: str | None) -> tuple[str, list[str], list[str]]:
     """Up to the table's name; conditions and parameters to go on with."""
-    columns = ", ".join(identifier(column.name) for column in read.relation.columns)
+    columns = ", ".join(quoted(column.name) for column in read.relation.columns)
     named = f"pg_catalog.to_regclass({literal(read.name)})::oid"
     same = f"({_SHAPE.replace('@oid@', named)}) = $1"
     conditions, parameters = [], [read.shape]
@@ -214,7 +215,7 @@ def _select(read: ReadTable, tenant: str | None) -> tuple[str, list[str], list[s
     place = read.table.shape.tenant
     if tenant is not None and place is not None:
         parameters.append(tenant)
-        conditions.append(f"{identifier(read.table.shape.names[place])} = $2")
+        conditions.append(f"{quoted(read.table.shape.names[place])} = $2")
     # names from the catalogue, quoted; everything else is a parameter
     return f"SELECT {SNAPSHOT}, {READ_AT}, {same}, {columns} FROM {read.name}", conditions, parameters  # noqa: S608 - see above
 
@@ -230,12 +231,8 @@ def _numbers(values: Sequence[str], parameters: list[str]) -> str:
 
 
 def _row(names: Sequence[str]) -> str:
-    return f"({', '.join(map(identifier, names))})"
+    return f"({', '.join(map(quoted, names))})"
 
 
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
