@@ -16,10 +16,12 @@ from bridge.demo.erp_plain import TOKEN, PlainErp
 from connectors.egress import EgressPolicy
 from eventbus.buckets import Bucket
 from eventbus.connection import Connection, connect
+from eventbus.errors import ConnectionLost
 from eventbus.event import HEADER_BACKFILL_ROUTE, HEADER_EVENT_ID, HEADER_OBJECT
 from eventbus.jetstream import JetStream, StoredMessage
 from eventbus.objects import ObjectStore
 from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.patience import patiently
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
 from eventbus.settings import NatsSettings, StreamSettings
 from eventbus.settling import Settling
@@ -201,7 +203,16 @@ class Bus:
             await asyncio.wait([task for _, task in self._running])
 
     async def stored(self, stream: str, subject: str = "") -> list[StoredMessage]:
-        """Everything a stream (or `KV_` bucket) holds, of a subject where one is named, in order."""
+        """Everything a stream (or `KV_` bucket) holds, of a subject where one is named, in order.
+
+        A server that was killed a moment ago is waited for.
+        """
+        async with asyncio.timeout(20):
+            return await patiently(
+                lambda: self._stored(stream, subject), _is_connection_lost, first=0.02, longest=0.2
+            )
+
+    async def _stored(self, stream: str, subject: str) -> list[StoredMessage]:
         found: list[StoredMessage] = []
         bucket, _, name = stream.rpartition("_")
         full = f"{bucket}_{self.subjects.bucket(name)}" if bucket else self.subjects.stream(stream)
@@ -287,3 +298,7 @@ def order_at_erp(erp: PlainErp) -> dict[str, list[int]]:
     for effect in erp.effects:
         numbers.setdefault(effect.key, []).append(effect.body["n"])
     return numbers
+
+
+def _is_connection_lost(error: BaseException) -> bool:
+    return isinstance(error, ConnectionLost)
