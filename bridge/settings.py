@@ -23,7 +23,7 @@ from pipeline.problems import Problems
 class Settings:
     """embedded: the folder of our own nats-server, whose URL `bridge.cli.context` finds; None: `nats.servers`.
 
-    tenants: the folder; shutdown_timeout: seconds; secrets_key: 32 bytes, None where none is configured;
+    tenants: the folder; shutdown_timeout: seconds; secrets_keys: 32 bytes each, the first one seals, none where none is configured;
     egress: private networks that tenants' endpoints may be in; listen: where /metrics and its like are served; intake: who may send webhooks.
     """
 
@@ -37,7 +37,7 @@ class Settings:
     listen: Listen | None = None
     intake: Mapping[str, IntakeSource] = field(default_factory=dict)
     shutdown_timeout: float = 25.0
-    secrets_key: bytes | None = field(default=None, repr=False)
+    secrets_keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 def load_settings(
@@ -82,9 +82,9 @@ def load_settings(
         listen=attempt(lambda: reader.http_listen(root.get("http")), None),
         intake=attempt(lambda: intake_section(root.get("intake"), environment), {}) if with_intake else {},
         shutdown_timeout=attempt(lambda: reader.shutdown_timeout(root.get("shutdown_timeout")), 0.0),
-        secrets_key=attempt(lambda: reader.secrets_key(root.get("secrets"), environment), None)
+        secrets_keys=attempt(lambda: reader.secrets_keys(root.get("secrets"), environment), ())
         if with_secrets
-        else None,
+        else (),
     )
     problems.raise_any()
     return settings

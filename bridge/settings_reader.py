@@ -131,14 +131,17 @@ def shutdown_timeout(node: Node | None) -> float:
     return 25.0 if node is None else duration(node)
 
 
-def secrets_key(node: Node | None, environment: Environment) -> bytes | None:
-    """The 32 bytes that encrypt the bucket SECRETS."""
-    key = None if node is None else mapping_of(node, ("key",)).get("key")
-    if key is None:
-        return None
-    if not isinstance(key, ScalarNode):
-        raise key.error(f"{key.mark.path}: not built yet: several keys; write one")
-    return decode_key(environment.secret(key) or "", key)
+def secrets_keys(node: Node | None, environment: Environment) -> tuple[bytes, ...]:
+    """32 bytes each: the first encrypts the bucket SECRETS, all of them open it."""
+    written = None if node is None else mapping_of(node, ("key",)).get("key")
+    if written is None:
+        return ()
+    keys = [written] if isinstance(written, ScalarNode) else list(written.as_sequence())
+    if not keys:
+        raise written.error(
+            f"{written.mark.path}: names no key; write one, or the newest and those before it"
+        )
+    return tuple(decode_key(environment.secret(key) or "", key) for key in keys)
 
 
 def decode_key(text: str, node: Node) -> bytes:

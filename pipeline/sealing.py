@@ -6,6 +6,7 @@ Tenant and name are associated data: a record copied to another place of the buc
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -37,10 +38,15 @@ def seal(key: bytes, tenant: str, name: str, value: str, now: datetime) -> Seale
     return Sealed(key_id=_key_id(key), nonce=_base64(nonce), sealed=_base64(sealed), set_at=now)
 
 
-def open_sealed(key: bytes, tenant: str, name: str, record: Sealed) -> str:
-    """The secret. Raises SealBroken."""
+def is_sealed_with(key: bytes, record: Sealed) -> bool:
+    return record.key_id == _key_id(key)
+
+
+def open_sealed(keys: Sequence[bytes], tenant: str, name: str, record: Sealed) -> str:
+    """The secret; whichever of the keys sealed it. Raises SealBroken."""
     again = f"set it again: `bridge secret set {tenant} {name}`"
-    if record.key_id != _key_id(key):
+    key = next((each for each in keys if is_sealed_with(each, record)), None)
+    if key is None:
         raise SealBroken(
             f"secret {name} of tenant {tenant} was sealed with another secrets.key; use that one, or {again}"
         )

@@ -1,17 +1,17 @@
 """The tenants' credentials: the bucket SECRETS, one sealed record for each `<tenant>.<name>`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from eventbus.buckets import Bucket, Entry, Watch
+from eventbus.buckets import Bucket, Entry, RevisionConflict, Watch
 from eventbus.errors import EventBusError
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.sealing import SealBroken, Sealed, open_sealed, seal
+from pipeline.sealing import SealBroken, Sealed, is_sealed_with, open_sealed, seal
 from pipeline.tenants.model import SECRET_REFERENCE
 
 _decoder = msgspec.json.Decoder(Sealed)
@@ -31,18 +31,18 @@ class SecretName:
 
 
 class SecretStore:
-    """The bucket, with the key that seals (`secrets.key`, 32 bytes; None: only `list` works).
+    """The bucket, with its keys (`secrets.key`, 32 bytes each; none: only `list` works): the first one seals, all open.
 
     Methods raise as JetStream's do, and SecretUnusable.
     """
 
-    def __init__(self, jetstream: JetStream, subjects: Subjects, key: bytes | None) -> None:
+    def __init__(self, jetstream: JetStream, subjects: Subjects, keys: Sequence[bytes]) -> None:
         self._bucket = Bucket(jetstream, subjects.bucket("SECRETS"))
-        self._key = key
+        self._keys = tuple(keys)
 
     async def set(self, tenant: str, name: str, value: str) -> None:
         """Seals and writes, over what was there."""
-        record = seal(self._needed_key(tenant, name), tenant, name, value, datetime.now(UTC))
+        record = seal(self._needed_keys(tenant, name)[0], tenant, name, value, datetime.now(UTC))
         await self._bucket.put(f"{tenant}.{name}", msgspec.json.encode(record))
 
     async def get(self, tenant: str, name: str) -> str:
@@ -58,7 +58,7 @@ class SecretStore:
         """The secret in a record of the bucket, as `watch` gives it."""
         tenant, _, name = entry.key.partition(".")
         try:
-            return open_sealed(self._needed_key(tenant, name), tenant, name, _record(entry))
+            return open_sealed(self._needed_keys(tenant, name), tenant, name, _record(entry))
         except SealBroken as error:
             raise SecretUnusable(str(error)) from None
 
@@ -70,6 +70,35 @@ class SecretStore:
                 resolved[field] = await self.get(tenant, reference[1])
         return resolved
 
+    async def rotate(self) -> Sequence[SecretName]:
+        """Seals anew with the first key what another one has sealed; which secrets those were.
+
+        Stopped midway, the next call goes on. A secret that is set meanwhile stays as it is set.
+        Raises SecretUnusable, after all others, with every secret that none of the keys opens.
+        """
+        rotated, unusable = [], []
+        for entry in await self._bucket.entries():
+            try:
+                if await self._rotated(entry):
+                    rotated.append(_shown(entry))
+            except SecretUnusable as error:
+                unusable.append(str(error))
+        if unusable:
+            raise SecretUnusable("; ".join(unusable))
+        return rotated
+
+    async def _rotated(self, entry: Entry) -> bool:
+        tenant, _, name = entry.key.partition(".")
+        record, newest = _record(entry), self._needed_keys(tenant, name)[0]
+        if is_sealed_with(newest, record):
+            return False
+        anew = seal(newest, tenant, name, self.opened(entry), record.set_at)
+        try:
+            await self._bucket.update(entry.key, msgspec.json.encode(anew), entry.revision)
+        except RevisionConflict:
+            return False
+        return True
+
     async def list(self, tenant: str | None = None) -> list[SecretName]:
         """Names and dates, of one tenant or of all."""
         entries = await self._bucket.entries(f"{tenant}.>" if tenant else ">")
@@ -80,12 +109,12 @@ class SecretStore:
         """The bucket's changes; keys are `<tenant>.<name>`. A connection whose secret changed is opened anew."""
         return self._bucket.watch()
 
-    def _needed_key(self, tenant: str, name: str) -> bytes:
-        if self._key is None:
+    def _needed_keys(self, tenant: str, name: str) -> tuple[bytes, ...]:
+        if not self._keys:
             raise SecretUnusable(
                 f"secret {name} of tenant {tenant} needs `secrets: {{key: …}}` in bridge.yaml, which is not there"
             )
-        return self._key
+        return self._keys
 
 
 def _record(entry: Entry) -> Sealed:

@@ -6,6 +6,7 @@ are first used and kept by their text, connections opened when first used and sw
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -56,9 +57,9 @@ class _Compiled:
 class TenantsInForce:
     """The tenants, as this worker knows them; it outlives connections to NATS."""
 
-    def __init__(self, subjects: Subjects, secrets_key: bytes | None, egress: EgressPolicy) -> None:
+    def __init__(self, subjects: Subjects, secrets_keys: Sequence[bytes], egress: EgressPolicy) -> None:
         self._subjects = subjects
-        self._secrets_key = secrets_key
+        self._secrets_keys = secrets_keys
         self._egress = egress
         self._bucket: Bucket | None = None
         self._secrets: SecretStore | None = None
@@ -76,7 +77,7 @@ class TenantsInForce:
     async def follow(self, jetstream: JetStream, ready: asyncio.Event) -> None:
         """Follows the buckets on this connection until it is lost; sets `ready` when all tenants are known."""
         self._bucket = Bucket(jetstream, self._subjects.bucket("TENANTS"))
-        self._secrets = SecretStore(jetstream, self._subjects, self._secrets_key)
+        self._secrets = SecretStore(jetstream, self._subjects, self._secrets_keys)
         async with self._bucket.watch() as tenants, self._secrets.watch() as secrets:
             # secrets may have changed while nobody followed them
             self._close_all()

@@ -1,7 +1,7 @@
 """The worker: every lane that nobody else owns, the tenants in force, and the keeper of dead letters."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -37,7 +37,7 @@ class Worker:
         *,
         me: str,
         deadline_s: float,
-        secrets_key: bytes | None,
+        secrets_keys: Sequence[bytes],
         egress: EgressPolicy,
     ) -> None:
         """me: this process, unlike any other; deadline_s: of routes that have none of their own."""
@@ -45,7 +45,7 @@ class Worker:
         self._lanes = lanes
         self._deadline_s = deadline_s
         self._me = me
-        self._tenants = TenantsInForce(subjects, secrets_key, egress)
+        self._tenants = TenantsInForce(subjects, secrets_keys, egress)
         self._attempts = AttemptsLog(subjects)
         self._memories = [SettledMemory() for _ in range(lanes)]
 

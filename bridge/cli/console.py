@@ -13,7 +13,7 @@ from bridge.cli.listening import listen_argument
 from bridge.cli.running import run_service
 from bridge.console.service import Console
 from bridge.listen import Listen
-from bridge.secret_key import secret_key
+from bridge.secret_keys import secret_keys
 from bridge.settings import load_settings
 
 DEFAULT = Listen("127.0.0.1", 8090)
@@ -42,7 +42,7 @@ def console(config: Path, listen: Listen | None) -> None:
     async def serve(stop: asyncio.Event) -> None:
         async with event_bus(settings, "bridge console"):
             pass  # every stream and bucket is there
-        running = Console(nats_servers(settings), settings.intake, secret_key(settings), ready)
+        running = Console(nats_servers(settings), settings.intake, secret_keys(settings), ready)
         await running.run(listening, stop)
 
     run_service(serve, settings.shutdown_timeout, ready)

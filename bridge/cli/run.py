@@ -19,7 +19,7 @@ from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
 from bridge.listen import Listen
 from bridge.readiness import notify_ready
-from bridge.secret_key import secret_key
+from bridge.secret_keys import secret_keys
 from bridge.settings import Settings, load_settings
 from connectors.egress import EgressPolicy
 from eventbus.condition import Condition, Matter, Role
@@ -102,7 +102,7 @@ class _Pipeline:
             self._nats.lanes,
             me=self._me,
             deadline_s=self._settings.streams.deliveries_deadline,
-            secrets_key=secret_key(self._settings),
+            secrets_keys=secret_keys(self._settings),
             egress=EgressPolicy(self._settings.egress),
         )
 

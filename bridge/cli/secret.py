@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from bridge.cli.event_bus import event_bus
 from bridge.cli.running import run
 from bridge.cli.tenant_name import tenant_name
 from bridge.console.intake_source import secret_name
-from bridge.secret_key import secret_key
+from bridge.secret_keys import secret_keys
 from bridge.settings import Settings, load_settings
 from bridge.settings_reader import NEW_KEY
 from eventbus.subjects import Subjects
@@ -39,18 +40,23 @@ def set_secret(tenant: str, name: str, config: Path) -> None:
     """
     settings = load_settings(config, with_sources=False)
     _check_name(name)
-    key = secret_key(settings)
-    if key is None:
+    keys = _keys(settings)
+    run(_set(settings, keys, (tenant, name), _read_value(tenant, name)))
+    use = f'tenant.yaml names it as "${{secret:{name}}}"'
+    if name.startswith(_INTAKE):
+        use = f"webhooks to /intake/{name.removeprefix(_INTAKE)}/{tenant} are signed with it"
+    click.echo(f"secret {name} of tenant {tenant} is set; {use}", err=True)
+
+
+def _keys(settings: Settings) -> tuple[bytes, ...]:
+    keys = secret_keys(settings)
+    if not keys:
         raise Usage(
             f"{settings.file} has no `secrets: {{key: …}}`, which encrypts what is kept. Make a key with\n"
             f"    (umask 077; {NEW_KEY} > bridge.key)\n"
             'and write\n    secrets: {key: "${file:bridge.key}"}'
         )
-    run(_set(settings, key, (tenant, name), _read_value(tenant, name)))
-    use = f'tenant.yaml names it as "${{secret:{name}}}"'
-    if name.startswith(_INTAKE):
-        use = f"webhooks to /intake/{name.removeprefix(_INTAKE)}/{tenant} are signed with it"
-    click.echo(f"secret {name} of tenant {tenant} is set; {use}", err=True)
+    return keys
 
 
 def _check_name(text: str) -> None:
@@ -72,11 +78,11 @@ def _read_value(tenant: str, name: str) -> str:
     return value
 
 
-async def _set(settings: Settings, key: bytes, place: tuple[str, str], value: str) -> None:
+async def _set(settings: Settings, keys: Sequence[bytes], place: tuple[str, str], value: str) -> None:
     async with event_bus(settings, "bridge secret set") as jetstream:
         subjects = Subjects(settings.nats.namespace)
         tenant, name = await tenant_name(place[0], jetstream, subjects), place[1]
-        await SecretStore(jetstream, subjects, key).set(tenant, name, value)
+        await SecretStore(jetstream, subjects, keys).set(tenant, name, value)
 
 
 @secret.command("list")
@@ -93,7 +99,41 @@ async def _list(settings: Settings, tenant: str | None) -> list[SecretName]:
     async with event_bus(settings, "bridge secret list") as jetstream:
         subjects = Subjects(settings.nats.namespace)
         name = await tenant_name(tenant, jetstream, subjects) if tenant else None
-        return await SecretStore(jetstream, subjects, key=None).list(name)
+        return await SecretStore(jetstream, subjects, keys=()).list(name)
+
+
+@secret.command("rotate")
+@config_option
+@json_option
+def rotate(config: Path, *, as_json: bool) -> None:
+    """Encrypt with the first of `secrets.key` what an older one of them has encrypted.
+
+    First write the new key before the old one, `key: [new, old]`, and start every process again, so that all of them
+    can read both; then run this; then take the old one out.
+    """
+    settings = load_settings(config, with_sources=False)
+    keys = _keys(settings)
+    rotated = run(_rotate(settings, keys))
+    if as_json:
+        for found in rotated:
+            click.echo(_json(found))
+        return
+    where = "secrets.key" if settings.secrets_keys else f"the file secrets.key in {settings.embedded}"
+    if rotated:
+        click.echo(
+            f"{len(rotated)} secrets are now encrypted with the first key; take the older ones out of {where}"
+        )
+    elif len(keys) > 1:
+        click.echo(f"every secret is encrypted with the first key; take the older ones out of {where}")
+    else:
+        click.echo(
+            f"every secret is encrypted with the only key; to change it, write a new one before it in {where}"
+        )
+
+
+async def _rotate(settings: Settings, keys: Sequence[bytes]) -> Sequence[SecretName]:
+    async with event_bus(settings, "bridge secret rotate") as jetstream:
+        return await SecretStore(jetstream, Subjects(settings.nats.namespace), keys).rotate()
 
 
 def _json(found: SecretName) -> str:

@@ -21,7 +21,7 @@ from bridge.demo.server_process import ServerFailed
 from bridge.listen import Listen
 from bridge.process_output import ProcessOutput
 from bridge.readiness import notify_ready
-from bridge.secret_key import secret_key
+from bridge.secret_keys import secret_keys
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from bridge.supervisor import Child, Program, StartRefused, Supervisor, restart_delay
@@ -85,7 +85,7 @@ class _Bridge:
         """Raises CommandError and what its steps raise, with nothing left running."""
         self._say_addresses()
         async with self._nats():
-            secret_key(self._settings)  # an embedded server's is made here, before its first reader
+            secret_keys(self._settings)  # an embedded server's is made here, before its first reader
             await self._apply_tenants()
             if self._setup:
                 await self._set_up_sources()

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from starlette.applications import Starlette
@@ -38,7 +38,7 @@ class Console:
         self,
         nats: NatsSettings,
         sources: Mapping[str, IntakeSource],
-        secrets_key: bytes | None,
+        secrets_keys: Sequence[bytes],
         ready: asyncio.Event,
     ) -> None:
         """ready: set once it answers."""
@@ -46,7 +46,7 @@ class Console:
         self.ready = ready
         self._nats = nats
         self._sources = [*sources]
-        self._directory = TenantDirectory(subjects, secrets_key, sources.values())
+        self._directory = TenantDirectory(subjects, secrets_keys, sources.values())
         self._store = EventStore(subjects)
         self._intake = Intake(sources, self._directory, self._store, subjects)
 

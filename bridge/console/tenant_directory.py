@@ -1,7 +1,7 @@
 """Who may be written to: the tenants in force, and their own webhook secrets. Follows both buckets."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import structlog
@@ -32,10 +32,10 @@ class TenantDirectory:
     """The tenants as this process knows them; it outlives connections to NATS."""
 
     def __init__(
-        self, subjects: Subjects, secrets_key: bytes | None, sources: Iterable[IntakeSource]
+        self, subjects: Subjects, secrets_keys: Sequence[bytes], sources: Iterable[IntakeSource]
     ) -> None:
         self._subjects = subjects
-        self._secrets_key = secrets_key
+        self._secrets_keys = secrets_keys
         self._secret_names = {secret_name(source.name) for source in sources if not source.secrets}
         self._keys: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -44,7 +44,7 @@ class TenantDirectory:
     async def follow(self, jetstream: JetStream, ready: asyncio.Event) -> None:
         """Follows the buckets on this connection until it is lost; sets `ready` when all is known."""
         bucket = Bucket(jetstream, self._subjects.bucket("TENANTS"))
-        store = SecretStore(jetstream, self._subjects, self._secrets_key)
+        store = SecretStore(jetstream, self._subjects, self._secrets_keys)
         async with bucket.watch() as tenants, store.watch() as secrets:
             self._keys.clear()
             self._names.clear()

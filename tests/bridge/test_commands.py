@@ -177,6 +177,13 @@ def test_tenants_and_secrets_from_the_command_line(
     assert listed.stdout.startswith("acme  token  set 20")
     signing = bridge(folder, "secret", "set", "acme", "intake_partner", stdin=PASSWORD)
     assert "webhooks to /intake/partner/acme are signed with it" in signing.stderr
+    assert "every secret is encrypted with the only key" in bridge(folder, "secret", "rotate").stdout
+    bridge_yaml = folder / "bridge.yaml"
+    bridge_yaml.write_text(bridge_yaml.read_text().replace("ab" * 32, f"[{'cd' * 32}, {'ab' * 32}]"))
+    rotated = bridge(folder, "secret", "rotate")
+    assert rotated.stdout.startswith(
+        "2 secrets are now encrypted with the first key; take the older ones out"
+    )
     (folder / "tenants/acme/tenant.yaml").write_text(TENANT.replace("orders", "requests"))
     assert (
         "acme: route orders removed\n    route requests added\n" in bridge(folder, "tenant", "apply").stdout

@@ -40,7 +40,7 @@ def test_the_defaults_are_those_of_the_guide(bridge_yaml: Path) -> None:
     found = load_settings(bridge_yaml, VARIABLES)
     source = found.sources["fracttal"]
     assert (source.slot, source.publication) == ("bridge", "bridge")
-    defaults = Settings(bridge_yaml, found.sources, secrets_key=found.secrets_key, tenants=found.tenants)
+    defaults = Settings(bridge_yaml, found.sources, secrets_keys=found.secrets_keys, tenants=found.tenants)
     assert found == replace(defaults, tenants=bridge_yaml.parent / "tenants")
 
 

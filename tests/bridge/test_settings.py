@@ -109,7 +109,7 @@ secrets: {key: "${file:key}"}
     assert found.egress == (ip_network("10.20.0.0/16"), ip_network("::1/128"))
     assert (found.tenants, found.shutdown_timeout) == (tmp_path / "customers", 60.0)
     assert found.listen == Listen("127.0.0.1", 9464)
-    assert found.secrets_key == bytes.fromhex("00ff" * 16)
+    assert found.secrets_keys[0] == bytes.fromhex("00ff" * 16)
 
 
 def test_commands_without_a_source_need_no_password_of_one(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_nothing_secret_is_in_what_settings_print(tmp_path: Path) -> None:
     assert found.nats.password == PASSWORD
     assert PASSWORD not in repr(found)
     assert "ab" * 32 not in repr(found)
-    assert repr(found.secrets_key) not in repr(found)
+    assert repr(found.secrets_keys[0]) not in repr(found)
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
@@ -252,7 +252,8 @@ MISTAKES = {
         SOURCE + f"secrets: {{key: {PASSWORD}}}",
         "secrets.key: not a key of 32 bytes in base64 or hexadecimal; make one with",
     ),
-    "keys": (SOURCE + "secrets: {key: [a, b]}", "secrets.key: not built yet: several keys"),
+    "keys": (SOURCE + "secrets: {key: [a, b]}", "secrets.key[0]: not a key of 32 bytes"),
+    "no keys": (SOURCE + "secrets: {key: []}", "secrets.key: names no key"),
     "one slot twice": (
         SOURCE + SOURCE.replace("sources:\n", "").replace("fracttal", "second"),
         "bridge.yaml:6:3: sources fracttal and second read the same slot 'bridge'",
@@ -269,7 +270,7 @@ def test_a_mistake_is_named_with_its_place_and_its_remedy(mistake: str, tmp_path
 def test_capture_needs_no_key_of_secrets(tmp_path: Path) -> None:
     file = tmp_path / "bridge.yaml"
     file.write_text(SOURCE + "secrets: {key: '${file:nowhere}'}\n")
-    assert load_settings(file, VARIABLES, with_secrets=False).secrets_key is None
+    assert load_settings(file, VARIABLES, with_secrets=False).secrets_keys == ()
     with pytest.raises(ConfigurationInvalid, match=r"secrets\.key: file .* cannot be read"):
         load_settings(file, VARIABLES)
 

@@ -167,7 +167,7 @@ class Bus:
     def work(self, deadline_s: float = 600.0) -> Callable[[], Awaitable[None]]:
         me = secrets.token_hex(4)
         worker = Worker(
-            self.subjects, self.nats.lanes, me=me, deadline_s=deadline_s, secrets_key=None, egress=LOOPBACK
+            self.subjects, self.nats.lanes, me=me, deadline_s=deadline_s, secrets_keys=(), egress=LOOPBACK
         )
         return self._start("worker", worker.run, worker.aclose)
 

@@ -26,7 +26,7 @@ async def found_again(tenants: TenantsInForce, revision: int) -> RouteInForce:
 
 
 async def test_a_replaced_version_opens_nothing(shop: Bus, erp: PlainErp) -> None:
-    tenants = TenantsInForce(shop.subjects, None, LOOPBACK)
+    tenants = TenantsInForce(shop.subjects, (), LOOPBACK)
     bucket = Bucket(shop.jetstream, shop.subjects.bucket("TENANTS"))
     first = await bucket.put("acme", encode_tenant(acme(erp)))
     ready = asyncio.Event()
@@ -47,9 +47,9 @@ async def test_a_secret_that_changes_while_it_is_read_is_not_kept(
 ) -> None:
     tenant = acme(erp)
     tenant = replace(tenant, connections={"erp": replace(tenant.connections["erp"], auth=SECRET)})
-    secrets = SecretStore(shop.jetstream, shop.subjects, KEY)
+    secrets = SecretStore(shop.jetstream, shop.subjects, [KEY])
     await secrets.set("acme", "erp", "old")
-    tenants = TenantsInForce(shop.subjects, KEY, LOOPBACK)
+    tenants = TenantsInForce(shop.subjects, [KEY], LOOPBACK)
     revision = await Bucket(shop.jetstream, shop.subjects.bucket("TENANTS")).put(
         "acme", encode_tenant(tenant)
     )

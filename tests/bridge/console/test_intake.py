@@ -45,7 +45,7 @@ SOURCES = {
 async def console(bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
     listening, stop, ready = bind(Listen("127.0.0.1", 0)), asyncio.Event(), asyncio.Event()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running = asyncio.create_task(Console(bus.nats, SOURCES, KEY, ready).run(listening, stop))
+    running = asyncio.create_task(Console(bus.nats, SOURCES, [KEY], ready).run(listening, stop))
     await asyncio.wait_for(ready.wait(), 10)
     try:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -196,7 +196,7 @@ async def test_other_requests(method: str, path: str, status: int, client: httpx
 
 
 async def test_each_tenant_has_its_own_secret_and_ids(client: httpx.AsyncClient, shop: Bus) -> None:
-    store = SecretStore(shop.jetstream, shop.subjects, KEY)
+    store = SecretStore(shop.jetstream, shop.subjects, [KEY])
     await store.set("acme", "intake_each", WRITTEN)
     await store.set("globex", "intake_each", f"{WRITTEN.replace('YSBz', 'YSBt')} {WRITTEN}")
     each = Sender(client, "each")

@@ -1,4 +1,4 @@
-"""The key that seals the tenants' secrets: from bridge.yaml, or a file of its own beside the embedded server's data."""
+"""The keys of the tenants' secrets: from bridge.yaml, or a file of their own beside the embedded server's data."""
 
 import base64
 import contextlib
@@ -14,19 +14,24 @@ from pipeline.yaml_nodes import Mark, ScalarNode
 FILE = "secrets.key"
 
 
-def secret_key(settings: Settings) -> bytes | None:
-    """`secrets.key`; without it, the file in `nats.embedded`, made at first use; None for servers of somebody else.
+def secret_keys(settings: Settings) -> tuple[bytes, ...]:
+    """`secrets.key`; without it, the file in `nats.embedded`, made at first use; none for servers of somebody else.
+
+    The file holds a key a line, as the list in bridge.yaml does: the first one seals, all of them open.
 
     Raises:
         YamlError: the file holds no key.
     """
-    if settings.secrets_key is not None or settings.embedded is None:
-        return settings.secrets_key
+    if settings.secrets_keys or settings.embedded is None:
+        return settings.secrets_keys
     file = settings.embedded / FILE
     if not file.exists():
         _make(file)
-    text = file.read_text(encoding="ascii").strip()
-    return decode_key(text, ScalarNode(Mark(str(file), 1, 1, "the key file"), None, "", quoted=False))
+    lines = file.read_text(encoding="ascii").split() or [""]
+    return tuple(
+        decode_key(text, ScalarNode(Mark(str(file), line, 1, "the key file"), None, "", quoted=False))
+        for line, text in enumerate(lines, 1)
+    )
 
 
 def _make(file: Path) -> None:
