@@ -95,7 +95,7 @@ class LaneTurns:
             case Uncertain():
                 breaker.failed(time.monotonic())
             case _:
-                breaker.answered()
+                breaker.answered(time.monotonic())
         if not isinstance(outcome, NotReady):
             self._resting.pop(self._route_of(seq), None)
         self._dispatch.sent(seq)

@@ -54,6 +54,14 @@ def whole(node: Node) -> int:
     return node.as_int(1)
 
 
+def share(node: Node) -> float:
+    """From above 0 to 1."""
+    found = node.as_number()
+    if not 0 < found <= 1:
+        raise node.error(f"{node.mark.path}: expected a share above 0, at most 1, not {node.describe()}")
+    return float(found)
+
+
 def number(node: Node) -> float:
     """Any number."""
     return float(node.as_number())

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from connectors.protocol import ConnectionSettings, SettingsInvalid
 from connectors.registry import PLANNED, check_settings, kinds
 from pipeline.problems import Problems, mapping_of, one_of, or_default
-from pipeline.quantities import check_name, duration, rate, whole
+from pipeline.quantities import check_name, duration, rate, share, whole
 from pipeline.tenants.model import SECRET_REFERENCE, BreakerPolicy, Connection
 from pipeline.yaml_nodes import Entry, MappingNode, Node, ScalarNode, YamlError, nearest
 
@@ -89,11 +89,13 @@ def _breaker(node: Node | None) -> BreakerPolicy:
     defaults = BreakerPolicy()
     if node is None:
         return defaults
-    section = mapping_of(node, ("failures", "window", "open"))
+    section = mapping_of(node, ("failures", "window", "open", "ratio", "requests"))
     return BreakerPolicy(
         failures=or_default(section.get("failures"), whole, defaults.failures),
         window_s=or_default(section.get("window"), duration, defaults.window_s),
         open_s=or_default(section.get("open"), duration, defaults.open_s),
+        ratio=or_default(section.get("ratio"), share, defaults.ratio),
+        requests=or_default(section.get("requests"), whole, defaults.requests),
     )
 
 

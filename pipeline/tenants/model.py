@@ -18,11 +18,17 @@ SECRET_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """`failures` within `window_s` open the breaker; after `open_s` one probe is let through."""
+    """When the breaker opens; after `open_s` one probe is let through.
+
+    failures: so many in a row within `window_s`; ratio: or this share, from 0 to 1, of the last requests within
+    `window_s`, if they were at least `requests`.
+    """
 
     failures: int = 10
     window_s: float = 60.0
     open_s: float = 30.0
+    ratio: float = 0.5
+    requests: int = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What is decided without I/O: outcomes, retries, breakers, order, leases, what is remembered."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_a_breaker_begins_with_a_probe_opens_and_probes_again() -> None:
     assert breaker.admits(0)
     breaker.started()
     assert not breaker.admits(0)
-    breaker.answered()
+    breaker.answered(0)
     for now in (1.0, 2.0, 3.0):
         assert breaker.admits(now)
         breaker.started()
@@ -105,9 +106,9 @@ def test_a_breaker_begins_with_a_probe_opens_and_probes_again() -> None:
 def test_a_breaker_counts_failures_in_a_row_within_its_window() -> None:
     breaker = Breaker(BREAKER)
     for now in (0.0, 1.0, 100.0, 101.0):
-        breaker.answered() if now == 0.0 else breaker.failed(now)
+        breaker.answered(now) if now == 0.0 else breaker.failed(now)
     assert breaker.admits(101.0)
-    breaker.answered()
+    breaker.answered(101.5)
     breaker.failed(102.0)
     breaker.failed(103.0)
     assert breaker.admits(103.0)
@@ -116,7 +117,7 @@ def test_a_breaker_counts_failures_in_a_row_within_its_window() -> None:
 @pytest.mark.parametrize(("failures", "more"), [(5, 2), (2, 1)])
 def test_a_breaker_follows_its_policy_when_that_changes(failures: int, more: int) -> None:
     breaker = Breaker(BREAKER)
-    breaker.answered()
+    breaker.answered(0.0)
     breaker.failed(1.0)
     breaker.failed(2.0)
     breaker.policy = BreakerPolicy(failures=failures, window_s=60, open_s=30)
@@ -125,6 +126,33 @@ def test_a_breaker_follows_its_policy_when_that_changes(failures: int, more: int
     assert (breaker.next_probe is None) == (failures == 5)
     breaker.failed(4.0)
     assert breaker.next_probe is not None
+
+
+def flapping(breaker: Breaker, requests: int, every: float) -> bool:
+    """Whether it has opened after so many requests, of which each second one fails."""
+    breaker.answered(0.0)
+    for number in range(1, requests):
+        now = number * every
+        breaker.failed(now) if number % 2 else breaker.answered(now)
+    return breaker.next_probe is not None
+
+
+def test_an_endpoint_that_fails_every_other_time_opens_the_breaker() -> None:
+    policy = BreakerPolicy(failures=3, window_s=60, open_s=30, ratio=0.5, requests=10)
+    assert not flapping(Breaker(policy), 9, 1.0)
+    assert flapping(Breaker(policy), 10, 1.0)
+    assert not flapping(Breaker(policy), 99, 10.0)  # never ten of them within the window
+    assert not flapping(Breaker(replace(policy, ratio=0.6)), 99, 1.0)
+
+
+def test_a_breaker_that_closes_again_forgets_what_was_before() -> None:
+    breaker = Breaker(BreakerPolicy(failures=3, window_s=60, open_s=30, ratio=0.5, requests=4))
+    assert flapping(breaker, 4, 1.0)
+    assert breaker.admits(40.0)
+    breaker.started()
+    breaker.answered(40.0)
+    breaker.failed(41.0)
+    assert breaker.admits(41.0)
 
 
 def drain(dispatch: Dispatch, now: float) -> list[int]:
@@ -138,7 +166,7 @@ def opened(settings: GateSettings, seqs: range) -> Dispatch:
     assert drain(dispatch, 0.0) == [0]
     breaker = dispatch.breaker_of(0)
     assert breaker is not None
-    breaker.answered()
+    breaker.answered(0.0)
     dispatch.sent(0)
     for seq in reversed(seqs):
         dispatch.offer(seq, ("acme", "erp"), settings)

@@ -330,7 +330,7 @@ class Owned:
         elif isinstance(outcome, Unavailable | Uncertain):
             breaker.failed(self.world.now)
         else:
-            breaker.answered()
+            breaker.answered(self.world.now)
         self.dispatch.sent(seq)
 
     def _remember(self, seq: int) -> None:

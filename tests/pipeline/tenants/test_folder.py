@@ -86,7 +86,7 @@ def test_policies_are_read_in_seconds(folder: Path) -> None:
     text = TENANT.replace(
         "    connector: rest",
         "    connector: rest\n    timeout: 500ms\n    concurrency: 9\n    rate_limit: 600/m\n"
-        "    breaker: {failures: 3, window: 2m, open: 1h}",
+        "    breaker: {failures: 3, window: 2m, open: 1h, ratio: 0.25, requests: 8}",
     ).replace(
         "    connection: sap",
         "    connection: sap\n    retry: {max_attempts: 3, initial: 1s, factor: 1.5, max: 10m, jitter: 0}\n"
@@ -96,7 +96,7 @@ def test_policies_are_read_in_seconds(folder: Path) -> None:
     (acme,) = read(folder).tenants
     sap, orders = acme.connections["sap"], acme.routes["orders"]
     assert (sap.timeout_s, sap.concurrency, sap.rate_limit) == (0.5, 9, 10.0)
-    assert sap.breaker == BreakerPolicy(3, 120.0, 3600.0)
+    assert sap.breaker == BreakerPolicy(3, 120.0, 3600.0, 0.25, 8)
     assert orders.retry == RetryPolicy(3, 1.0, 1.5, 600.0, 0.0)
     assert orders.deadline_s == 43_200.0
 
@@ -219,6 +219,11 @@ MISTAKES = {
         "    base_url:",
         "    rate_limit: 10\n    base_url:",
         "connections.sap.rate_limit: expected a rate such as 10/s",
+    ),
+    "ratio": (
+        "    base_url:",
+        "    breaker: {ratio: 50}\n    base_url:",
+        "connections.sap.breaker.ratio: expected a share above 0, at most 1",
     ),
     "breaker": (
         "    base_url:",
