@@ -13,12 +13,14 @@ from connectors.protocol import (
     Outcome,
     Rejected,
     RetryLater,
+    Throttled,
     Unavailable,
     Uncertain,
 )
 
 LONGEST_WAIT_S = 86_400.0
-_LATER = frozenset({408, 423, 425, 429})
+_LATER = frozenset({408, 423, 425})
+_TOO_MANY_REQUESTS = 429
 _PERMANENT_5XX = frozenset({501, 505})
 _GATEWAY = frozenset({502, 504, 520, 524})
 _REFUSED_BY_GATEWAY = frozenset({503, 521, 522, 523})
@@ -27,8 +29,10 @@ _PASSING = frozenset({
     "56/393",  # SAP: the document is blocked by a user
     "TimestampMismatchError",  # Frappe, as 417
     "DocumentLockedError",
-    "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
     "Internal_TenantUnavailable",  # Business Central
+})  # fmt: skip
+_TOO_MANY = frozenset({
+    "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
 })  # fmt: skip
 _ALREADY_DONE = frozenset({
     "/IWBEP/CM_COS/005",  # SAP: this RequestID was processed
@@ -53,6 +57,8 @@ def classify(answer: Answer, now: datetime) -> Outcome:
         return Uncertain(f"{message} (from a gateway: the ERP may have processed the request)", answer)
     if not _ALREADY_DONE.isdisjoint(error.codes):
         return Delivered(answer, message)
+    if status == _TOO_MANY_REQUESTS or not _TOO_MANY.isdisjoint(error.codes):
+        return Throttled(message, answer, after, _code(status, error))
     if status < 400:
         return Rejected(
             f"{message} (redirects are not followed; correct base_url or path)", answer, str(status)

@@ -66,6 +66,19 @@ class Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """The endpoint lives and takes no more of this connection's requests for now. Nothing was processed.
+
+    after: as in RetryLater.
+    """
+
+    message: str
+    answer: Answer | None = None
+    after: float | None = None
+    code: str = "throttled"
+
+
+@dataclass(frozen=True, slots=True)
 class Uncertain:
     """It may have been sent, and no (whole) answer was read: only the mapping knows whether to repeat it.
 
@@ -77,7 +90,7 @@ class Uncertain:
     code: str = "uncertain"
 
 
-Outcome = Delivered | Rejected | RetryLater | Unavailable | Uncertain
+Outcome = Delivered | Rejected | RetryLater | Throttled | Unavailable | Uncertain
 
 
 class RequestInvalid(ValueError):

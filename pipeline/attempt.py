@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, RetryAt
 
 MESSAGE_LENGTH = 500
@@ -75,6 +75,8 @@ def outcome_name(outcome: Outcome | None) -> str:
             return "rejected"
         case RetryLater():
             return "retry_later"
+        case Throttled():
+            return "throttled"
         case Unavailable():
             return "unavailable"
         case Uncertain():

@@ -24,15 +24,31 @@ class GateSettings:
     rate: float | None = None
 
 
+REST_S = 60.0
+"""So long a connection rests at most that is throttled without being told for how long; a second at first."""
+
+
 @dataclass(slots=True)
 class Gate:
-    """One connection, as one lane's owner sees it."""
+    """One connection, as one lane's owner sees it. throttled: how often in a row it was, without being told how long."""
 
     settings: GateSettings
     breaker: Breaker
     under_way: int = 0
     next_at: float = float("-inf")
+    throttled: int = 0
     ready: list[int] = field(default_factory=list)
+
+    def rest(self, now: float, after: float | None, longest: float) -> None:
+        """Nothing is sent for `after` seconds, at most `longest`; where the endpoint did not say, longer and longer."""
+        if after is None:
+            if now < self.next_at:  # another of those that were under way together
+                return
+            if now > self.next_at + REST_S:
+                self.throttled = 0
+            after = min(2.0**self.throttled, REST_S)
+            self.throttled = min(self.throttled + 1, 16)
+        self.next_at = max(self.next_at, now + min(after, longest))
 
     def next(self, now: float) -> int | None:
         settings = self.settings
@@ -114,6 +130,13 @@ class Dispatch:
         """Of the connection that `seq` was admitted to: tell it what the endpoint did. None: it needs none (more)."""
         key = self._gate_of.get(seq)
         return None if key is None else self._gates[key].breaker
+
+    def throttled(self, seq: int, now: float, after: float | None, longest: float) -> None:
+        """The endpoint of what was admitted takes no more for now. after: seconds, as it says; longest: seconds."""
+        key = self._gate_of[seq]
+        gate = self._gates[key]
+        gate.rest(now, after, longest)
+        self._wake_at(gate.next_at, key)
 
     def sent(self, seq: int) -> None:
         """What was admitted needs the connection no more."""

@@ -1,13 +1,22 @@
 """Who decides what becomes of a delivery after an attempt: this one function. Pure.
 
-Only what may pass later spends attempts. An endpoint that is down is not a bad event: it holds its route and spends
-none. Sent without an answer is an outcome of its own, repeated only where the mapping says how that is safe.
+Only what may pass later spends attempts. An endpoint that is down, or takes no more for now, is not a bad event: it
+holds its route and spends none. Sent without an answer is an outcome of its own, repeated only where the mapping says how that is safe.
 """
 
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import (
+    Answer,
+    Delivered,
+    Outcome,
+    Rejected,
+    RetryLater,
+    Throttled,
+    Unavailable,
+    Uncertain,
+)
 from pipeline.retry_schedule import retry_delay
 from pipeline.tenants.model import RetryPolicy
 
@@ -81,7 +90,9 @@ def decide(outcome: Outcome, at: Situation) -> Disposition:
             return DeadLetter("rejected", Problem(code or "rejected", message, answer))
         case RetryLater(message=message, answer=answer, after=after, code=code):
             return _later(Problem(code or "retry_later", message, answer), at, after)
-        case Unavailable(after=after):
+        case Throttled(after=after) if after is not None:
+            return Hold(at.now + retry_delay(at.policy, at.held, at.jitter, after))
+        case Unavailable(after=after) | Throttled(after=after):
             wait = retry_delay(at.policy, at.held, at.jitter, after)
             return Hold(at.now + min(wait, at.hold_max_s))
         case Uncertain(message=message, answer=answer, code=code):

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from connectors.protocol import Outcome, Unavailable, Uncertain
+from connectors.protocol import Outcome, Throttled, Unavailable, Uncertain
 from pipeline.delivery import Delivery, Item
 from pipeline.delivery_turn import Waiting
 from pipeline.dispatch import Dispatch, GateKey, GateSettings
 from pipeline.lane_state import LaneState
 from pipeline.side_by_side import all_ended
-from pipeline.tenants.model import BreakerPolicy
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from pipeline.tenants_in_force import NotReady, TenantsInForce
 
 NO_CONNECTION = GateSettings(concurrency=16, breaker=BreakerPolicy())
@@ -94,6 +94,9 @@ class LaneTurns:
                 breaker.failed(time.monotonic(), after)
             case Uncertain():
                 breaker.failed(time.monotonic())
+            case Throttled(after=after):
+                breaker.answered(time.monotonic())
+                self._dispatch.throttled(seq, time.monotonic(), after, self._longest_wait(seq))
             case _:
                 breaker.answered(time.monotonic())
         if not isinstance(outcome, NotReady):
@@ -112,6 +115,12 @@ class LaneTurns:
     def _route_of(self, seq: int) -> tuple[str, str]:
         delivery = self._state[seq].id
         return delivery.tenant, delivery.route
+
+    def _longest_wait(self, seq: int) -> float:
+        """Seconds: what its route allows for a Retry-After."""
+        delivery = self._state[seq].id
+        found = self._tenants.find(delivery.tenant, delivery.route)
+        return (found.route.retry if found else RetryPolicy()).max_s
 
     def _rest(self, seq: int) -> None:
         route, until = self._route_of(seq), time.monotonic() + NOT_READY_S

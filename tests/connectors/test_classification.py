@@ -10,7 +10,7 @@ import pytest
 from connectors.answers import decompressed, read_answer
 from connectors.classification import classify
 from connectors.error_text import LONGEST, error_text
-from connectors.protocol import Answer, Delivered, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import Answer, Delivered, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 LOCK = {
@@ -42,7 +42,7 @@ INNER_LOCK = {
         (400, LOCK, RetryLater),
         (400, INNER_LOCK, RetryLater),
         (400, {"error": {"code": "/IWBEP/CM_COS/005", "message": "RequestID is outdated"}}, Delivered),
-        (400, {"o:errorDetails": [{"o:errorCode": "SSS_REQUEST_LIMIT_EXCEEDED"}]}, RetryLater),
+        (400, {"o:errorDetails": [{"o:errorCode": "SSS_REQUEST_LIMIT_EXCEEDED"}]}, Throttled),
         (401, None, Unavailable),
         (403, None, Rejected),
         (404, None, Rejected),
@@ -53,7 +53,7 @@ INNER_LOCK = {
         (417, {"exc_type": "TimestampMismatchError"}, RetryLater),
         (423, None, RetryLater),
         (425, None, RetryLater),
-        (429, None, RetryLater),
+        (429, None, Throttled),
         (500, None, RetryLater),
         (501, None, Rejected),
         (502, None, Uncertain),
@@ -89,7 +89,7 @@ def test_what_an_answer_means(status: int, body: Any, meaning: type) -> None:
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
     outcome = classify(Answer(429, {"retry-after": text}, None), NOW)
-    assert isinstance(outcome, RetryLater)
+    assert isinstance(outcome, Throttled)
     assert outcome.after == seconds
 
 

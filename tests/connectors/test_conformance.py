@@ -18,7 +18,7 @@ from connectors.protocol import (
     Delivered,
     Outcome,
     Rejected,
-    RetryLater,
+    Throttled,
     Unavailable,
     Uncertain,
 )
@@ -105,7 +105,7 @@ async def test_rejected_carries_the_erps_words_on_one_line(kind: Kind, erp: Plai
 async def test_throttled_says_for_how_long(kind: Kind, erp: PlainErp) -> None:
     erp.script([Step(reply=kind.throttled)])
     outcome = await once(kind, erp)
-    assert isinstance(outcome, RetryLater)
+    assert isinstance(outcome, Throttled)
     assert outcome.after == 7.0
 
 

@@ -25,7 +25,7 @@ from connectors.protocol import (
     Delivered,
     Outcome,
     Rejected,
-    RetryLater,
+    Throttled,
     Unavailable,
     Uncertain,
 )
@@ -412,5 +412,5 @@ async def test_a_server_that_greets_first_is_not_asked_for_ever() -> None:
 
 async def test_a_bounded_retry_after_of_a_real_answer() -> None:
     outcome = await answered(b"HTTP/1.1 429 Slow\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n")
-    assert isinstance(outcome, RetryLater)
+    assert isinstance(outcome, Throttled)
     assert outcome.after == 3.0

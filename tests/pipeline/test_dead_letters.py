@@ -15,7 +15,7 @@ from eventbus.wire import header_lines
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
-BUSY = Reply(429, {"message": "slow down"})
+BUSY = Reply(500, {"message": "deadlock"})
 DOWN = Reply(503, {"message": "maintenance"})
 NO = Reply(422, {"message": "no such cost centre"})
 
@@ -29,7 +29,7 @@ async def test_what_passes_never_spends_its_attempts_and_is_buried(shop: Bus, er
     await shop.change(1, 2)
     await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
     (letter,) = await shop.dead_letters()
-    assert (letter["reason"], letter["attempts"], letter["error"]["status"]) == ("exhausted", 3, 429)
+    assert (letter["reason"], letter["attempts"], letter["error"]["status"]) == ("exhausted", 3, 500)
 
 
 async def test_a_rejection_is_a_dead_letter_and_the_message_ends_with_its_reason(

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import (
+    Answer,
+    Delivered,
+    Outcome,
+    Rejected,
+    RetryLater,
+    Throttled,
+    Unavailable,
+    Uncertain,
+)
 from eventbus.big_events import MARGIN
 from eventbus.event import encode_json
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
@@ -63,6 +72,9 @@ def situation(attempts: int = 1, *, safe: bool = True, deadline: float = 10_000,
         (RetryLater("busy"), situation(1, safe=False), RetryAt(1_002)),
         (Unavailable("down"), situation(99, safe=False), Hold(1_002)),
         (Unavailable("down"), situation(1, held=9), Hold(1_030)),
+        (Throttled("busy"), situation(99, held=9), Hold(1_030)),
+        (Throttled("busy", after=50), situation(99), Hold(1_050)),
+        (Throttled("busy", after=86_400), situation(99), Hold(1_060)),
         (Uncertain("cut"), situation(1), RetryAt(1_002)),
         (
             Uncertain("cut"),
@@ -186,6 +198,35 @@ def test_a_rate_spreads_requests_evenly() -> None:
     assert drain(dispatch, 0.0) == []
     assert dispatch.wake == 0.25
     assert [drain(dispatch, now / 8) for now in range(2, 7)] == [[1], [], [2], [], [3]]
+
+
+def test_a_throttled_connection_rests_as_long_as_it_is_asked_to() -> None:
+    dispatch = opened(GateSettings(2, BREAKER), range(1, 9))
+    assert drain(dispatch, 0.0) == [1, 2]
+    for seq, after in ((1, 30.0), (2, 20.0)):
+        dispatch.throttled(seq, 1.0, after, 3600.0)
+        dispatch.sent(seq)
+    assert drain(dispatch, 30.9) == []
+    assert dispatch.wake == 31.0
+    assert drain(dispatch, 31.0) == [3, 4]
+
+
+def test_a_throttled_connection_that_is_not_told_rests_longer_and_longer() -> None:
+    dispatch, now, rests = opened(GateSettings(2, BREAKER), range(1, 40)), 0.0, []
+    for _ in range(8):
+        seqs = drain(dispatch, now)
+        for seq in seqs:
+            dispatch.throttled(seq, now, None, 3600.0)
+            dispatch.sent(seq)
+        assert dispatch.wake is not None
+        rests.append(dispatch.wake - now)
+        now = dispatch.wake
+    assert rests == [1, 2, 4, 8, 16, 32, 60, 60]
+    now += 61.0
+    for seq in drain(dispatch, now):
+        dispatch.throttled(seq, now, None, 3600.0)
+        dispatch.sent(seq)
+    assert dispatch.wake == now + 1
 
 
 def test_an_open_breaker_lets_one_through_when_its_time_has_come() -> None:

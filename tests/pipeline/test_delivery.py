@@ -13,7 +13,7 @@ from pipeline import lane_owner
 from pipeline.tenants.model import MappingText, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
-BUSY = Reply(429, {"message": "slow down"})
+BUSY = Reply(423, {"message": "locked"})
 DOWN = Reply(503, {"message": "maintenance"})
 NO = Reply(422, {"message": "no such cost centre"})
 
@@ -131,6 +131,21 @@ async def test_a_retry_after_is_honoured_within_the_policys_bounds(shop: Bus, er
     shop.work()
     await shop.change(1, 1)
     await erp.until(lambda: len(erp.effects) == 1, timeout_s=5)
+
+
+async def test_a_throttled_connection_rests_and_spends_nothing(shop: Bus, erp: PlainErp) -> None:
+    erp.script([Step(Reply(429, None, {"Retry-After": "1"}))])
+    tenant = acme(erp, retry=RetryPolicy(max_attempts=1, initial_s=0.02, factor=1, max_s=60))
+    await shop.apply(tenant)
+    shop.route()
+    shop.work()
+    for key in range(10):
+        await shop.change(key, key)
+    await erp.until(lambda: len(erp.effects) == 10)
+    assert erp.calls[1].at - erp.calls[0].at >= 1.0
+    assert len(erp.calls) == 11  # the lane's first request is alone, the others waited for it
+    await shop.settled()
+    assert await shop.dead_letters() == []
 
 
 async def test_an_endpoint_that_is_down_holds_its_route_and_spends_nothing(shop: Bus, erp: PlainErp) -> None:
