@@ -98,6 +98,7 @@ def desired_streams(nats: NatsSettings, streams: StreamSettings) -> list[Config]
         bucket(subjects.bucket("RETRY"), nats.replicas) | {"allow_msg_ttl": True},
         object_bucket(subjects.bucket("BIG_EVENTS"), nats.replicas),
         bucket(subjects.bucket("BACKFILLS"), nats.replicas),
+        bucket(subjects.bucket("PAUSES"), nats.replicas),
     ]
 
 

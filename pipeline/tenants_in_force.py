@@ -1,16 +1,18 @@
 """What the worker delivers by: each tenant's version in force, its mappings compiled, its connections open.
 
-The bucket TENANTS is followed; a change holds from the next turn of a delivery on. Mappings are compiled when they
+The buckets TENANTS and PAUSES are followed; a change holds from the next turn of a delivery on. Mappings are compiled when they
 are first used and kept by their text, connections opened when first used and swapped when they or a secret change.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
+import structlog
 
 from connectors.egress import EgressPolicy
 from connectors.protocol import ConnectionSettings, Connector, SettingsInvalid
@@ -22,10 +24,14 @@ from pipeline.mapping import Mapping, MappingInvalid, compile_mapping, parse_loo
 from pipeline.secrets import SecretStore, SecretUnusable
 from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
+from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
+from pipeline.tenants.pauses import NOT_PAUSED, Pause, TenantPauses
 from pipeline.yaml_nodes import YamlError
 
 EXCHANGES = 4
 """One delivery may take so many, each with the connection's timeout: token, request, and both again."""
+
+log = structlog.get_logger()
 
 
 class NotReady(Exception):
@@ -66,6 +72,8 @@ class TenantsInForce:
         self._tenants: dict[str, Tenant | None] = {}
         self._revisions: dict[str, int] = {}
         self._unreadable: dict[str, str] = {}
+        self._pauses: dict[str, TenantPauses] = {}
+        self._told: list[Callable[[str], object]] = []
         self._mappings: dict[str, dict[str, _Compiled]] = {}
         self._open: dict[tuple[str, str], _Open] = {}
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}
@@ -78,13 +86,21 @@ class TenantsInForce:
         """Follows the buckets on this connection until it is lost; sets `ready` when all tenants are known."""
         self._bucket = Bucket(jetstream, self._subjects.bucket("TENANTS"))
         self._secrets = SecretStore(jetstream, self._subjects, self._secrets_keys)
-        async with self._bucket.watch() as tenants, self._secrets.watch() as secrets:
+        store = PauseStore(jetstream, self._subjects)
+        async with (
+            self._bucket.watch() as tenants,
+            self._secrets.watch() as secrets,
+            store.watch() as pauses,
+        ):
             # secrets may have changed while nobody followed them
             self._close_all()
             for entry in tenants.initial:
                 self._take(entry)
+            self._take_all_pauses(pauses.initial)
             ready.set()
-            await side_by_side(self._follow_tenants(tenants), self._follow_secrets(secrets))
+            await side_by_side(
+                self._follow_tenants(tenants), self._follow_secrets(secrets), self._follow_pauses(pauses)
+            )
 
     async def aclose(self) -> None:
         """Closes every connection, now."""
@@ -100,6 +116,19 @@ class TenantsInForce:
             return None
         found = version.routes[route]
         return RouteInForce(version, found, version.connections[found.connection])
+
+    def pause_of(self, found: RouteInForce) -> Pause | None:
+        """What keeps the route from sending: its own pause, its tenant's or its connection's, of several the oldest."""
+        pauses = self._pauses.get(found.tenant.name, NOT_PAUSED)
+        return pauses.holding(found.route.name, found.route.connection)
+
+    def tell(self, told: Callable[[str], object]) -> Callable[[], None]:
+        """From now on `told` is called with a tenant's name when its version or its pauses have changed.
+
+        Returns what ends that.
+        """
+        self._told.append(told)
+        return lambda: self._told.remove(told)
 
     async def find_again(self, tenant: str, route: str) -> RouteInForce | None:
         """Asks the bucket, for the case that what we follow is behind it; None: the route was removed.
@@ -189,6 +218,31 @@ class TenantsInForce:
             for entry in await watch.next():
                 self._close(entry.key.partition(".")[0])
 
+    async def _follow_pauses(self, watch: Watch) -> None:
+        while True:
+            for entry in await watch.next():
+                self._take_pauses(entry)
+
+    def _take_all_pauses(self, entries: list[Entry]) -> None:
+        before, self._pauses = self._pauses, {}
+        for entry in entries:
+            self._take_pauses(entry)
+        for name in before.keys() - self._pauses.keys():
+            self._tell(name)
+
+    def _take_pauses(self, entry: Entry) -> None:
+        """What cannot be read pauses the tenant: nothing is lost by waiting, and nothing sent that must not be."""
+        try:
+            self._pauses[entry.key] = pauses_of(entry)
+        except PausesInvalid as error:
+            log.error("a tenant is paused", tenant=entry.key, because=str(error))  # noqa: TRY400
+            self._pauses[entry.key] = TenantPauses(Pause(time.time(), "this worker", str(error)))
+        self._tell(entry.key)
+
+    def _tell(self, tenant: str) -> None:
+        for told in tuple(self._told):
+            told(tenant)
+
     def _take(self, entry: Entry) -> None:
         name = entry.key
         if entry.revision <= self._revisions.get(name, 0):
@@ -200,10 +254,12 @@ class TenantsInForce:
             why = f"revision {entry.revision} of tenant {name} cannot be read ({error}): upgrade this worker"
             self._unreadable[name] = why
             self._tenants.pop(name, None)
+            self._tell(name)
             return
         self._unreadable.pop(name, None)
         before, self._tenants[name] = self._tenants.get(name), tenant
         self._close(name, keep=before, now=tenant)
+        self._tell(name)
 
     def _close(self, tenant: str, keep: Tenant | None = None, now: Tenant | None = None) -> None:
         """Closes the tenant's connections but those that are alike in both versions."""

@@ -1,8 +1,5 @@
 """`bridge cdc backfill`: existing rows as `read` events, done by the capture that runs."""
 
-import getpass
-import os
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +13,7 @@ from bridge.cli.errors import Findings, Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.running import run
 from bridge.cli.tenant_name import tenant_name
+from bridge.cli.whoever_asks import whoever_asks
 from bridge.settings import Settings, load_settings
 from cdc.backfill.request import ask, cancel, check_table
 from cdc.backfill.run_record import MOST_ROWS, RunRecord, Target
@@ -91,7 +89,7 @@ async def _backfill(settings: Settings, source: SourceSettings, asked: _Asked) -
     async with event_bus(settings, "bridge cdc backfill") as jetstream:
         record = RunRecord(
             target=await _target(settings, source, asked, jetstream),
-            by=f"{_user()}@{socket.gethostname()}",
+            by=whoever_asks(),
             requested=datetime.now(UTC).isoformat(timespec="seconds"),
             chunk=asked.chunk,
             rate=asked.rate,
@@ -169,13 +167,6 @@ async def _cancel(settings: Settings, source: SourceSettings, name: str) -> None
     if stored is None:
         raise Usage(f"source {source.name} has no backfill {name!r}; `bridge cdc backfill --list` shows them")
     raise Findings(f"backfill {name} has ended: it is {stored.record.state}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not be in /etc/passwd
-        return f"uid {os.getuid()}"
 
 
 def _store(settings: Settings, source: SourceSettings, jetstream: JetStream) -> RunStore:

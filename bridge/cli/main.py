@@ -19,7 +19,7 @@ _COMMANDS = {
     "mapping": ("bridge.cli.mapping", "Check mappings and preview what they would send."),
     "run": ("bridge.cli.run", "Route, transform and deliver."),
     "secret": ("bridge.cli.secret", "Keep the tenants' credentials, encrypted."),
-    "tenant": ("bridge.cli.tenant", "Put tenants into force, and list them."),
+    "tenant": ("bridge.cli.tenant", "Put tenants into force, list them, pause them."),
     "up": ("bridge.cli.up", "Capture, routing and delivery on one machine, supervised."),
 }
 """Command: its module, which holds a click command of the same name, and its line in the help."""

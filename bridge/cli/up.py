@@ -15,7 +15,7 @@ from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
-from bridge.cli.tenant import change_text
+from bridge.cli.tenant_apply import change_text
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.server_process import ServerFailed
 from bridge.listen import Listen

@@ -12,6 +12,8 @@ from eventbus.subjects import Subjects
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.changes import changes
 from pipeline.tenants.model import Tenant, same_version
+from pipeline.tenants.pause_store import PauseStore
+from pipeline.tenants.pauses import NOT_PAUSED, TenantPauses
 from pipeline.tenants.routing import TenantRoutes, next_routes, wanted_filters
 from pipeline.tenants.store import RoutesConflict, RoutesStore, TenantStore
 from pipeline.yaml_nodes import Mark, YamlError
@@ -32,6 +34,7 @@ class InForce:
 
     tenant: Tenant
     complete: bool
+    pauses: TenantPauses = NOT_PAUSED
 
 
 class Application:
@@ -40,6 +43,7 @@ class Application:
     def __init__(self, jetstream: JetStream, subjects: Subjects) -> None:
         self._versions = TenantStore(jetstream, subjects)
         self._routes = RoutesStore(jetstream, subjects)
+        self._pauses = PauseStore(jetstream, subjects)
 
     async def apply(self, tenants: Iterable[Tenant], *, dry_run: bool = False) -> list[Change]:
         """Raises ConfigurationInvalid (a key that another tenant in force has), RoutesConflict, VersionTooLarge."""
@@ -52,9 +56,12 @@ class Application:
     async def list(self) -> list[InForce]:
         """Every tenant in force, by name."""
         found = []
+        pauses = await self._pauses.all()
         for _, tenant in sorted((await self._versions.all()).items()):
             _, routes = await self._routes.get(tenant.name)
-            found.append(InForce(tenant, complete=_hold(tenant, routes)))
+            found.append(
+                InForce(tenant, complete=_hold(tenant, routes), pauses=pauses.get(tenant.name, NOT_PAUSED))
+            )
         return found
 
     async def _apply(self, wanted: Tenant, before: Tenant | None, passed: int, *, dry_run: bool) -> Change:

@@ -13,9 +13,9 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from bridge.cli import cdc_backfill
 from bridge.cli.backfill_progress import Speed, record_text
 from bridge.cli.main import main
+from bridge.cli.whoever_asks import whoever_asks
 from bridge.demo.nats_server import EmbeddedNats
 from cdc.backfill.run_record import RunRecord, Target
 from cdc.backfill.run_store import StoredRun
@@ -153,7 +153,7 @@ def test_who_asks_need_not_stand_in_etc_passwd(monkeypatch: pytest.MonkeyPatch) 
         raise KeyError("getpwuid(): uid not found: 1000650000")
 
     monkeypatch.setattr("getpass.getuser", unknown)
-    assert cdc_backfill._user() == f"uid {os.getuid()}"
+    assert whoever_asks().startswith(f"uid {os.getuid()}@")
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
