@@ -54,6 +54,7 @@ from pipeline.delivery_turn import (
 from pipeline.disposition import Ack, DeadLetter, Problem
 from pipeline.lane_lease import LeaseLost
 from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped
+from pipeline.mapping import Rendered as RequestRendered
 from pipeline.retry_records import RetryRecords, persist
 from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
 
@@ -270,6 +271,7 @@ class Performance:
             rendered = mapping.render(self._input)
             if isinstance(rendered, Skipped):
                 return SkipIt(rendered.by)
+            assert isinstance(rendered, RequestRendered), "no mapping asks for more yet"
             self._prepared = self._connector.prepare(rendered.request, item.id.text)
         except RenderError as error:
             return Problem(error.class_, str(error))

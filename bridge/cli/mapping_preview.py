@@ -18,6 +18,7 @@ from eventbus.event import encode_json
 from pipeline.mapping import (
     Mapping,
     MappingInvalid,
+    Rendered,
     RenderError,
     RenderInput,
     Skipped,
@@ -150,6 +151,7 @@ def previewed(subject: Subject, event: dict[str, Any]) -> dict[str, Any]:
         raise PreviewFailed.of_render(error) from None
     if isinstance(result, Skipped):
         return {"skipped": result.by}
+    assert isinstance(result, Rendered), "no mapping asks for more yet"
     try:
         return prepare(subject.mapping.connector, result.request, delivery_id).to_json()
     except RequestInvalid as error:

@@ -1,23 +1,37 @@
 """The mapping language: a YAML tree with Jinja leaves that turns an event into an ERP's request.
 
-`compile_mapping` reads a mapping once; `Mapping.render` is a pure function of the event after that.
+`compile_mapping` reads a mapping once; `Mapping.render` is a pure function of the event and of what is known besides it
+after that, called again whenever more is known. The protocol between it and its caller: `pipeline.mapping.known`.
 """
 
 from pipeline.mapping.compile import compile_mapping
 from pipeline.mapping.errors import Finding, MappingInvalid, RenderError
+from pipeline.mapping.known import NOTHING_KNOWN, ColumnsRead, Known, Read, RowsRead, SavedRead
 from pipeline.mapping.lookups import Lookup, parse_lookup
-from pipeline.mapping.render import Mapping, Rendered, RenderInput, Skipped, Source
+from pipeline.mapping.render import Mapping, RenderInput, Source
+from pipeline.mapping.results import Done, Needs, Rendered, Repeat, Result, Skipped, Waits
 
 __all__ = [
+    "NOTHING_KNOWN",
+    "ColumnsRead",
+    "Done",
     "Finding",
+    "Known",
     "Lookup",
     "Mapping",
     "MappingInvalid",
+    "Needs",
+    "Read",
     "RenderError",
     "RenderInput",
     "Rendered",
+    "Repeat",
+    "Result",
+    "RowsRead",
+    "SavedRead",
     "Skipped",
     "Source",
+    "Waits",
     "compile_mapping",
     "parse_lookup",
 ]

@@ -23,7 +23,8 @@ from pipeline.mapping.compile import compile_mapping
 from pipeline.mapping.difference import first_difference
 from pipeline.mapping.errors import RenderError
 from pipeline.mapping.lookups import Lookup, parse_lookup
-from pipeline.mapping.render import Mapping, RenderInput, Skipped
+from pipeline.mapping.render import Mapping, RenderInput
+from pipeline.mapping.results import Rendered, Skipped
 from pipeline.mapping.values import Value
 from pipeline.yaml_tree import MappingNode, Mark, Node, load
 
@@ -155,6 +156,7 @@ def _problem(mapping: Mapping, case: Case) -> str:
         if (case.expected, case.value) == ("error", error.class_):
             return ""
         return f"expected {_wanted(case)}, got error {error.class_}: {error}"
+    assert isinstance(result, Rendered | Skipped)
     got, value = ("skipped", result.by) if isinstance(result, Skipped) else ("request", result.request)
     if got != case.expected:
         return f"expected {_wanted(case)}, got {got} {value}"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping as Members
 from hashlib import sha256
-from typing import get_args
 
 from connectors.registry import PLANNED, kinds, shape
 from pipeline.mapping.errors import Finding, MappingInvalid
@@ -12,9 +11,10 @@ from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.lint import warnings_of
 from pipeline.mapping.lookups import Lookup
-from pipeline.mapping.render import Mapping, ParamSpec, Program, Repeat, Source
+from pipeline.mapping.render import Mapping, ParamSpec, Program, Source
 from pipeline.mapping.request_leaves import compile_request
 from pipeline.mapping.response import compile_rules
+from pipeline.mapping.results import Repeat
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.structure import compile_tree
 from pipeline.yaml_tree import MappingNode, Mark, Node, ScalarNode, YamlError, load, nearest
@@ -34,6 +34,7 @@ KEYS = (
 )
 LATER = dict.fromkeys(("extends", "enrich", "steps", "ordering"), "not built yet")
 OPERATIONS = ("insert", "update", "delete", "read", "truncate", "message")
+_REPEATS: tuple[Repeat, ...] = ("upsert", "idempotency_key", "unsafe")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -228,10 +229,10 @@ class _MappingCompiler:
             self.reader.refuse(node.mark, "repeat: {find: …} is not built yet")
             return "unsafe"
         written = self._read(node, "unsafe")
-        for known in get_args(Repeat):
+        for known in _REPEATS:
             if written == known:
-                return known  # type: ignore[no-any-return]  # get_args gives the literals themselves
-        self.reader.refuse(node.mark, f"unknown repeat {written!r}{nearest(written, get_args(Repeat))}")
+                return known
+        self.reader.refuse(node.mark, f"unknown repeat {written!r}{nearest(written, _REPEATS)}")
         return "unsafe"
 
     def _request(self, connector: str) -> Evaluator:

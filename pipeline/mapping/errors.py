@@ -29,6 +29,9 @@ class MappingInvalid(Exception):
         super().__init__("\n".join(str(finding) for finding in findings))
         self.findings = findings
 
+    def __reduce__(self) -> tuple[type["MappingInvalid"], tuple[list[Finding]]]:
+        return type(self), (self.findings,)
+
 
 class RenderError(Exception):
     """An event that its mapping cannot render. `class_` is stable, for dead letters and filters.
@@ -44,6 +47,9 @@ class RenderError(Exception):
         self.mark = mark
         self.file, self.line, self.column = mark.file, mark.line, mark.column
         self.expression = expression
+
+    def __reduce__(self) -> tuple[type["RenderError"], tuple[str, str, Mark, str]]:
+        return type(self), (self.class_, self.message, self.mark, self.expression)
 
 
 class EvaluationError(Exception):

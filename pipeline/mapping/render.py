@@ -2,23 +2,22 @@
 
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field
-from typing import Literal
 from uuid import NAMESPACE_URL, uuid5
 
-from connectors.protocol import Outcome
+from connectors.protocol import Delivered, Outcome, Rejected
 from pipeline.mapping.changes import NAMED
 from pipeline.mapping.errors import EvaluationError, Finding, RenderError
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.filters import ZONE
+from pipeline.mapping.known import NOTHING_KNOWN, Known, saved_key
 from pipeline.mapping.leaves import BUDGET, MEASURE
 from pipeline.mapping.response import Rules
+from pipeline.mapping.results import Rendered, Repeat, Result, Skipped
 from pipeline.mapping.values import OMIT, Frame, Measure, Value
 from pipeline.yaml_tree import Mark, nearest
 
 MAX_LOOP_TURNS = 100_000
 MAX_REQUEST = 4_000_000
-
-Repeat = Literal["upsert", "idempotency_key", "unsafe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ class ParamSpec:
 class RenderInput:
     """All that a rendering depends on. `timezone` is an IANA name; `delivery_id` the Idempotency-Key.
 
-    named: a backfill was asked for this route: whatever its operations, the row counts as new.
+    named: a backfill was asked for this route: whatever its operations, the row counts as new. known: see
+    `pipeline.mapping.known`.
     """
 
     event: dict[str, Value]
@@ -61,20 +61,7 @@ class RenderInput:
     delivery_id: str
     timezone: str = "UTC"
     named: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The request as the mapping's connector takes it; numbers are int or Decimal."""
-
-    request: dict[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """The event is not for this route: nothing is sent, nothing is wrong."""
-
-    by: Literal["source", "when", "skip_if"]
+    known: Known = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +109,8 @@ class Mapping:
         ]
         return problems
 
-    def render(self, given: RenderInput) -> Rendered | Skipped:
-        """The request for an event, or why there is none.
+    def render(self, given: RenderInput) -> Result:
+        """The next thing to do about an event: see `pipeline.mapping.known`.
 
         Raises:
             RenderError: the event cannot be rendered; class `rejected` where `require` is false.
@@ -142,10 +129,20 @@ class Mapping:
             raise RenderError(
                 "rejected", "the mapping's `require` does not hold for this event", mark, written
             )
-        return Rendered(self._measured(program.request(frame)))
+        request = self._measured(program.request(frame))
+        return Rendered(request, delivery_id=given.delivery_id, repeat=self.repeat)
 
-    def classify(self, outcome: Outcome, given: RenderInput) -> Outcome:
-        """What an answer means, where the mapping's `response` says something else than the connector."""
+    def saved_key(self, event: Members[str, Value]) -> str:
+        """Under which key `saved` finds what a delivery of the event saves."""
+        return saved_key(event.get("key"))
+
+    def classify(self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None) -> Outcome:
+        """What an answer to `rendered` means, where the mapping says something else than the connector.
+
+        For a lookup, Delivered says that its answer is one: whether the request was found, the next rendering tells.
+        """
+        if rendered is not None and (rendered.reads or rendered.kind == "find") and _tells_absence(outcome):
+            return Delivered(outcome.answer)
         rules = self.program.response
         if not rules.any:
             return outcome
@@ -193,6 +190,13 @@ class Mapping:
         except EvaluationError as error:
             raise RenderError(error.class_, error.message, Mark(self.file, 1, 1)) from None
         return request
+
+
+def _tells_absence(outcome: Outcome) -> bool:
+    """What a request that only reads asked for is not there: an answer like any other."""
+    return (
+        isinstance(outcome, Rejected) and outcome.answer is not None and outcome.answer.status in (404, 410)
+    )
 
 
 def delivery_uuid(delivery_id: str) -> str:
