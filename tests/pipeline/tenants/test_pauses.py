@@ -66,7 +66,7 @@ async def test_a_worker_is_told_of_pauses_also_of_those_made_while_it_was_away(
     shop: Bus, erp: PlainErp, store: PauseStore
 ) -> None:
     await shop.apply(acme(erp))
-    tenants, told = TenantsInForce(shop.subjects, None, LOOPBACK), asyncio.Queue[str]()
+    tenants, told = TenantsInForce(shop.subjects, (), LOOPBACK), asyncio.Queue[str]()
     end = tenants.tell(told.put_nowait)
 
     async def follow() -> asyncio.Task[None]:
@@ -108,7 +108,7 @@ async def test_what_cannot_be_read_is_paused(shop: Bus, erp: PlainErp, store: Pa
     await Bucket(shop.jetstream, shop.subjects.bucket("PAUSES")).put("acme", b'{"tenant": 1}')
     with pytest.raises(PausesInvalid, match=r"paused of tenant acme .*upgrade"):
         await store.get("acme")
-    tenants, ready = TenantsInForce(shop.subjects, None, LOOPBACK), asyncio.Event()
+    tenants, ready = TenantsInForce(shop.subjects, (), LOOPBACK), asyncio.Event()
     following = asyncio.create_task(tenants.follow(shop.jetstream, ready))
     await ready.wait()
     found = tenants.find("acme", "orders")
