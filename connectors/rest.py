@@ -3,37 +3,28 @@
 Connection options: `csrf: true` for OData servers that want a token, or the path below base_url to fetch it from.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
-from connectors.answers import decompressed, read_answer
-from connectors.auth import authorization, check_auth
+from connectors.auth import check_auth
 from connectors.base_url import check_base_url
-from connectors.classification import classify
-from connectors.csrf import CsrfTokens, no_token, wants_token
-from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
 from connectors.http_request import (
     header_texts,
     json_payload,
     method_token,
     path_target,
-    query_target,
     query_texts,
 )
 from connectors.protocol import (
-    Answer,
     ConnectionSettings,
     Connector,
     Leaf,
-    Outcome,
     Prepared,
     RequestInvalid,
     RequestKey,
     RequestShape,
     SettingsInvalid,
 )
-from connectors.redaction import Redactor
 
 SHAPE = RequestShape({
     "method": RequestKey(Leaf.TEXT, required=True, check=method_token),
@@ -42,7 +33,6 @@ SHAPE = RequestShape({
     "headers": RequestKey(Leaf.HEADER, check=header_texts),
     "body": RequestKey(Leaf.TREE),
 })  # fmt: skip
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
@@ -92,63 +82,8 @@ def check_settings(settings: ConnectionSettings) -> None:
 
 def open_connector(settings: ConnectionSettings) -> Connector:
     """Connects to nothing yet. Raises SettingsInvalid."""
+    # who only compiles mappings and renders needs no HTTP client (`pipeline.render_child`)
+    from connectors.rest_connector import RestConnector  # noqa: PLC0415
+
+    check_settings(settings)
     return RestConnector(settings)
-
-
-class RestConnector:
-    """One connection of the kind `rest`."""
-
-    kind: ClassVar[str] = "rest"
-
-    def __init__(self, settings: ConnectionSettings) -> None:
-        check_settings(settings)
-        self._client = HttpClient(settings)
-        self._redact = Redactor(settings.auth)
-        header = authorization(settings.auth)
-        self._headers = {"Accept-Encoding": "identity"}
-        if header is not None:
-            self._headers["Authorization"] = header
-        csrf = settings.options.get("csrf", False)
-        path = path_target(csrf) if isinstance(csrf, str) else None
-        self._csrf = CsrfTokens(self._client, self._headers, path) if csrf else None
-
-    def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
-        """See Connector.prepare."""
-        return prepare(request, idempotency_key)
-
-    async def send(self, prepared: Prepared, permit: Callable[[], None] = lambda: None) -> Outcome:
-        """See Connector.send. Each request it takes, a CSRF token's among them, has the connection's timeout."""
-        try:
-            received = await self._exchange(prepared, permit)
-        except NoAnswer as error:
-            return error.outcome
-        return classify(self._answer(received), datetime.now(UTC))
-
-    async def _exchange(self, prepared: Prepared, permit: Callable[[], None]) -> Received:
-        parts = prepared.parts
-        target = parts["path"] + query_target(parts["query"])
-        headers = {**self._headers, **parts["headers"]}
-        method, content = parts["method"], prepared.content
-        if self._csrf is None or method in _READING:
-            return await self._client.exchange(method, target, headers, content, permit)
-        session = await self._csrf.session(target)
-        received = await self._client.exchange(
-            method, target, {**headers, **session.headers}, content, permit
-        )
-        if not wants_token(received):
-            return received
-        session = await self._csrf.session(target, ended=session)
-        received = await self._client.exchange(
-            method, target, {**headers, **session.headers}, content, permit
-        )
-        if wants_token(received):
-            raise NoAnswer(no_token("the ERP refuses the one it has just given"))
-        return received
-
-    def _answer(self, received: Received) -> Answer:
-        content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-        truncated = not (received.complete and whole)
-        return read_answer(received.status, received.headers, self._redact(content), truncated=truncated)
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
