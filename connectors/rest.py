@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.auth import check_auth
-from connectors.base_url import check_base_url
 from connectors.http_request import (
     header_texts,
     json_payload,
@@ -66,6 +65,8 @@ def _headers(request: Mapping[str, Any], idempotency_key: str) -> dict[str, str]
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
+    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
+
     check_base_url(settings.base_url)
     check_auth(settings.auth)
     unknown = sorted(set(settings.options) - {"csrf"})
