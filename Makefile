@@ -37,10 +37,14 @@ lint: $(INSTALLED) ## ruff, mypy and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(INSTALLED) ## capture side by side with its peers; make bench ARGS="--changes 300000"
+bench: $(INSTALLED) ## capture side by side with its peers, then delivery; make bench ARGS="--changes 300000"
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m bench.capture $(ARGS)
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.large_transaction
+	$(BIN)/python -m bench.delivery_latency
+	$(BIN)/python -m bench.delivery_latency --tenants 5000 --routes 3
+	$(BIN)/python -m bench.isolation
+	$(BIN)/python -m bench.outage
 
 .PHONY: help install demo test test-slow lint bench
