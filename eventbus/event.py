@@ -16,6 +16,10 @@ HEADER_BACKFILL = "Bridge-Backfill"
 """On a read: how far its run is with it, as capture writes it (`cdc.backfill.label`)."""
 HEADER_BACKFILL_ROUTE = "Bridge-Backfill-Route"
 """`<tenant>/<route>`: the only route that a read is for, whatever its operations say."""
+HEADER_REPLAY = "Bridge-Replay"
+"""On a delivery that is sent again after it was a dead letter: the sequence of the first delivery."""
+HEADER_REPLAY_KEY = "Bridge-Replay-Key"
+"""On one that is sent again under a new Idempotency-Key: what is added to it."""
 
 _INT_DIGITS = 4_300
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

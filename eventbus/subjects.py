@@ -94,12 +94,24 @@ class Subjects:
     def router_position(self, shard: int) -> str:
         return f"{self.prefix}position.router.{shard}"
 
+    def replay(self, tenant: str, route: str, delivery_seq: int) -> str:
+        """Where the marker is that decides about a dead letter."""
+        return f"{self.prefix}position.replay.{tenant}.{route}.{delivery_seq}"
+
+    @property
+    def all_replays(self) -> str:
+        return f"{self.prefix}position.replay.>"
+
     def dead_letter(self, tenant: str, route: str, delivery_seq: int) -> str:
         return f"{self.prefix}dlq.{tenant}.{route}.{delivery_seq}"
 
     @property
     def all_dead_letters(self) -> str:
         return f"{self.prefix}dlq.>"
+
+    def dead_letters_of(self, tenant: str, route: str = "*") -> str:
+        """Of a tenant, or of one of its routes."""
+        return f"{self.prefix}dlq.{tenant}.{route}.*"
 
     def attempt(self, tenant: str, route: str) -> str:
         return f"{self.prefix}attempts.{tenant}.{route}"
@@ -133,3 +145,17 @@ class Subjects:
         if kind != "deliveries" or len(tokens) != 3 or not tokens[0].isdecimal():
             raise ValueError(f"not a delivery's subject: {subject}")
         return DeliverySubject(int(tokens[0]), tokens[1], tokens[2])
+
+    def parse_dead_letter(self, subject: str) -> tuple[str, str, int]:
+        """Tenant, route and the delivery's sequence. Raises ValueError for anything but a dead letter's subject."""
+        return self._parse_letter(subject, "dlq")
+
+    def parse_replay(self, subject: str) -> tuple[str, str, int]:
+        """As `parse_dead_letter`, of a replay's marker."""
+        return self._parse_letter(subject, "position.replay")
+
+    def _parse_letter(self, subject: str, kind: str) -> tuple[str, str, int]:
+        tokens = subject.removeprefix(f"{self.prefix}{kind}.").split(".")
+        if len(tokens) != 3 or not tokens[2].isdecimal():
+            raise ValueError(f"not a subject of {kind}: {subject}")
+        return tokens[0], tokens[1], int(tokens[2])
