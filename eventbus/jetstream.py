@@ -97,6 +97,18 @@ class JetStream:
                 raise
             return None
 
+    async def consumer_names(self, stream: str) -> list[str]:
+        """All of a stream's consumers."""
+        names: list[str] = []
+        total = 1
+        while len(names) < total:
+            page = await self.call(f"CONSUMER.NAMES.{stream}", {"offset": len(names)})
+            total = page["total"]
+            names += page["consumers"] or []
+            if not page["consumers"]:
+                break
+        return names
+
     async def delete_consumer(self, stream: str, consumer: str) -> bool:
         """Whether there was one."""
         try:

@@ -116,6 +116,17 @@ class Subjects:
     def attempt(self, tenant: str, route: str) -> str:
         return f"{self.prefix}attempts.{tenant}.{route}"
 
+    def own_consumer(self, tenant: str, route: str, incarnation: int) -> str:
+        """The consumer of DELIVERIES that a route in trouble has to itself."""
+        return f"route--{tenant}--{route}--{incarnation}"
+
+    def parse_own_consumer(self, name: str) -> tuple[str, str, int] | None:
+        """Tenant, route and incarnation; None: it is another consumer. No name has two hyphens in a row."""
+        kind, *parts = name.split("--")
+        if kind != "route" or len(parts) != 3 or not parts[2].isdecimal():
+            return None
+        return parts[0], parts[1], int(parts[2])
+
     def stream_subjects(self, name: str) -> list[str]:
         """What the stream `name` (without namespace) listens to."""
         own = {

@@ -7,6 +7,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from eventbus.buckets import Bucket
@@ -221,7 +222,7 @@ class Ownership:
                 await self._hold(self._back.pop(seq), known)
         self._turns.together()
         if state.suspect is not None:
-            await self._records.write_state(State(state.epoch))
+            await self._records.write_state(msgspec.structs.replace(state, suspect=None))
 
     async def _handle_alone(self, state: State, seq: int) -> State:
         """One of them may have ended the last owners: its name is written down before it is touched (rule R9)."""

@@ -26,10 +26,19 @@ class Taken(Enum):
 
 
 @dataclass(slots=True)
+class Load:
+    """What is held of one route: deliveries, and the bytes of their payloads."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class _Held(Generic[T]):
     item: T
     lines: Sequence[Line]
     size: int
+    apart: bool
 
 
 @dataclass(slots=True)
@@ -69,11 +78,16 @@ class LaneState(Generic[T]):
         self.highest = 0
         """The highest sequence seen."""
         self.bytes = 0
-        """What the payloads held take."""
+        """What the payloads held take that came by the lane."""
+        self.loads: dict[str, Load] = {}
+        """What is held of each route of which something is, by `tenant/route`."""
+        self.by_lane = 0
+        """How many are held that came by the lane."""
         self._held: dict[int, _Held[T]] = {}
         self._lines: dict[Line, list[int]] = {}
         self._under_way: dict[int, Sequence[Line]] = {}
         self._busy: set[Line] = set()
+        self._stopped: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -97,13 +111,25 @@ class LaneState(Generic[T]):
         """What the arriving message `seq` is; HELD means: call `hold`."""
         self.barrier.saw(seq)
         self.highest = max(self.highest, seq)
+        return self.known(seq)
+
+    def known(self, seq: int) -> Taken:
+        """As `seen`, of a message that a route's own consumer brings."""
         if seq in self._held:
             return Taken.KNOWN
         return Taken.SETTLED if seq in self.memory else Taken.HELD
 
-    def hold(self, seq: int, item: T, lines: Sequence[Line], size: int = 0) -> None:
-        self._held[seq] = _Held(item, lines, size)
-        self.bytes += size
+    def hold(self, seq: int, item: T, lines: Sequence[Line], size: int = 0, *, apart: bool = False) -> None:
+        """apart: it came by the route's own consumer."""
+        self._held[seq] = _Held(item, lines, size, apart)
+        if not apart:
+            self.by_lane += 1
+            self.bytes += size
+        load = self.loads.get(lines[0][0])
+        if load is None:
+            load = self.loads[lines[0][0]] = Load()
+        load.count += 1
+        load.bytes += size
         for line in lines:
             waiting = self._lines.setdefault(line, [])
             if waiting and waiting[-1] > seq:
@@ -115,6 +141,8 @@ class LaneState(Generic[T]):
         """Whether it is held, the first in all its lines, and nothing of them is under way."""
         held = self._held.get(seq)
         if held is None or not self.barrier.passed:
+            return False
+        if self._stopped and held.lines[0][0] in self._stopped:
             return False
         return all(self._lines[line][0] == seq and line not in self._busy for line in held.lines)
 
@@ -133,9 +161,16 @@ class LaneState(Generic[T]):
     def settle(self, seq: int, now: float) -> list[int]:
         """The server has confirmed it. Returns what may start now."""
         self.memory.add(seq, now)
+        return self.let_go(seq)
+
+    def let_go(self, seq: int) -> list[int]:
+        """It is held no more, settled or not. Returns what may start now."""
         self._end(seq)
         held = self._held.pop(seq)
-        self.bytes -= held.size
+        if not held.apart:
+            self.by_lane -= 1
+            self.bytes -= held.size
+        self._lighten(held.lines[0][0], held.size)
         for line in held.lines:
             waiting = self._lines[line]
             waiting.remove(seq)
@@ -143,8 +178,38 @@ class LaneState(Generic[T]):
                 del self._lines[line]
         return self._heads(held.lines)
 
+    # ── Routes as a whole (rules R6, R7) ─────────────────────────────────────────────────────────────────────────
+
+    def stop(self, route: str) -> None:
+        """Nothing more of the route may start, until `go`."""
+        self._stopped.add(route)
+
+    def go(self, route: str) -> list[int]:
+        """Returns what may start now, in order."""
+        self._stopped.discard(route)
+        return [seq for seq in self.of(route) if self.may_start(seq)]
+
+    def of(self, route: str) -> list[int]:
+        """What is held of the route, in order."""
+        if route not in self.loads:
+            return []
+        return sorted(seq for seq, held in self._held.items() if held.lines[0][0] == route)
+
+    def at_work(self, route: str) -> int:
+        """How many of the route are being sent or settled."""
+        return sum(lines[0][0] == route for lines in self._under_way.values())
+
     def forget_old(self, now: float) -> None:
-        self.memory.forget(min(self._held, default=self.highest + 1), now)
+        """What the lane may bring once more is above the least that it holds; a D's settled messages stay settled."""
+        least = min((seq for seq, held in self._held.items() if not held.apart), default=self.highest + 1)
+        self.memory.forget(least, now)
+
+    def _lighten(self, route: str, size: int) -> None:
+        load = self.loads[route]
+        load.count -= 1
+        load.bytes -= size
+        if not load.count:
+            del self.loads[route]
 
     def _end(self, seq: int) -> Sequence[Line]:
         lines = self._under_way.pop(seq, ())

@@ -13,9 +13,13 @@ from eventbus.subjects import Subjects
 from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.lane_lease import LaneLease, LeaseLost
 from pipeline.retry_records import persist
+from pipeline.route_consumers import RouteConsumers, consumer_facts
 from pipeline.takeover import (
     ConsumerFacts,
+    CreateConsumer,
+    DeleteConsumer,
     Inspect,
+    ListConsumers,
     ReadDeadLetters,
     ReadState,
     Request,
@@ -43,6 +47,7 @@ class LaneRecords:
         self._lane, self._lanes = lane, lanes
         self._lease = lease
         self._revision = 0
+        self.own = RouteConsumers(jetstream, subjects, lane, lanes, lease.check)
 
     async def take_over(self, me: str, now: float) -> TakenOver:
         """now: seconds since the epoch. Raises LeaseLost, ConnectionLost, JetStreamError."""
@@ -83,6 +88,8 @@ class LaneRecords:
                     self._lease.check,
                     lambda: self._dead_letters.of_lane(self._lane, self._lanes, since),
                 )
+            case CreateConsumer() | ListConsumers() | DeleteConsumer():
+                return await self.own.answer(request)
             case _:
                 assert_never(request)
 
@@ -103,12 +110,7 @@ class LaneRecords:
         info = await self._jetstream.consumer_info(self._stream, self._consumer)
         if info is None:
             raise JetStreamError(self._consumer, 404, CONSUMER_NOT_FOUND, "somebody deleted the consumer")
-        return ConsumerFacts(
-            floor=info["ack_floor"]["stream_seq"],
-            delivered=info["delivered"]["stream_seq"],
-            consumer_seq=info["delivered"]["consumer_seq"],
-            pending=info["num_ack_pending"],
-        )
+        return consumer_facts(info)
 
     async def _sweep(self, sweep: Sweep) -> None:
         sample = ack_subject(self._stream, self._consumer)  # no message need have come yet

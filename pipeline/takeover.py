@@ -8,6 +8,9 @@ Differs from R3 in the order: lease first, pin after. Only the lease's owner pul
 the last owner's has timed out; nobody waits for a lease with a pin in hand that its owner needs. Should somebody else
 be given messages after the sweep all the same, the gap in the consumer's own numbering shows it, and the takeover
 begins again.
+
+Routes in trouble have consumers of their own ("D", `pipeline.trouble`). Here those that should be there are made and
+those that should not are deleted; each is swept when it is first pulled (`pipeline.route_session`), however much later.
 """
 
 from collections.abc import Generator, Sequence
@@ -19,6 +22,7 @@ import msgspec
 from pipeline.lane_state import Barrier
 from pipeline.lease import Lease
 from pipeline.settled_memory import KEEP_S
+from pipeline.trouble import Trouble
 
 CRASHES = 3
 """A delivery that was the suspect of so many crashes is a dead letter (rule R9)."""
@@ -32,10 +36,14 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """`state.<n>`. epoch: one more with each takeover, so that every write of a predecessor fails."""
+    """`state.<n>`. epoch: one more with each takeover, so that every write of a predecessor fails.
+
+    routes: those in trouble, and those that were lately, by `tenant/route`.
+    """
 
     epoch: int = 0
     suspect: Suspect | None = None
+    routes: dict[str, Trouble] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,15 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerFacts:
-    """floor, delivered: stream sequences; consumer_seq: of its last delivery; pending: delivered, not settled."""
+    """floor, delivered: stream sequences; consumer_seq: of its last delivery; pending: delivered, not settled;
+    waiting: not delivered yet.
+    """
 
     floor: int
     delivered: int
     consumer_seq: int
     pending: int
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,37 @@ class ReadDeadLetters:
     since: float
 
 
-Request = ReadState | WriteState | Inspect | Sweep | ReadDeadLetters
+@dataclass(frozen=True, slots=True)
+class CreateConsumer:
+    """The route's own consumer, named by its incarnation, from `trouble.start` on; nothing happens where it is there."""
+
+    route: str
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class ListConsumers:
+    """Answer: (route, incarnation) of each consumer of a route of this lane's, whoever made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteConsumer:
+    """Nothing happens where it is not there."""
+
+    route: str
+    incarnation: int
+
+
+Request = (
+    ReadState
+    | WriteState
+    | Inspect
+    | Sweep
+    | ReadDeadLetters
+    | CreateConsumer
+    | ListConsumers
+    | DeleteConsumer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +143,9 @@ def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, A
     state, revision = State(), None
     while revision is None:
         held, at = yield ReadState()
-        state = State(held.epoch + 1, held.suspect)
+        state = msgspec.structs.replace(held, epoch=held.epoch + 1)
         revision = yield WriteState(state, at)
+    yield from _right_consumers(state)
     facts: ConsumerFacts = yield Inspect()
     if facts.pending:
         yield Sweep(facts.floor + 1, facts.delivered, facts.consumer_seq)
@@ -114,11 +156,22 @@ def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, A
     return TakenOver(state, revision, barrier, facts.consumer_seq, dead, crashed)
 
 
+def _right_consumers(state: State) -> Generator[Request, Any, None]:
+    """A crash may have come before one was made, or deleted (rule R3.4)."""
+    wanted = {(route, it.incarnation): it for route, it in state.routes.items() if it.phase == "on"}
+    there: Sequence[tuple[str, int]] = yield ListConsumers()
+    for route, incarnation in sorted(set(there) - set(wanted)):
+        yield DeleteConsumer(route, incarnation)
+    for (route, incarnation), trouble in wanted.items():
+        if (route, incarnation) not in there:
+            yield CreateConsumer(route, trouble)
+
+
 def suspected(state: State, seq: int) -> State:
     """The state to write before `seq` is handled alone."""
     before = state.suspect
     n = before.n + 1 if before is not None and before.seq == seq else 1
-    return State(state.epoch, Suspect(seq, n))
+    return msgspec.structs.replace(state, suspect=Suspect(seq, n))
 
 
 def is_poison(state: State) -> bool:

@@ -29,6 +29,7 @@ from pipeline.settled_memory import SettledMemory
 from pipeline.takeover import (
     ConsumerFacts,
     Inspect,
+    ListConsumers,
     ReadDeadLetters,
     ReadState,
     State,
@@ -160,6 +161,8 @@ class Owned:
                         answer = (state or State(), revision)
                     case WriteState(state, expected):
                         answer = world.lanes.update("state", state, expected)
+                    case ListConsumers():
+                        answer = []
                     case Inspect():
                         consumer = world.consumer
                         answer = ConsumerFacts(
