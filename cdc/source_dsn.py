@@ -66,6 +66,14 @@ def reading(dsn: str, timeout: int) -> str:
     return make_conninfo("", **{**_DEFAULTS, **parts, "options": f"{parts.pop('options', '')} {pinned}"})
 
 
+def reading_by_value(dsn: str, timeout: int) -> str:
+    """As `reading`, for small queries: no search_path decides what a name in them means. Raises DsnInvalid."""
+    options = conninfo_to_dict(found := reading(dsn, timeout))["options"]
+    return make_conninfo(
+        found, options=f"{options} -c search_path=pg_catalog -c jit=off -c idle_session_timeout=0"
+    )
+
+
 def user_and_password(dsn: str) -> tuple[str | None, str | None]:
     parts = _parts(dsn)
     return parts.get("user"), parts.get("password")

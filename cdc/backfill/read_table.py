@@ -11,7 +11,7 @@ from cdc.relations import Relations, Table
 from cdc.settings import SourceSettings, split_table
 from cdc.sql_names import quoted
 
-_SHAPE = """
+SHAPE = """
 SELECT @oid@::text || ' ' || string_agg(a.attname || ' ' || a.atttypid, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
  WHERE a.attrelid = @oid@ AND a.attnum > 0 AND NOT a.attisdropped
 """
@@ -26,7 +26,7 @@ SELECT c.oid::bigint AS oid, c.relreplident::text AS identity,
   LEFT JOIN pg_catalog.pg_publication_tables p
     ON p.pubname = %(publication)s AND p.schemaname = n.nspname AND p.tablename = c.relname
  WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
-""".replace("@shape@", _SHAPE.replace("@oid@", "c.oid"))
+""".replace("@shape@", SHAPE.replace("@oid@", "c.oid"))
 
 COLUMNS_SQL = """
 SELECT a.attname::text AS name, a.atttypid::bigint AS type,
@@ -208,7 +208,7 @@ def _select(read: ReadTable, tenant: str | None) -> tuple[str, list[str], list[s
     """Up to the table's name; conditions and parameters to go on with."""
     columns = ", ".join(quoted(column.name) for column in read.relation.columns)
     named = f"pg_catalog.to_regclass({literal(read.name)})::oid"
-    same = f"({_SHAPE.replace('@oid@', named)}) = $1"
+    same = f"({SHAPE.replace('@oid@', named)}) = $1"
     conditions, parameters = [], [read.shape]
     if read.filter:
         conditions.append(f"({read.filter})")

@@ -103,7 +103,7 @@ class TableReader:
             rows = await AsyncConnection.connect(
                 reading(source.read_dsn or source.dsn, CHUNK_TIMEOUT_S),
                 autocommit=True,
-                context=_texts(),
+                context=as_texts(),
                 cursor_factory=AsyncRawCursor,
             )
             reader = cls(source, primary, rows)
@@ -218,7 +218,7 @@ class TableReader:
         tenant, key, after = read.table.encoder.encode(values)
         cursor = tuple(str(values[place]) for place in places)
         known = shown(tenant) if isinstance(tenant, str) else tenant
-        chunk.rows.append(ReadRow(cursor, _as_in_events(key), known, _as_in_events(after)))
+        chunk.rows.append(ReadRow(cursor, as_in_events(key), known, as_in_events(after)))
         chunk.size += len(after)
 
     async def mark(self, token: str) -> None:
@@ -245,7 +245,7 @@ class TableReader:
         return await cursor.fetchall()
 
 
-def _as_in_events(json: str) -> str:
+def as_in_events(json: str) -> str:
     return json if json.isascii() else json.encode("utf-8", AS_OCTAL).decode()
 
 
@@ -256,7 +256,7 @@ class _AsSent(Loader):
         return bytes(data).decode("utf-8", KEPT)
 
 
-def _texts() -> AdaptersMap:
+def as_texts() -> AdaptersMap:
     """Every value as the text that PostgreSQL prints, as the stream has it."""
     adapters = AdaptersMap()
     adapters.register_loader(0, _AsSent)
