@@ -7,11 +7,12 @@ from hashlib import sha256
 from connectors.registry import PLANNED, kinds, shape
 from pipeline.mapping.errors import Finding, MappingInvalid
 from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.facts import ParamSpec, Source
 from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.lint import warnings_of
 from pipeline.mapping.lookups import Lookup
-from pipeline.mapping.render import Mapping, ParamSpec, Program, Source
+from pipeline.mapping.render import Mapping, Program
 from pipeline.mapping.request_leaves import compile_request
 from pipeline.mapping.response import compile_rules
 from pipeline.mapping.results import Repeat
@@ -90,6 +91,8 @@ class _MappingCompiler:
             program=program,
             compared=frozenset(self.scope.compared),
             warnings=tuple(warnings_of(self.root, self.scope)),
+            judges=program.response.any,
+            lookups=frozenset(self.reader.toolbox.lookups_used),
         )
 
     def _program(self, connector: str) -> Program:

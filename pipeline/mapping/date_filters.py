@@ -7,11 +7,11 @@ A date has no time zone: `local` leaves it as it is.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from pipeline.mapping.errors import EvaluationError, invalid_value
 from pipeline.mapping.text_filters import whole
 from pipeline.mapping.values import Value, kind_of, text_of
+from pipeline.mapping.zones import zone as zone_of
 
 _FORM = re.compile(
     r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
@@ -59,7 +59,7 @@ def local(value: Value, zone: str) -> str:
     if match["time"] is None:
         return text_of(value)
     aware = moment if match["zone"] else moment.replace(tzinfo=UTC)
-    return _within(lambda: aware.astimezone(ZoneInfo(zone)).isoformat(), value)
+    return _within(lambda: aware.astimezone(zone_of(zone)).isoformat(), value)
 
 
 def odata_date(value: Value) -> str:

@@ -1,49 +1,23 @@
 """A compiled mapping: a pure function from an event to a request, and from an answer to its meaning."""
 
-from collections.abc import Mapping as Members
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from uuid import NAMESPACE_URL, uuid5
 
 from connectors.protocol import Delivered, Outcome, Rejected
 from pipeline.mapping.changes import NAMED
-from pipeline.mapping.errors import EvaluationError, Finding, RenderError
+from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.facts import MappingFacts
 from pipeline.mapping.filters import ZONE
-from pipeline.mapping.known import NOTHING_KNOWN, Known, saved_key
+from pipeline.mapping.known import NOTHING_KNOWN, Known
 from pipeline.mapping.leaves import BUDGET, MEASURE
 from pipeline.mapping.response import Rules
-from pipeline.mapping.results import Rendered, Repeat, Result, Skipped
+from pipeline.mapping.results import Rendered, Result, Skipped
 from pipeline.mapping.values import OMIT, Frame, Measure, Value
-from pipeline.yaml_tree import Mark, nearest
+from pipeline.yaml_tree import Mark
 
 MAX_LOOP_TURNS = 100_000
 MAX_REQUEST = 4_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Which events a mapping is for. `tenant_any`: also those of no tenant, or of none that can be told."""
-
-    table: str
-    operations: frozenset[str]
-    tenant_any: bool = False
-
-    def takes(self, event: Members[str, Value], *, any_operation: bool = False) -> bool:
-        """Whether the event is of this table and one of these operations."""
-        source = event.get("source") or {}
-        if event.get("op") not in self.operations and not any_operation:
-            return False
-        if event.get("tenant", "") is None and not self.tenant_any:
-            return False
-        return f"{source.get('schema')}.{source.get('table')}" == self.table
-
-
-@dataclass(frozen=True, slots=True)
-class ParamSpec:
-    """What a route may set. A param that is not required and has no default is null."""
-
-    required: bool = False
-    default: Value = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +51,16 @@ class Program:
     needs_uuid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """One mapping, ready to use. `version` changes with its text and with the lookups it uses.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping(MappingFacts):
+    """One mapping, ready to use."""
 
-    compared: the columns that `changed` and `became` compare with the row before.
-    """
-
-    name: str
-    file: str
-    source: Source
-    connector: str
-    params_spec: Members[str, ParamSpec]
-    repeat: Repeat
-    version: str
     program: Program = field(repr=False)
-    compared: frozenset[str] = frozenset()
-    warnings: tuple[Finding, ...] = ()
 
-    def check_params(self, params: Members[str, Value]) -> list[str]:
-        """What is wrong with a route's params, in words; empty when nothing is."""
-        problems = [
-            f"unknown param {name!r} of mapping {self.name}{nearest(name, self.params_spec)}"
-            for name in params
-            if name not in self.params_spec
-        ]
-        problems += [
-            f"mapping {self.name} requires the param {name!r}"
-            for name, spec in self.params_spec.items()
-            if spec.required and params.get(name) is None
-        ]
-        return problems
+    @property
+    def facts(self) -> MappingFacts:
+        """What may be told of it elsewhere than where it is compiled."""
+        return MappingFacts(**{one.name: getattr(self, one.name) for one in fields(MappingFacts)})
 
     def render(self, given: RenderInput) -> Result:
         """The next thing to do about an event: see `pipeline.mapping.known`.
@@ -131,10 +84,6 @@ class Mapping:
             )
         request = self._measured(program.request(frame))
         return Rendered(request, delivery_id=given.delivery_id, repeat=self.repeat)
-
-    def saved_key(self, event: Members[str, Value]) -> str:
-        """Under which key `saved` finds what a delivery of the event saves."""
-        return saved_key(event.get("key"))
 
     def classify(self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None) -> Outcome:
         """What an answer to `rendered` means, where the mapping says something else than the connector.

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.console.intake_event import Webhook, event_id, key_at, outgoing
 from eventbus.subjects import Subjects
-from pipeline.mapping.render import Source
+from pipeline.mapping import Source
 
 RECEIVED = datetime(2026, 11, 24, 3, 28, 19, 832_462, UTC)
 PAYLOAD = {
