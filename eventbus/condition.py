@@ -26,12 +26,16 @@ class Matter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """reasons: why it is not ready; findings: what else somebody should know; parts: name → role, where it has several."""
+    """reasons: why it is not ready; findings: what else somebody should know; parts: name → role, where it has several.
+
+    details: more that it says of itself, JSON values by name.
+    """
 
     role: Role
     reasons: tuple[Matter, ...] = ()
     findings: tuple[Matter, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -44,4 +48,5 @@ class Condition:
             "reasons": [matter._asdict() for matter in self.reasons],
             "findings": [matter._asdict() for matter in self.findings],
             **({"parts": dict(self.parts)} if self.parts else {}),
+            **self.details,
         }

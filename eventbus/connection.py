@@ -35,6 +35,30 @@ class Reply(NamedTuple):
 OnReply = Callable[[Reply], None]
 
 
+class Subscription:
+    """What `Connection.subscribe` began."""
+
+    def __init__(self, client: NatsClient, sid: int) -> None:
+        self._client = client
+        self._sid = sid
+
+    def end(self) -> None:
+        """Hears nothing more, from this moment on. Raises ConnectionLost."""
+        self._client.unsubscribe_raw(self._sid)
+
+    async def cease(self) -> None:
+        """Asks the server to send nothing more; on return its handler has heard all that it had sent.
+
+        Raises ConnectionLost, NoAnswer.
+        """
+        self._client.write(b"UNSUB %d\r\n" % self._sid)
+        try:
+            await self._client.flush(int(REQUEST_TIMEOUT_S))
+        except (nats.errors.Error, TimeoutError) as error:
+            raise NoAnswer(f"NATS did not confirm the end of a subscription: {error}") from None
+        self._client.unsubscribe_raw(self._sid)
+
+
 class Connection:
     """One connection. Made by `connect`, ended by `close` or `async with`."""
 
@@ -120,12 +144,11 @@ class Connection:
             raise self.loss()
         self.client.write(lines)
 
-    async def subscribe(self, subject: str, handler: Handler) -> Callable[[], None]:
-        """Messages on `subject` go to `handler`, in order. Returns what ends the subscription."""
+    async def subscribe(self, subject: str, handler: Handler) -> Subscription:
+        """Messages on `subject` go to `handler`, in order."""
         if self.lost.is_set():
             raise self.loss()
-        sid = await self.client.subscribe_raw(subject, handler)
-        return lambda: self.client.unsubscribe_raw(sid)
+        return Subscription(self.client, await self.client.subscribe_raw(subject, handler))
 
     def loss(self) -> ConnectionLost:
         """The error to raise once `lost` is set."""

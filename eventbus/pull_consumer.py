@@ -8,12 +8,11 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from eventbus import wire
-from eventbus.connection import Connection
+from eventbus.connection import Connection, Subscription
 from eventbus.errors import ConnectionLost, EventBusError
 from eventbus.message import Message
 
@@ -86,24 +85,41 @@ class PullConsumer:
         self._pin: bytes = b""
         self._trouble: EventBusError | None = None
         self._heard = 0.0
-        self._end: Callable[[], None] | None = None
+        self._subscription: Subscription | None = None
         self._renewal: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Subscribes and begins to pull. Raises ConnectionLost."""
         self._heard = asyncio.get_running_loop().time()
-        self._end = await self._connection.subscribe((self._inbox + b"*").decode(), self._arrived)
+        self._subscription = await self._connection.subscribe((self._inbox + b"*").decode(), self._arrived)
         self._renewal = asyncio.create_task(self._renew())
 
     async def stop(self) -> None:
         """Pulls and hears no more; what was not taken is left to redelivery."""
+        await self._end_renewal()
+        if self._subscription:
+            with contextlib.suppress(ConnectionLost):
+                self._subscription.end()
+            self._subscription = None
+
+    async def cease(self) -> None:
+        """Pulls no more, at once: on return all that came can be taken, and nothing else will come.
+
+        What the server had just counted as delivered may not reach us: the next owner's sweep brings it back.
+        Raises ConnectionLost, NoAnswer.
+        """
+        self._window = 0
+        await self._end_renewal()
+        if self._subscription:
+            await self._subscription.cease()
+            self._subscription = None
+        self._pulls, self._asked = {}, 0
+
+    async def _end_renewal(self) -> None:
         if self._renewal:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
-        if self._end:
-            with contextlib.suppress(ConnectionLost):
-                self._end()
-            self._end = None
+            self._renewal = None
 
     @property
     def pin(self) -> str | None:
@@ -230,7 +246,7 @@ class PullConsumer:
             self._fail(ConsumerGone(f"nothing is heard of {self._name}"))
 
     def _refill(self, *, keep_pin: bool = False) -> None:
-        if self._trouble is not None or self._end is None or not self._window:
+        if self._trouble is not None or self._subscription is None or not self._window:
             return
         free = self._window - self._asked - len(self._unread)
         if free > self._window // 2 or (keep_pin and free > 0):

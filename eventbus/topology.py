@@ -99,6 +99,8 @@ def desired_streams(nats: NatsSettings, streams: StreamSettings) -> list[Config]
         object_bucket(subjects.bucket("BIG_EVENTS"), nats.replicas),
         bucket(subjects.bucket("BACKFILLS"), nats.replicas),
         bucket(subjects.bucket("PAUSES"), nats.replicas),
+        # a worker's key lives a few seconds longer than its worker
+        bucket(subjects.bucket("MEMBERS"), nats.replicas) | {"allow_msg_ttl": True},
     ]
 
 

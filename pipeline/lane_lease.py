@@ -8,21 +8,17 @@ import time
 import msgspec
 import structlog
 
-from eventbus.buckets import Bucket, Entry, RevisionConflict
+from eventbus.buckets import Bucket, RevisionConflict
 from eventbus.errors import JetStreamError, NoAnswer
-from pipeline.lease import RENEW_S, VALID_S, Lease, LeaseWatch, Tenure
+from pipeline.boottime import boottime
+from pipeline.lane_board import LaneBoard
+from pipeline.lease import RENEW_S, VALID_S, Lease, Tenure, read_lease
 
-_decoder = msgspec.json.Decoder(Lease)
 log = structlog.get_logger()
 
 
 class LeaseLost(Exception):
     """The lane is no longer ours to act for."""
-
-
-def boottime() -> float:
-    """Seconds since this machine started, its sleep included: a suspended owner's lease must not seem fresh."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LaneLease:
@@ -90,7 +86,7 @@ class LaneLease:
     async def _adopt(self) -> None:
         """A renewal whose answer was lost is ours all the same: nobody else writes our name."""
         entry = await self._bucket.get(self._key)
-        lease = read_lease(entry)
+        lease = read_lease(entry.value) if entry else None
         if entry is None or lease is None or lease.owner != self._owner:
             self._lost = True
             raise LeaseLost(f"lane {self._lane} was taken over by {lease.owner if lease else 'nobody'}")
@@ -101,35 +97,18 @@ class LaneLease:
         return await self._bucket.update(self._key, msgspec.json.encode(lease), revision)
 
 
-async def acquire(bucket: Bucket, lane: int, me: str, stop: asyncio.Event) -> LaneLease | None:
-    """Waits until nobody owns the lane, and takes it; None: told to stop.
+async def acquire(bucket: Bucket, board: LaneBoard, lane: int, me: str) -> LaneLease | None:
+    """Waits until nobody owns the lane and it is for us, and takes it; None: this worker stops.
 
     me: this process, unlike any other; it may call only when its last ownership of the lane is over.
 
     Raises ConnectionLost.
     """
-    watch = LeaseWatch()
-    while not stop.is_set():
-        with contextlib.suppress(NoAnswer, JetStreamError):
-            entry = await bucket.get(f"lease.{lane}")
-            before, revision = read_lease(entry), entry.revision if entry else 0
-            # our own, of an ownership that ended: whatever it had under way has ended with it
-            ours = before is not None and before.owner.startswith(f"{me}.")
-            if ours or watch.may_claim(before, revision, boottime()):
-                lease = LaneLease(bucket, lane, f"{me}.{secrets.token_hex(4)}", before)
-                if await lease.claim(revision):
+    while not board.stopping:
+        if (found := board.free(lane)) is not None:
+            lease = LaneLease(bucket, lane, f"{me}.{secrets.token_hex(4)}", found.lease)
+            with contextlib.suppress(NoAnswer, JetStreamError):
+                if await lease.claim(found.revision):
                     return lease
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RENEW_S):
-                await stop.wait()
+        await board.change(lane)
     return None
-
-
-def read_lease(entry: Entry | None) -> Lease | None:
-    """None where there is none, or it cannot be read: then nobody can own the lane by it."""
-    if entry is None or entry.value is None:
-        return None
-    try:
-        return _decoder.decode(entry.value)
-    except (ValueError, msgspec.DecodeError):
-        return None

@@ -21,11 +21,12 @@ from eventbus.subjects import Subjects
 from pipeline.acks import Acks, AcksEnded
 from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id
 from pipeline.delivery_turn import Known
+from pipeline.lane_board import LaneBoard
 from pipeline.lane_lease import LaneLease, LeaseLost, acquire
 from pipeline.lane_state import LaneState, Taken
 from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
-from pipeline.metrics import LANES
+from pipeline.metrics import TAKEOVERS
 from pipeline.ordering import Line, lines_of
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
@@ -58,26 +59,25 @@ class Lane:
 
 
 async def own_lane(
-    jetstream: JetStream, lane: Lane, services: Services, memory: SettledMemory, stop: asyncio.Event
+    jetstream: JetStream, lane: Lane, services: Services, memory: SettledMemory, board: LaneBoard
 ) -> None:
-    """Owns the lane whenever nobody else does, until `stop` is set. Raises ConnectionLost.
+    """Owns the lane whenever it is for us and nobody else does, until this worker stops. Raises ConnectionLost.
 
     memory: what this process has settled in the lane so far, on earlier connections too.
     """
     bucket = Bucket(jetstream, lane.subjects.bucket("LANES"))
-    while not stop.is_set():
-        lease = await acquire(bucket, lane.number, lane.me, stop)
-        if lease is None:
-            return
+    while (lease := await acquire(bucket, board, lane.number, lane.me)) is not None:
+        began_again = False
         try:
-            with LANES.track_inprogress():
-                await Ownership(jetstream, lane, services, memory, lease).run(stop)
+            with board.owning(lane.number):
+                await Ownership(jetstream, lane, services, memory, lease).run(board)
         except ConnectionLost:
             raise
         except (LeaseLost, AcksEnded, DeliveryMissed, EventBusError) as error:
             log.warning("a lane's owner begins again", lane=lane.number, because=str(error))
+            began_again = True
         await lease.release()
-        if not stop.is_set():
+        if began_again and not board.stopping:
             await asyncio.sleep(AGAIN_S)
 
 
@@ -104,15 +104,15 @@ class Ownership:
         self._freed = asyncio.Event()
         self._leaving = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Returns when `stop` is set and the lane is left in order. Raises what ended it otherwise."""
-        await side_by_side(self._lease.keep(), self._own(stop))
+    async def run(self, board: LaneBoard) -> None:
+        """Returns when the lane is left in order, as the board says. Raises what ended it otherwise."""
+        await side_by_side(self._lease.keep(), self._own(board))
 
     def _over(self, seq: int) -> None:
         self._memory.add(seq, time.monotonic())
         self._turns.over(seq)
 
-    async def _own(self, stop: asyncio.Event) -> None:
+    async def _own(self, board: LaneBoard) -> None:
         subject = self._lane.subjects.lane(self._lane.number)
         config = pinned_consumer(self._name, subject, max_ack_pending=MAX_ACK_PENDING)
         await self._jetstream.create_consumer(self._stream, config)
@@ -130,6 +130,10 @@ class Ownership:
         self._delivery = Delivery(self._services, self._acks, hooks)
         self._turns.begin(self._delivery)
         self._turns.on_settled = self._freed.set
+        before = self._lease.before
+        TAKEOVERS.labels(
+            "crash" if taken.crashed else "release" if before and before.released else "start"
+        ).inc()
         # sixteen of them begin and end in silence; one that was left with work is news
         say = log.info if taken.barrier.pending else log.debug
         say(
@@ -145,7 +149,7 @@ class Ownership:
                 self._acks.run(),
                 self._keep_alive(),
                 self._turns.failure(),
-                self._leave(stop),
+                self._leave(board),
             )
         finally:
             self._lease.give_up()
@@ -265,20 +269,21 @@ class Ownership:
             await self._services.settling.progress([*held, *self._back.values()])
             self._state.forget_old(time.monotonic())
 
-    async def _leave(self, stop: asyncio.Event) -> None:
+    async def _leave(self, board: LaneBoard) -> None:
         """An orderly end: what is under way ends, the rest is given back, the next owner need not wait."""
-        await stop.wait()
-        await self._turns.end()
-        self._consumer.window = 0
+        await board.until_left(self._lane.number)
+        await board.patiently(self._turns.settle_down())
+        await self._turns.end(cut=True)
+        await self._consumer.cease()
         self._leaving = True
         self._freed.set()  # what has come is taken, to be given back
-        while not self._consumer.quiet:  # noqa: ASYNC110 — pulls end within a second, nobody tells
-            await asyncio.sleep(0.05)
+        while not self._consumer.quiet:  # noqa: ASYNC110 — it takes no time, and nobody tells
+            await asyncio.sleep(0.005)
         self._lease.check()
         rest = {seq: item.message for seq, item in self._state.held()} | self._back
         await self._services.settling.nak([rest[seq] for seq in sorted(rest)])
         await self._lease.release()
         if self._consumer.pin is not None:
             await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
-        say = log.info if rest else log.debug
+        say = log.info if rest or not board.stopping else log.debug
         say("lane released", lane=self._lane.number, given_back=len(rest))

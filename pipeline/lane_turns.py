@@ -20,6 +20,11 @@ NOT_READY_S = 2.0
 """So long a route rests that cannot deliver yet; then one of its deliveries tries."""
 
 
+SLOW_S = 0.25
+"""A turn under way for so long keeps others waiting when its lane is left."""
+DRAIN_S = 1.0
+
+
 class LaneTurns:
     """Ties `LaneState` (order) and `Dispatch` (connections) to the performing of turns."""
 
@@ -29,6 +34,9 @@ class LaneTurns:
         self._dispatch = Dispatch()
         self._delivery: Delivery
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._began: dict[int, float] = {}
+        self._ebbing: set[str] = set()
+        """Tenants of whom nothing new is begun, for something of theirs takes long and the lane is to be left."""
         self._alone: int | None = None
         self._later: list[int] = []
         self._resting: dict[tuple[str, str], float] = {}
@@ -140,13 +148,41 @@ class LaneTurns:
         self._dispatch.delay(seq, until)
         return True
 
-    async def end(self) -> None:
-        """Starts nothing more, and waits for what is under way: a request cannot be unsent."""
+    async def settle_down(self) -> None:
+        """Before the lane is left: returns when nothing is under way, and begins nothing more.
+
+        What takes long is waited for while the others go on; only then all stands, for the moment that the rest takes.
+        """
+        while True:
+            await self._ebb()
+            self._ended = True
+            if not self._tasks:
+                return
+            await asyncio.wait(self._tasks.values(), timeout=DRAIN_S)
+            if not self._tasks:
+                return
+            self._ended = False
+            self._pump_soon()
+
+    async def _ebb(self) -> None:
+        while slow := {seq for seq, began in self._began.items() if time.monotonic() - began > SLOW_S}:
+            self._ebbing |= {self._route_of(seq)[0] for seq in slow}
+            await asyncio.wait([self._tasks[seq] for seq in slow])
+
+    async def end(self, *, cut: bool = False) -> None:
+        """Starts nothing more, and waits for what is under way: a request cannot be unsent.
+
+        cut: it is not waited for. What was sent and not answered is unknown then, as after a crash.
+        """
         self._ended = True
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
-        await all_ended(list(self._tasks.values()))
+        tasks = list(self._tasks.values())
+        if cut:
+            for task in tasks:
+                task.cancel()
+        await all_ended(tasks)
 
     async def failure(self) -> None:
         """Raises what ended a turn that should not have ended."""
@@ -173,7 +209,7 @@ class LaneTurns:
             if self._state.may_start(seq):
                 self.offer(seq)
         for seq in self._dispatch.admitted(now):
-            if self._state.may_start(seq) and self._route_of(seq) not in self._standing.values():
+            if self._state.may_start(seq) and not self._is_held_up(*self._route_of(seq)):
                 self._start(seq)
                 continue
             standing = self._state.may_start(seq)  # else an older one of its key came back meanwhile
@@ -181,6 +217,9 @@ class LaneTurns:
             if standing:
                 self._dispatch.delay(seq, now + NOT_READY_S)
         self._set_timer(now)
+
+    def _is_held_up(self, tenant: str, route: str) -> bool:
+        return tenant in self._ebbing or (tenant, route) in self._standing.values()
 
     def _set_timer(self, now: float) -> None:
         if self._timer is not None:
@@ -192,6 +231,7 @@ class LaneTurns:
 
     def _start(self, seq: int) -> None:
         self._state.start(seq)
+        self._began[seq] = time.monotonic()
         self._tasks[seq] = asyncio.create_task(self._turn(seq))
 
     async def _turn(self, seq: int) -> None:
@@ -201,7 +241,7 @@ class LaneTurns:
             self._fail(error)
             return
         finally:
-            del self._tasks[seq]
+            del self._tasks[seq], self._began[seq]
             self.sent(seq, None)
         if isinstance(ending, Waiting):
             ready = self._wait(seq, ending)

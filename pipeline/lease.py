@@ -22,6 +22,19 @@ class Lease(msgspec.Struct, frozen=True):
     released: bool = False
 
 
+_decoder = msgspec.json.Decoder(Lease)
+
+
+def read_lease(value: bytes | None) -> Lease | None:
+    """None where there is none, or it cannot be read: then nobody can own the lane by it."""
+    if value is None:
+        return None
+    try:
+        return _decoder.decode(value)
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
 @dataclass(slots=True)
 class LeaseWatch:
     """Somebody who would like to have the lane, looking at its lease."""

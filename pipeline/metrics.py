@@ -13,4 +13,10 @@ ROUTER_BLOCKED = Gauge(
     "bridge_router_blocked_code", "JetStream's error while DELIVERIES takes nothing; 0: it does"
 )
 LANES = Gauge("bridge_worker_lanes", "Lanes that it owns")
+WORKERS = Gauge("bridge_worker_members", "Workers that may own lanes, as it sees them, itself included")
+TAKEOVERS = Counter(
+    "bridge_worker_takeovers",
+    "Lanes taken over: handed over by their last owner (release), left behind by it (crash), or neither (start)",
+    ("after",),
+)
 ATTEMPTS = Counter("bridge_worker_attempts", "Attempts at deliveries, by what followed", ("then",))

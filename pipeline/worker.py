@@ -1,7 +1,10 @@
-"""The worker: every lane that nobody else owns, the tenants in force, and the keeper of dead letters."""
+"""The worker: its share of the lanes, the tenants in force, and the keeper of dead letters."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -16,7 +19,9 @@ from pipeline.attempts_log import AttemptsLog
 from pipeline.dead_letter_keeper import DeadLetterKeeper
 from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.delivery import Services
+from pipeline.lane_board import LaneBoard
 from pipeline.lane_owner import Lane, own_lane
+from pipeline.membership import Member
 from pipeline.retry_records import RetryRecords
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import all_ended, side_by_side
@@ -27,27 +32,38 @@ LAST_RECORDS_S = 2.0
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """me: this process, unlike any other; deadline_s: of routes that have none of their own.
+
+    patience_s: what is under way so long after `stop` is cut off, and its lane handed over all the same.
+    """
+
+    me: str
+    lanes: int
+    deadline_s: float
+    patience_s: float = 20.0
+
+
 class Worker:
     """One process's worker; `run` is called for each connection to NATS, and what is remembered stays."""
 
     def __init__(
         self,
         subjects: Subjects,
-        lanes: int,
+        settings: WorkerSettings,
         *,
-        me: str,
-        deadline_s: float,
         secrets_keys: Sequence[bytes],
         egress: EgressPolicy,
     ) -> None:
-        """me: this process, unlike any other; deadline_s: of routes that have none of their own."""
         self._subjects = subjects
-        self._lanes = lanes
-        self._deadline_s = deadline_s
-        self._me = me
+        self._settings = settings
+        self._me = settings.me
+        self._started = time.time()
+        self._board: LaneBoard | None = None
         self._tenants = TenantsInForce(subjects, secrets_keys, egress)
         self._attempts = AttemptsLog(subjects)
-        self._memories = [SettledMemory() for _ in range(lanes)]
+        self._memories = [SettledMemory() for _ in range(settings.lanes)]
 
     async def run(
         self, connection: Connection, stop: asyncio.Event, on_begun: Callable[[], object] = lambda: None
@@ -56,19 +72,35 @@ class Worker:
         jetstream = JetStream(connection)
         services = self._services(connection, jetstream)
         keeper = DeadLetterKeeper(jetstream, self._subjects, services)
-        ready = asyncio.Event()
+        me = Member(self._me, socket.gethostname(), self._started)
+        board = self._board = LaneBoard(
+            jetstream, self._subjects, self._settings.lanes, me, self._settings.patience_s
+        )
+        ready, following = asyncio.Event(), asyncio.Event()
+
+        async def follow_board() -> None:
+            await ready.wait()  # who says that it is there is given lanes
+            await board.follow(following)
 
         async def own_lanes() -> None:
-            await ready.wait()
+            await following.wait()
             on_begun()
-            await self._own_lanes(jetstream, services, stop)
+            await self._own_lanes(jetstream, services, board, stop)
 
         await side_by_side(
             self._tenants.follow(jetstream, ready),
             self._attempts.publish(connection),
             keeper.run(),
+            follow_board(),
             own_lanes(),
         )
+
+    @property
+    def standing(self) -> Mapping[str, object]:
+        """What it says of itself: its name, the lanes that it owns, and how many workers it sees."""
+        board = self._board
+        owned, workers = (board.owned, board.workers) if board else ([], 1)
+        return {"worker": self._me, "lanes": owned, "lanes_of": self._settings.lanes, "workers": workers}
 
     async def aclose(self) -> None:
         await self._tenants.aclose()
@@ -82,28 +114,37 @@ class Worker:
             dead_letters=DeadLetterStore(jetstream, subjects),
             attempts=self._attempts,
             settling=Settling(connection),
-            deadline_s=self._deadline_s,
+            deadline_s=self._settings.deadline_s,
             worker=self._me,
         )
 
-    async def _own_lanes(self, jetstream: JetStream, services: Services, stop: asyncio.Event) -> None:
-        log.info("working", worker=self._me, lanes=self._lanes)
+    async def _own_lanes(
+        self, jetstream: JetStream, services: Services, board: LaneBoard, stop: asyncio.Event
+    ) -> None:
+        log.info("working", worker=self._me, lanes=self._settings.lanes, workers=board.workers)
         owners = [
             asyncio.create_task(
                 own_lane(
                     jetstream,
-                    Lane(number, self._lanes, self._subjects, self._me),
+                    Lane(number, self._settings.lanes, self._subjects, self._me),
                     services,
                     self._memories[number],
-                    stop,
+                    board,
                 )
             )
-            for number in range(self._lanes)
+            for number in range(self._settings.lanes)
         ]
+
+        async def leave() -> None:
+            await stop.wait()
+            await board.stop()
+
+        leaving = asyncio.create_task(leave())
         try:
             await asyncio.gather(*owners)
         finally:
-            for owner in owners:
-                owner.cancel()
-            await all_ended(owners)
+            for task in (leaving, *owners):
+                task.cancel()
+            await all_ended([leaving, *owners])
+        await board.leave()
         await self._attempts.drain(LAST_RECORDS_S)

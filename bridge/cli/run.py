@@ -27,8 +27,10 @@ from eventbus.connection import Connection
 from eventbus.subjects import Subjects
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router, RouterStopped
-from pipeline.worker import Worker
+from pipeline.worker import Worker, WorkerSettings
 
+LEAVING_S = 3.0
+"""What is left of shutdown_timeout to hand over what was cut off."""
 ROLES = ("router", "worker", "all")
 
 
@@ -57,13 +59,15 @@ class _Pipeline:
         self._nats = nats_servers(settings)
         self._subjects = Subjects(settings.nats.namespace)
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}".replace(".", "-")
+        self._worker: Worker | None = None
         self._roles = {name: Role.STARTING for name in ("router", "worker") if role in (name, "all")}
 
     def condition(self) -> Condition:
         """Its role is the router's, where it is one."""
         starting = [name for name, role in self._roles.items() if role is Role.STARTING]
         reasons = (Matter("starting", f"{name}: it connects, or waits for NATS") for name in starting)
-        return Condition(next(iter(self._roles.values())), tuple(reasons), parts=self._roles)
+        worker = self._worker.standing if self._worker else {}
+        return Condition(next(iter(self._roles.values())), tuple(reasons), parts=self._roles, details=worker)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises Findings where the router needs a decision, and as connecting does."""
@@ -97,13 +101,17 @@ class _Pipeline:
             raise Findings(str(reason)) from None
 
     async def _work(self, stop: asyncio.Event) -> None:
-        worker = Worker(
+        settings = self._settings
+        worker = self._worker = Worker(
             self._subjects,
-            self._nats.lanes,
-            me=self._me,
-            deadline_s=self._settings.streams.deliveries_deadline,
-            secrets_keys=secret_keys(self._settings),
-            egress=EgressPolicy(self._settings.egress),
+            WorkerSettings(
+                self._me,
+                self._nats.lanes,
+                settings.streams.deliveries_deadline,
+                max(settings.shutdown_timeout - LEAVING_S, settings.shutdown_timeout / 2),
+            ),
+            secrets_keys=secret_keys(settings),
+            egress=EgressPolicy(settings.egress),
         )
 
         async def work(connection: Connection) -> None:

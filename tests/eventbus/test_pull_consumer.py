@@ -238,6 +238,24 @@ async def test_no_window_lets_the_pulls_expire(
         assert len(await consumer.next()) == 1
 
 
+async def test_pulls_that_are_ended_leave_what_comes_later_to_the_next_client(
+    connection: Connection, jetstream: JetStream, stream: str
+) -> None:
+    await publish(jetstream, stream, 2)
+    async with pulling(connection, stream) as first, pulling(connection, stream) as second:
+        taken = await take(first, 1)
+        await first.cease()
+        while not first.quiet:
+            taken += await first.next()
+        await Settling(connection).ack(taken)
+        await publish(jetstream, stream, 3)
+        info = await jetstream.consumer_info(stream, LANE)
+        assert info is not None
+        assert (info["num_pending"], info["num_ack_pending"]) == (3, 0)
+        await jetstream.unpin(stream, LANE, PIN_GROUP)
+        assert len(await take(second, 3)) == 3
+
+
 async def test_losing_the_server_ends_the_pulls_and_the_acks(own_nats: EmbeddedNats) -> None:
     settings = NatsSettings(servers=(own_nats.url,))
     async with await connect(settings, name="test", reconnect=False) as connection:

@@ -35,7 +35,7 @@ from pipeline.takeover import State, Suspect
 from pipeline.tenants.apply import Application
 from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy, Route, RouteSource, Tenant
 from pipeline.tenants.model import Connection as Endpoint
-from pipeline.worker import Worker
+from pipeline.worker import Worker, WorkerSettings
 
 MB = 2**20
 STREAMS = StreamSettings(
@@ -164,11 +164,9 @@ class Bus:
             lambda connection, stop: Router(connection, self.subjects, self.nats.lanes, me).run(stop),
         )
 
-    def work(self, deadline_s: float = 600.0) -> Callable[[], Awaitable[None]]:
-        me = secrets.token_hex(4)
-        worker = Worker(
-            self.subjects, self.nats.lanes, me=me, deadline_s=deadline_s, secrets_keys=(), egress=LOOPBACK
-        )
+    def work(self, deadline_s: float = 600.0, patience_s: float = 20.0) -> Callable[[], Awaitable[None]]:
+        settings = WorkerSettings(secrets.token_hex(4), self.nats.lanes, deadline_s, patience_s)
+        worker = Worker(self.subjects, settings, secrets_keys=(), egress=LOOPBACK)
         return self._start("worker", worker.run, worker.aclose)
 
     def _start(

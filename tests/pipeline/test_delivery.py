@@ -96,12 +96,12 @@ async def test_a_router_that_finds_no_room_to_claim_still_stops_when_told(shop: 
     await shop.jetstream.update_stream(info["config"] | {"max_bytes": 100})
     tried = asyncio.Event()
     position = shop.subjects.router_position(0)
-    unsubscribe = await shop.jetstream.connection.subscribe(position, lambda *_: tried.set())
+    subscription = await shop.jetstream.connection.subscribe(position, lambda *_: tried.set())
     stop_router = shop.route()
     async with asyncio.timeout(10):
         await tried.wait()
         await stop_router()
-    unsubscribe()
+    subscription.end()
 
 
 async def test_retries_keep_the_order_and_the_idempotency_key(shop: Bus, erp: PlainErp) -> None:

@@ -18,8 +18,7 @@ from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
 from eventbus.errors import EventBusError
 from eventbus.subjects import lane_of
-from pipeline.lane_lease import read_lease
-from pipeline.lease import Lease
+from pipeline.lease import Lease, read_lease
 from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
 
 KEYS = 6
@@ -70,8 +69,12 @@ class Runner:
         return f"-{self._process.pid}-" in lease.owner
 
     async def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Waits for its end; its exit status."""
         assert self._process is not None
-        self._process.terminate()
         return await self._process.wait()
 
 
@@ -195,7 +198,8 @@ async def test_an_owner_that_was_stopped_sends_nothing_when_it_goes_on(
         feeding = asyncio.create_task(feed(shop, 0, 300, 0.005))
         await erp.until(lambda: len(erp.effects) >= 30, timeout_s=20)
         lanes = Bucket(shop.jetstream, shop.subjects.bucket("LANES"))
-        lease = read_lease(await lanes.get(f"lease.{lane_of('acme', shop.nats.lanes)}"))
+        entry = await lanes.get(f"lease.{lane_of('acme', shop.nats.lanes)}")
+        lease = read_lease(entry.value) if entry else None
         assert lease is not None
         [owner] = [worker for worker in workers if worker.owns(lease)]
         owner.signal(signal.SIGSTOP)
