@@ -4,9 +4,10 @@ It is an ephemeral consumer that is made again behind the last message read, whe
 consumer vanished: with its server, for instance.
 """
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -18,6 +19,7 @@ from eventbus.patience import patiently
 from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
 
 INACTIVE_S = 60.0
+LOOK_AGAIN_S = 1.0
 MAX_PAUSE_S = 2.0
 _TRANSIENT = (503, 10008, 10009)  # no leader yet, JetStream not up yet, no peers yet
 
@@ -76,6 +78,21 @@ class OrderedReader:
                 await pulls.stop()
             if messages:
                 return messages
+
+    async def what_is_there(self) -> AsyncIterator[Message]:
+        """What matched when the reading began, perhaps more; what expires meanwhile is not waited for. Raises as `next`."""
+        left = self.waiting
+        while left > 0:
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    messages = await self.next()
+            except TimeoutError:
+                if await self.empty():
+                    return
+            else:
+                left = min(left - len(messages), messages[-1].pending)
+                for message in messages:
+                    yield message
 
     async def empty(self) -> bool:
         """Whether there is nothing more to read right now."""

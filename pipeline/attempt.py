@@ -15,18 +15,24 @@ MESSAGE_LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class DeliveryId:
-    """Which delivery: names of tenant and route, sequences in EVENTS and DELIVERIES, the event's id."""
+    """Which delivery: names of tenant and route, sequences in EVENTS and DELIVERIES, the event's id.
+
+    new_key: of a replay whose Idempotency-Key is another than before; else empty.
+    """
 
     tenant: str
     route: str
     event_id: str
     event_seq: int
     seq: int
+    new_key: str = ""
 
     @property
     def text(self) -> str:
         """The `Idempotency-Key` of all its attempts."""
-        return f"{self.event_id}/{self.tenant}/{self.route}"
+        # an @ is in no route's name, and steps are added behind a slash
+        end = f"@{self.new_key}" if self.new_key else ""
+        return f"{self.event_id}/{self.tenant}/{self.route}{end}"
 
 
 @dataclass(frozen=True, slots=True)

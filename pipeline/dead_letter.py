@@ -1,14 +1,17 @@
 """The payload of a dead letter (docs/operator.md, "Dead letters"). Pure."""
 
+import re
 from typing import Any
 
 import msgspec
 
 from connectors.protocol import Answer
 from eventbus.event import EventInvalid, decode_json, encode_json
+from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId, moment
 from pipeline.delivery_turn import RetryRecord
 from pipeline.disposition import DeadLetter
+from pipeline.stored_letter import HEADER_CLASS, HEADER_REASON
 
 CLASS_BYTES = 100
 MESSAGE_BYTES = 1_000
@@ -17,6 +20,7 @@ RESPONSE_BYTES = 1_500
 
 A server ends the connection of whoever publishes more than it takes.
 """
+_PLAIN = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def dead_letter(
@@ -51,6 +55,15 @@ def dead_letter(
         "advisory": advisory,
     }
     return msgspec.json.encode(payload)
+
+
+def letter_headers(letter: DeadLetter) -> bytes:
+    """What is told of a dead letter without its payload, as header lines; a class that no header could hold is left out."""
+    headers: dict[str, str] = {HEADER_REASON: letter.reason}
+    class_ = letter.problem.class_
+    if len(class_) <= CLASS_BYTES and _PLAIN.fullmatch(class_):
+        headers[HEADER_CLASS] = class_
+    return header_lines(headers)
 
 
 def _event(payload: bytes) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from eventbus.errors import JetStreamError, NoAnswer
-from eventbus.event import HEADER_EVENT_ID, HEADER_EVENT_SEQ, HEADER_OBJECT
+from eventbus.event import HEADER_EVENT_ID, HEADER_EVENT_SEQ, HEADER_OBJECT, HEADER_REPLAY_KEY
 from eventbus.jetstream import JetStream, StoredMessage
 from eventbus.message import Message
 from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
@@ -20,7 +20,7 @@ from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId
-from pipeline.dead_letter import dead_letter
+from pipeline.dead_letter import dead_letter, letter_headers
 from pipeline.dead_letter_store import WriteHooks
 from pipeline.delivery import Services
 from pipeline.disposition import DeadLetter, Problem, Reason
@@ -124,6 +124,7 @@ class DeadLetterKeeper:
             headers.get(HEADER_EVENT_ID, ""),
             int(event_seq) if event_seq.isdecimal() else 0,
             stored.seq,
+            headers.get(HEADER_REPLAY_KEY, ""),
         )
         await self._write(delivery, stored, advisory)
 
@@ -133,7 +134,8 @@ class DeadLetterKeeper:
         letter = advisory.letter()
         body = dead_letter(delivery, payload, letter, record, None, advisory.id)
         own = {name: value for name, value in stored.headers.items() if name.startswith("Bridge-")}
-        await self._services.dead_letters.write(delivery, body, header_lines(own), WriteHooks(lambda: None))
+        lines = header_lines(own) + letter_headers(letter)
+        await self._services.dead_letters.write(delivery, body, lines, WriteHooks(lambda: None))
         log.warning(
             "dead letter written from an advisory",
             delivery_id=delivery.text,

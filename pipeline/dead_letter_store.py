@@ -64,19 +64,18 @@ class DeadLetterStore:
         return await self._jetstream.last_message(self._subjects.stream("DLQ"), subject) is not None
 
     async def of_lane(self, lane: int, lanes: int, since: float) -> list[int]:
-        """The delivery sequences of the lane's dead letters that were written since (seconds since the epoch)."""
+        """The delivery sequences of the lane's dead letters that were written since (seconds since the epoch).
+
+        Those that were dealt with since are among them.
+        """
         found: list[int] = []
         subject = self._subjects.all_dead_letters
         reading = Reading(self._subjects.stream("DLQ"), [subject], headers_only=True, since=since)
         async with OrderedReader(self._jetstream, reading) as reader:
-            left = reader.waiting
-            while left > 0:
-                messages = await reader.next()
-                left = min(left - len(messages), messages[-1].pending)
-                for message in messages:
-                    tenant, _, seq = message.subject.removeprefix(subject.removesuffix(">")).split(".")
-                    if lane_of(tenant, lanes) == lane:
-                        found.append(int(seq))
+            async for message in reader.what_is_there():
+                tenant, _, seq = self._subjects.parse_dead_letter(message.subject)
+                if lane_of(tenant, lanes) == lane:
+                    found.append(seq)
         return found
 
 

@@ -19,6 +19,7 @@ from eventbus.event import (
     HEADER_EVENT_ID,
     HEADER_EVENT_SEQ,
     HEADER_OBJECT,
+    HEADER_REPLAY_KEY,
     EventInvalid,
     decode_event,
 )
@@ -29,7 +30,7 @@ from eventbus.subjects import DeliverySubject
 from pipeline.acks import Acks
 from pipeline.attempt import Attempt, DeliveryId
 from pipeline.attempts_log import AttemptsLog
-from pipeline.dead_letter import dead_letter
+from pipeline.dead_letter import dead_letter, letter_headers
 from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
 from pipeline.delivery_turn import (
     Bury,
@@ -227,7 +228,8 @@ class Performance:
         version = self._mapping.version if self._mapping else None
         letter = dead_letter(item.id, payload, step.letter, step.record, version)
         hooks = WriteHooks(self._hooks.check, partial(self._hooks.stands, item.id.seq))
-        await self._services.dead_letters.write(item.id, letter, own_headers(message.header_block), hooks)
+        headers = own_headers(message.header_block) + letter_headers(step.letter)
+        await self._services.dead_letters.write(item.id, letter, headers, hooks)
         self._hooks.over(item.id.seq)
         log.warning(
             "dead letter",
@@ -334,6 +336,7 @@ def delivery_id(message: Message, subject: DeliverySubject) -> DeliveryId:
         event_id=headers.get(HEADER_EVENT_ID, ""),
         event_seq=int(event_seq) if event_seq.isdecimal() else 0,
         seq=message.seq,
+        new_key=headers.get(HEADER_REPLAY_KEY, ""),
     )
 
 

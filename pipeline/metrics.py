@@ -20,3 +20,8 @@ TAKEOVERS = Counter(
     ("after",),
 )
 ATTEMPTS = Counter("bridge_worker_attempts", "Attempts at deliveries, by what followed", ("then",))
+DEAD_LETTERS = Gauge(
+    "bridge_dead_letters",
+    "Open dead letters, counted within the last minutes; every worker tells all of them",
+    ("tenant", "route", "reason"),
+)

@@ -305,9 +305,10 @@ def _marker(wanted: Wanted, token: str) -> Marker:
 
 def _copy(wanted: Wanted, letter: LetterMessage) -> Copy | Denied:
     try:
-        if wanted.new_key and read_letter(letter.payload).reason == "uncertain":
+        if wanted.new_key and (found := read_letter(letter.payload)).may_have_arrived:
             return Denied(
-                "it may have arrived (uncertain): under a new key the ERP could not tell the repeat"
+                f"it may have arrived ({found.reason}): under a new key the ERP could not tell the repeat;"
+                " look there, then replay it without --new-key, or discard it"
             )
         return copy_of(letter.headers, letter.payload, new_key=wanted.new_key)
     except LetterUnreadable as error:

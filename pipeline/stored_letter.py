@@ -10,7 +10,9 @@ from eventbus.wire import header_lines
 from pipeline.tombstone import original_seq
 
 _OWN = "Bridge-"
-_OF_LETTERS = ("Bridge-Reason", "Bridge-Class")
+HEADER_REASON = "Bridge-Reason"
+HEADER_CLASS = "Bridge-Class"
+_OF_LETTERS = (HEADER_REASON, HEADER_CLASS)
 """Headers that tell of the dead letter, not of the delivery."""
 
 
@@ -39,6 +41,12 @@ class StoredLetter(msgspec.Struct, frozen=True):
     last_attempt: str | None = None
     mapping_version: str | None = None
     advisory: str | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the ERP may have what it did not confirm, so that only the same key tells it a repeat."""
+        unanswered = self.reason == "exhausted" and self.error.status is None
+        return unanswered or self.reason in ("uncertain", "crashed")
 
 
 class LetterUnreadable(ValueError):

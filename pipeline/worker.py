@@ -21,6 +21,7 @@ from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.delivery import Services
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_owner import Lane, own_lane
+from pipeline.letter_upkeep import LetterUpkeep
 from pipeline.membership import Member
 from pipeline.retry_records import RetryRecords
 from pipeline.settled_memory import SettledMemory
@@ -92,6 +93,7 @@ class Worker:
             self._attempts.publish(connection),
             keeper.run(),
             follow_board(),
+            LetterUpkeep(jetstream, self._subjects, self._lanes).run(),
             own_lanes(),
         )
 
