@@ -101,6 +101,7 @@ def desired_streams(nats: NatsSettings, streams: StreamSettings) -> list[Config]
         bucket(subjects.bucket("PAUSES"), nats.replicas),
         # a worker's key lives a few seconds longer than its worker
         bucket(subjects.bucket("MEMBERS"), nats.replicas) | {"allow_msg_ttl": True},
+        bucket(subjects.bucket("SAVED"), nats.replicas),
     ]
 
 

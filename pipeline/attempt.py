@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
-from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, RetryAt
+from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Next, RetryAt
 
 MESSAGE_LENGTH = 500
 
@@ -18,6 +18,7 @@ class DeliveryId:
     """Which delivery: names of tenant and route, sequences in EVENTS and DELIVERIES, the event's id.
 
     new_key: of a replay whose Idempotency-Key is another than before; else empty.
+    first: of a replay, the sequence of the first delivery, whose finished steps are not sent again; else 0.
     """
 
     tenant: str
@@ -26,6 +27,7 @@ class DeliveryId:
     event_seq: int
     seq: int
     new_key: str = ""
+    first: int = 0
 
     @property
     def text(self) -> str:
@@ -37,7 +39,10 @@ class DeliveryId:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt. outcome None: it failed before anything was sent. Times in seconds since the epoch."""
+    """One attempt. outcome None: it failed before anything was sent. Times in seconds since the epoch.
+
+    step: whose request it was, where the mapping has several; lookup: it asked whether that had arrived.
+    """
 
     delivery: DeliveryId
     number: int
@@ -47,6 +52,8 @@ class Attempt:
     ended: float
     mapping_version: str
     worker: str
+    step: str = ""
+    lookup: bool = False
 
 
 def attempt_record(attempt: Attempt) -> dict[str, Any]:
@@ -65,6 +72,8 @@ def attempt_record(attempt: Attempt) -> dict[str, Any]:
         "outcome": outcome_name(outcome),
         "status": outcome.answer.status if outcome and outcome.answer else None,
     }
+    record |= {"step": attempt.step} if attempt.step else {}
+    record |= {"lookup": True} if attempt.lookup else {}
     record |= _disposition(attempt.disposition)
     if outcome is not None and outcome.message:
         record["message"] = outcome.message[:MESSAGE_LENGTH]
@@ -95,10 +104,13 @@ def _disposition(disposition: Disposition) -> dict[str, Any]:
     match disposition:
         case Ack():
             return {"then": "ack"}
+        case Next():
+            return {"then": "next"}
         case RetryAt(due):
             return {"then": "retry", "due": moment(due)}
-        case Hold(due):
-            return {"then": "hold", "due": moment(due)}
+        case Hold(due, why):
+            message = {"message": why[:MESSAGE_LENGTH]} if why else {}
+            return {"then": "hold", "due": moment(due)} | message
         case DeadLetter(reason, problem):
             return {
                 "then": "dead_letter",

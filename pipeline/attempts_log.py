@@ -39,7 +39,7 @@ class AttemptsLog:
         """One line in the log and one record for the stream."""
         record = attempt_record(attempt)
         ATTEMPTS.labels(record["then"]).inc()
-        say = log.info if record["then"] == "ack" else log.warning
+        say = log.info if record["then"] in ("ack", "next") else log.warning
         say("attempt", **record)
         if len(self._waiting) >= ROOM:
             self._waiting.popleft()

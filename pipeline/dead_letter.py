@@ -9,8 +9,8 @@ from connectors.protocol import Answer
 from eventbus.event import EventInvalid, decode_json, encode_json
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId, moment
-from pipeline.delivery_turn import RetryRecord
 from pipeline.disposition import DeadLetter
+from pipeline.retry_record import RetryRecord
 from pipeline.stored_letter import HEADER_CLASS, HEADER_REASON
 
 CLASS_BYTES = 100

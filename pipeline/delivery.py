@@ -6,19 +6,21 @@ the ERP → what its answer means → the record, the dead letter, the settling.
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, assert_never
 
 import structlog
 
-from connectors.protocol import Connector, Outcome, Prepared, RequestInvalid, Uncertain
+from connectors.protocol import Outcome, Uncertain
+from eventbus.errors import EventBusError, JetStreamError
 from eventbus.event import (
     HEADER_BACKFILL_ROUTE,
     HEADER_EVENT_ID,
     HEADER_EVENT_SEQ,
     HEADER_OBJECT,
+    HEADER_REPLAY,
     HEADER_REPLAY_KEY,
     EventInvalid,
     decode_event,
@@ -35,16 +37,15 @@ from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
 from pipeline.delivery_turn import (
     Bury,
     Ending,
-    Known,
+    Later,
     ReadRecord,
     Render,
-    Rendered,
     Report,
     Rules,
+    Save,
     Send,
     Sent,
     Settle,
-    SkipIt,
     Step,
     Turn,
     Waiting,
@@ -53,11 +54,19 @@ from pipeline.delivery_turn import (
     take_turn,
 )
 from pipeline.disposition import Ack, DeadLetter, Problem
+from pipeline.enrichment import Enrichment
 from pipeline.lane_lease import LeaseLost
-from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped
-from pipeline.mapping import Rendered as RequestRendered
+from pipeline.mapping import RenderInput, SavedRead
+from pipeline.mapping.known import saved_key
+from pipeline.preparation import NextOne, Preparation, Progress, Reads
+from pipeline.retry_record import Known
 from pipeline.retry_records import RetryRecords, persist
+from pipeline.row_reads import SourceAway
+from pipeline.saved_values import SavedValues, SaveRefused
 from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
+
+LETTERS_S = 366 * 86_400.0
+"""So long the record of a delivery stays that ended in part."""
 
 log = structlog.get_logger()
 
@@ -70,6 +79,7 @@ class Item:
     id: DeliveryId
     known: Known | None
     held: int = 0
+    progress: Progress = field(default_factory=lambda: Progress({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,8 @@ class Services:
     dead_letters: DeadLetterStore
     attempts: AttemptsLog
     settling: Settling
+    enrichment: Enrichment
+    saved: SavedValues
     deadline_s: float
     worker: str
 
@@ -119,6 +131,8 @@ class Delivery:
     async def turn(self, item: Item) -> Ending:
         """Raises what `check` raises, ConnectionLost, JetStreamError."""
         known, found = item.known, None
+        if item.id.first and known == Known():
+            known = None  # what the first delivery had finished is in its record
         try:
             found = self.services.tenants.find(item.id.tenant, item.id.route)
             if found is None:
@@ -130,7 +144,8 @@ class Delivery:
             jitter = random.uniform(-1, 1)  # noqa: S311
             turn = take_turn(self._rules(item, found), known, item.held, time.time, jitter)
             return await Performance(self, item, found).of(turn)
-        except NotReady as reason:
+        except (NotReady, SourceAway) as error:
+            reason = error if isinstance(error, NotReady) else NotReady(str(error))
             if found is None and time.time() >= self.deadline(item, None):
                 return await self._bury(item, DeadLetter("expired", Problem("expired", str(reason))))
             log.warning(
@@ -151,7 +166,7 @@ class Delivery:
         known = item.known
         if known is None:
             known = await persist(self.hooks.check, lambda: self.services.records.read(item.id))
-        return await Performance(self, item, None).of(bury(letter, known.record))
+        return await Performance(self, item, None).of(bury(letter, known))
 
     async def _find_again(self, item: Item) -> RouteInForce | None:
         tenants = self.services.tenants
@@ -175,11 +190,8 @@ class Performance:
         self._hooks = delivery.hooks
         self._item = item
         self._found = found
-        self._revision = item.known.revision if item.known else 0
-        self._mapping: Mapping | None = None
-        self._input: RenderInput | None = None
-        self._prepared: Prepared | None = None
-        self._connector: Connector | None = None
+        self._known = item.known or Known()
+        self._preparation: Preparation | None = None
 
     async def of(self, turn: Turn) -> Ending:
         answer: Any = None
@@ -188,6 +200,8 @@ class Performance:
                 answer = await self._answer(turn.send(answer))
         except StopIteration as end:
             ending: Ending = end.value
+            if isinstance(ending, Waiting) and ending.goes_on and self._preparation is not None:
+                self._preparation.keep_facts()
             return ending
 
     async def _answer(self, step: Step) -> Any:
@@ -196,12 +210,14 @@ class Performance:
                 return await self._read_record()
             case WriteRecord():
                 return await self._write_record(step)
-            case Render():
-                return await self._render()
+            case Render(then):
+                return await self._render_then() if then else await self._render()
             case Send():
                 return await self._send()
             case Report():
                 return self._report(step)
+            case Save():
+                return await self._save()
             case Bury():
                 return await self._bury(step)
             case Settle():
@@ -210,22 +226,37 @@ class Performance:
                 assert_never(step)
 
     async def _read_record(self) -> Known:
-        known = await persist(self._hooks.check, lambda: self._services.records.read(self._item.id))
-        self._revision = known.revision
-        return known
+        self._known = await persist(self._hooks.check, lambda: self._services.records.read(self._item.id))
+        return self._known
 
     async def _write_record(self, step: WriteRecord) -> int | None:
         self._hooks.check()
         until = self._delivery.deadline(self._item, self._found)
+        if step.stays:
+            until = max(until, time.time() + LETTERS_S)
         revision = await self._services.records.write(self._item.id, step.record, step.expected, until)
-        self._revision = revision or self._revision
+        if revision is not None:
+            self._known = Known(step.record, revision)
         return revision
+
+    async def _save(self) -> None:
+        assert self._preparation is not None
+        item, values = self._item, self._preparation.save
+        key = saved_key((await self._delivery.event_of(item.message)).get("key"))
+
+        def save() -> Awaitable[None]:
+            return self._services.saved.save(item.id.tenant, item.id.route, key, item.id.event_seq, values)
+
+        try:
+            await persist(self._hooks.check, save)
+        except (SaveRefused, JetStreamError) as error:
+            log.warning("not saved", delivery_id=item.id.text, problem=str(error))
 
     async def _bury(self, step: Bury) -> None:
         self._hooks.sent(self._item.id.seq, None)
         item, message = self._item, self._item.message
         payload = b"" if HEADER_OBJECT in message.headers else message.payload
-        version = self._mapping.version if self._mapping else None
+        version = self._preparation.mapping.version if self._preparation else None
         letter = dead_letter(item.id, payload, step.letter, step.record, version)
         hooks = WriteHooks(self._hooks.check, partial(self._hooks.stands, item.id.seq))
         headers = own_headers(message.header_block) + letter_headers(step.letter)
@@ -248,20 +279,41 @@ class Performance:
         else:
             reason = f"{step.reason} {item.id.tenant}/{item.id.route}"
             await persist(self._hooks.check, lambda: self._services.settling.terminate(item.message, reason))
-        if self._revision:
-            await self._services.records.forget(item.id, self._revision)
+        if step.forgets and self._known.revision:
+            await self._services.records.forget(item.id, self._known.revision)
 
-    async def _render(self) -> Rendered | SkipIt | Problem:
+    async def _render(self) -> NextOne:
         found, item, tenants = self._found, self._item, self._services.tenants
         assert found is not None
-        self._mapping = mapping = tenants.mapping(found)
-        self._connector = await tenants.connector(found)
+        if self._preparation is None:
+            self._preparation = Preparation(
+                item.id,
+                tenants.mapping(found),
+                await tenants.connector(found),
+                Reads(self._services.enrichment, self._saved, found.tenant.key),
+                item.progress,
+            )
         try:
-            event = await self._delivery.event_of(item.message)
+            return await self._preparation.next(self._known.record, self._input)
         except (EventInvalid, ObjectMissing, ObjectDamaged) as error:
             return Problem("event", str(error))
-        self._input = RenderInput(
-            event=event,
+        except (NotReady, SourceAway, LeaseLost, EventBusError):
+            raise
+        except Exception as error:  # a defect of ours must not stop the lane: it is this delivery's end
+            log.exception("a mapping failed in a way it must not", delivery_id=item.id.text)
+            return Problem("defect", f"{type(error).__name__}: {error}")
+
+    async def _render_then(self) -> NextOne:
+        try:
+            return await self._render()
+        except (NotReady, SourceAway) as error:
+            return Later(str(error))
+
+    async def _input(self) -> RenderInput:
+        found, item = self._found, self._item
+        assert found is not None
+        return RenderInput(
+            event=await self._delivery.event_of(item.message),
             tenant=item.id.tenant,
             route=item.id.route,
             params=dict(found.route.params),
@@ -269,30 +321,22 @@ class Performance:
             timezone=found.tenant.timezone,
             named=HEADER_BACKFILL_ROUTE in item.message.headers,
         )
-        try:
-            rendered = mapping.render(self._input)
-            if isinstance(rendered, Skipped):
-                return SkipIt(rendered.by)
-            assert isinstance(rendered, RequestRendered), "no mapping asks for more yet"
-            self._prepared = self._connector.prepare(rendered.request, item.id.text)
-        except RenderError as error:
-            return Problem(error.class_, str(error))
-        except RequestInvalid as error:
-            return Problem("request", f"{mapping.file}: {error}")
-        except Exception as error:  # a defect of ours must not stop the lane: it is this delivery's end
-            log.exception("a mapping failed in a way it must not", delivery_id=item.id.text)
-            return Problem("defect", f"{type(error).__name__}: {error}")
-        return Rendered(safe=mapping.repeat != "unsafe")
+
+    async def _saved(self, read: SavedRead) -> Any:
+        saved = self._services.saved
+        of_key = await persist(
+            self._hooks.check, lambda: saved.read(self._item.id.tenant, read.route, read.key)
+        )
+        return of_key[read.name].value if read.name in of_key else None
 
     async def _send(self) -> Sent:
-        assert self._connector is not None
-        assert self._prepared is not None
-        assert self._mapping is not None
-        assert self._input is not None
+        ready = self._preparation
+        assert ready is not None
+        assert ready.prepared is not None
         self._hooks.check()
         began = time.time()
         try:
-            heard = await self._connector.send(self._prepared, self._hooks.check)
+            heard = await ready.connector.send(ready.prepared, self._hooks.check)
         except LeaseLost:
             raise
         except Exception as error:  # it may have been sent
@@ -300,18 +344,14 @@ class Performance:
             heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
         ended = time.time()
         self._hooks.sent(self._item.id.seq, heard)
-        try:
-            outcome = self._mapping.classify(heard, self._input)
-        except Exception:
-            log.exception("a mapping's response failed in a way it must not", mapping=self._mapping.name)
-            outcome = heard
-        return Sent(outcome, began, ended)
+        return Sent(ready.classified(heard), began, ended)
 
     def _report(self, step: Report) -> None:
         if isinstance(step.disposition, Ack):
             self._hooks.over(self._item.id.seq)
         now = time.time()
         sent = step.sent or Sent(Uncertain(""), now, now)
+        ready = self._preparation
         self._services.attempts.write(
             Attempt(
                 delivery=self._item.id,
@@ -320,8 +360,10 @@ class Performance:
                 disposition=step.disposition,
                 began=sent.began,
                 ended=sent.ended,
-                mapping_version=self._mapping.version if self._mapping else "",
+                mapping_version=ready.mapping.version if ready else "",
                 worker=self._services.worker,
+                step=step.step,
+                lookup=step.lookup,
             )
         )
 
@@ -330,6 +372,7 @@ def delivery_id(message: Message, subject: DeliverySubject) -> DeliveryId:
     """Which delivery a message is."""
     headers = message.headers
     event_seq = headers.get(HEADER_EVENT_SEQ, "0")
+    first = headers.get(HEADER_REPLAY, "0")
     return DeliveryId(
         tenant=subject.tenant,
         route=subject.route,
@@ -337,6 +380,7 @@ def delivery_id(message: Message, subject: DeliverySubject) -> DeliveryId:
         event_seq=int(event_seq) if event_seq.isdecimal() else 0,
         seq=message.seq,
         new_key=headers.get(HEADER_REPLAY_KEY, ""),
+        first=int(first) if first.isdecimal() and HEADER_REPLAY_KEY not in headers else 0,
     )
 
 

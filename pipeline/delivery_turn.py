@@ -1,53 +1,35 @@
 """One turn of one delivery: from "it is first in its lines" to settled, or to waiting (rules R5, R10, R13, R14). Pure.
 
 A generator yields what it wants done and is sent the answer, so that the same code runs against servers and in the
-simulation, with a crash between any two steps. What is decided about an outcome stands in `pipeline.disposition`.
+simulation, with a crash between any two steps. What is decided about an outcome stands in `pipeline.disposition`, what
+is written down in `pipeline.retry_record`.
+
+Each request of a mapping with several takes a turn of its own, so that its connection's limits hold for each. What the
+ones before have brought is in the record; `goes_on` says that it is also at hand still.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
-from connectors.protocol import Outcome
+from connectors.protocol import Outcome, Uncertain
 from pipeline.disposition import (
     Ack,
     DeadLetter,
     Disposition,
     Hold,
+    Next,
     Problem,
     Reason,
     RetryAt,
     Situation,
     decide,
 )
+from pipeline.retry_record import Known, RetryRecord, finished, spent, started, unspent
+from pipeline.retry_schedule import retry_delay
 from pipeline.tenants.model import RetryPolicy
-
-
-class RetryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the bucket RETRY keeps of a delivery, so that the next owner goes on counting.
-
-    attempts: spent; first, last, due: seconds since the epoch. intent, for what must not be repeated: `started`
-    before it is sent, `done` once the ERP has it.
-    """
-
-    attempts: int = 0
-    first: float | None = None
-    last: float | None = None
-    due: float | None = None
-    intent: Literal["started", "done"] | None = None
-
-
-_FRESH = RetryRecord()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A record and its revision in the bucket; 0: it is not there, as far as we know."""
-
-    record: RetryRecord = _FRESH
-    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +51,35 @@ class ReadRecord:
 
 @dataclass(frozen=True, slots=True)
 class WriteRecord:
-    """Compare-and-set. Answer: the new revision, or None: it is not at `expected`."""
+    """Compare-and-set. Answer: the new revision, or None: it is not at `expected`. stays: as long as a dead letter may."""
 
     record: RetryRecord
     expected: int
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Answer: Rendered, SkipIt or Problem."""
+    """Answer: Rendered, SkipIt, Done, Later or Problem. then: a request is done; what is not ready now is Later."""
+
+    then: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The request is ready. safe: sending it twice does no harm."""
+    """A request is ready. safe: sending it twice does no harm.
+
+    step: its name, "" for a mapping's only one. reads: it changes nothing. lookup: it asks whether the step's request
+    has arrived already. looked_up: of a request: so it is asked before it is sent a second time. last: once it is
+    delivered, nothing is left to do.
+    """
 
     safe: bool
+    step: str = ""
+    reads: bool = False
+    lookup: bool = False
+    looked_up: bool = False
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +87,25 @@ class SkipIt:
     """The mapping wants nothing sent. by: `when`, `skip_if` or `source`."""
 
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The ERP has everything. saves: something is to be stored of it."""
+
+    saves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What the mapping reads is not there yet: again later, and nothing is spent."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Store what Done said; return when it is stored, or cannot be, which undoes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +124,13 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Write down the attempt: its number, how it ended, what follows."""
+    """Write down the attempt: its number, how it ended, what follows, and which request it was."""
 
     number: int
     sent: Sent | None
     disposition: Disposition
+    step: str = ""
+    lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +143,16 @@ class Bury:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Acknowledge, or with a reason terminate, and return when the server has confirmed it."""
+    """Acknowledge, or with a reason terminate, and return when the server has confirmed it.
+
+    forgets: the record, too; else a replay goes on with it.
+    """
 
     reason: Reason | None = None
+    forgets: bool = True
 
 
-Step = ReadRecord | WriteRecord | Render | Send | Report | Bury | Settle
+Step = ReadRecord | WriteRecord | Render | Send | Report | Save | Bury | Settle
 
 
 # ── How a turn ends ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,12 +166,13 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """It stays first in its lines until `due`. known: None where the record is still to be read; held: how often in
-    a row the endpoint was not there.
+    a row the endpoint, or what the mapping reads, was not there. goes_on: a request is done, the next one may follow.
     """
 
     due: float
     known: Known | None
     held: int = 0
+    goes_on: bool = False
 
 
 Ending = Settled | Waiting
@@ -168,33 +189,37 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
         return (yield from _settle())
     if record.intent == "started":
         problem = Problem("interrupted", "sent by a worker that ended before it knew the answer")
-        return (yield from bury(DeadLetter("uncertain", problem), record))
+        return (yield from bury(DeadLetter("uncertain", problem), known))
     if clock() >= rules.deadline:
         problem = Problem("expired", "not delivered within the route's deadline")
-        return (yield from bury(DeadLetter("expired", problem), record))
+        return (yield from bury(DeadLetter("expired", problem), known))
     if record.due is not None and clock() < record.due:
         return Waiting(record.due, known, held)
+    at = _At(rules, known, held, clock, jitter)
     rendered = yield Render()
-    if isinstance(rendered, SkipIt):
-        return (yield from _settle())
-    if isinstance(rendered, Problem):
-        # a `require` that does not hold is the mapping's own word, no mistake in it
-        letter = DeadLetter("rejected" if rendered.class_ == "rejected" else "mapping", rendered)
-        yield Report(record.attempts + 1, None, letter)
-        return (yield from bury(letter, _spent(record, clock(), None)))
-    if not rendered.safe:
-        record = msgspec.structs.replace(record, intent="started", due=None)
-        revision = yield WriteRecord(record, known.revision)
-        if revision is None:
-            return (yield from take_turn(rules, None, held, clock, jitter))
-        known = Known(record, revision)
-    return (yield from _attempt(_Attempt(rules, known, held, rendered.safe, jitter)))
+    match rendered:
+        case Rendered():
+            return (yield from _request(at, rendered))
+        case Done():
+            return (yield from _done(rendered))
+        case SkipIt():
+            return (yield from _settle())
+        case Later(why):
+            return (yield from _later(at, why))
+        case _:
+            return (yield from _problem(at, rendered))
 
 
-def bury(letter: DeadLetter, record: RetryRecord) -> Turn:
-    """No further attempt: the dead letter first, then the end of the message."""
+def bury(letter: DeadLetter, known: Known) -> Turn:
+    """No further attempt: the dead letter first, then the end of the message.
+
+    What is finished of it stays known: a replay does not send it again.
+    """
+    record = known.record
+    if record.answers:
+        yield WriteRecord(RetryRecord(answers=record.answers), known.revision, stays=True)
     yield Bury(letter, record)
-    yield Settle(letter.reason)
+    yield Settle(letter.reason, forgets=not record.answers)
     return Settled()
 
 
@@ -203,59 +228,122 @@ def _settle() -> Turn:
     return Settled()
 
 
+def _done(done: Done) -> Turn:
+    if done.saves:
+        yield Save()
+    return (yield from _settle())
+
+
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _At:
+    """Where a turn stands."""
+
     rules: Rules
     known: Known
     held: int
-    safe: bool
+    clock: Clock
     jitter: float
 
+    @property
+    def number(self) -> int:
+        """Of the attempt that is made."""
+        return self.known.record.attempts + 1
 
-def _attempt(this: _Attempt) -> Turn:
+
+def _report(at: _At, rendered: Rendered, sent: Sent, disposition: Disposition) -> Report:
+    return Report(at.number, sent, disposition, rendered.step, rendered.lookup)
+
+
+def _problem(at: _At, problem: Problem) -> Turn:
+    # a `require` that does not hold is the mapping's own word, no mistake in it
+    letter = DeadLetter("rejected" if problem.class_ == "rejected" else "mapping", problem)
+    yield Report(at.number, None, letter)
+    return (yield from bury(letter, Known(spent(at.known.record, at.clock(), None), at.known.revision)))
+
+
+def _later(at: _At, why: str) -> Turn:
+    """Nothing was sent, so nothing is spent; the deadline ends it."""
+    now, held = at.clock(), at.held + 1
+    wait = min(retry_delay(at.rules.policy, held, at.jitter, None), at.rules.hold_max_s)
+    yield Report(at.number, None, Hold(now + wait, why))
+    return Waiting(now + wait, at.known, held)
+
+
+def _request(at: _At, rendered: Rendered) -> Turn:
+    unsure = at.known.record.intent == "unsure" and at.known.record.step == rendered.step
+    if unsure and not (rendered.lookup or rendered.safe):
+        problem = Problem(
+            "interrupted", "it may have been sent, and the mapping no longer says how to look it up"
+        )
+        return (yield from bury(DeadLetter("uncertain", problem), at.known))
+    if not rendered.lookup and not unsure and (rendered.looked_up or not rendered.safe):
+        record = started(at.known.record, rendered.step, looked_up=rendered.looked_up)
+        revision = yield WriteRecord(record, at.known.revision)
+        if revision is None:
+            return (yield from take_turn(at.rules, None, at.held, at.clock, at.jitter))
+        at = replace(at, known=Known(record, revision))
     sent: Sent = yield Send()
-    number = this.known.record.attempts + 1
-    disposition = decide(sent.outcome, _situation(this, sent, number))
-    yield Report(number, sent, disposition)
+    disposition = _decided(at, rendered, sent)
     match disposition:
         case Ack():
-            if not this.safe:
-                done = msgspec.structs.replace(this.known.record, intent="done")
-                yield WriteRecord(done, this.known.revision)
-            return (yield from _settle())
+            return (yield from _answered(at, rendered, sent))
         case DeadLetter():
-            return (yield from bury(disposition, _spent(this.known.record, sent.ended, None)))
+            yield _report(at, rendered, sent, disposition)
+            record = spent(at.known.record, sent.ended, None)
+            return (yield from bury(disposition, Known(record, at.known.revision)))
         case RetryAt(due):
-            known = yield from _remember(_spent(this.known.record, sent.ended, due), this.known.revision)
-            return Waiting(due, known)
+            yield _report(at, rendered, sent, disposition)
+            keeps = unsure or isinstance(sent.outcome, Uncertain)
+            record = spent(at.known.record, sent.ended, due, keeps=keeps)
+            return Waiting(due, (yield from _remember(record, at.known.revision)))
         case Hold(due):
-            known = this.known
-            if not this.safe:
-                known = yield from _remember(_unspent(known.record), known.revision)
-            return Waiting(due, known, this.held + 1)
+            yield _report(at, rendered, sent, disposition)
+            known = at.known
+            if known.record.intent is not None and not unsure:
+                known = yield from _remember(unspent(known.record), known.revision)
+            return Waiting(due, known, at.held + 1)
 
 
-def _situation(this: _Attempt, sent: Sent, number: int) -> Situation:
-    rules = this.rules
-    return Situation(
+def _decided(at: _At, rendered: Rendered, sent: Sent) -> Ack | RetryAt | Hold | DeadLetter:
+    situation = Situation(
         now=sent.ended,
-        deadline=rules.deadline,
-        attempts=number,
-        held=this.held + 1,
-        hold_max_s=rules.hold_max_s,
-        safe=this.safe,
-        policy=rules.policy,
-        jitter=this.jitter,
+        deadline=at.rules.deadline,
+        attempts=at.number,
+        held=at.held + 1,
+        hold_max_s=at.rules.hold_max_s,
+        safe=rendered.safe,
+        policy=at.rules.policy,
+        jitter=at.jitter,
     )
+    disposition = decide(sent.outcome, situation)
+    if rendered.lookup and isinstance(disposition, DeadLetter) and disposition.reason == "rejected":
+        # what is looked up may have arrived, and the ERP does not say
+        return replace(disposition, reason="uncertain")
+    return disposition
 
 
-def _spent(record: RetryRecord, now: float, due: float | None) -> RetryRecord:
-    first = now if record.first is None else record.first
-    return RetryRecord(record.attempts + 1, first, now, due)
-
-
-def _unspent(record: RetryRecord) -> RetryRecord:
-    return msgspec.structs.replace(record, intent=None)
+def _answered(at: _At, rendered: Rendered, sent: Sent) -> Turn:
+    """The ERP has it: the last one ends the delivery, another one is written down before the next is sent."""
+    record = at.known.record
+    if rendered.last:
+        yield _report(at, rendered, sent, Ack())
+        if record.intent is not None:
+            yield WriteRecord(msgspec.structs.replace(record, intent="done", answers={}), at.known.revision)
+        return (yield from _settle())
+    if not rendered.lookup and not rendered.reads and (rendered.step or record.intent is not None):
+        known = yield from _remember(finished(record, rendered.step, sent.outcome.answer), at.known.revision)
+        at = replace(at, known=known)
+    following = yield Render(then=True)
+    if isinstance(following, Problem) and not rendered.step and not rendered.lookup:
+        following = Done()  # what is wrong with saving undoes nothing
+    yield _report(at, rendered, sent, Ack() if isinstance(following, Done) else Next())
+    match following:
+        case Done():
+            return (yield from _done(following))
+        case Problem():
+            return (yield from _problem(at, following))
+        case _:
+            return Waiting(at.clock(), at.known, 0, goes_on=True)
 
 
 def _remember(record: RetryRecord, expected: int) -> Generator[Step, Any, Known]:

@@ -47,9 +47,18 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing was processed, nothing is spent: again at `due` at the earliest, when the breaker lets it."""
+    """Nothing was processed, nothing is spent: again at `due` at the earliest, when the breaker lets it.
+
+    why: where nothing was sent, since what the mapping reads is not there.
+    """
 
     due: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The ERP has this one of several requests: the next one follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class DeadLetter:
     problem: Problem
 
 
-Disposition = Ack | RetryAt | Hold | DeadLetter
+Disposition = Ack | Next | RetryAt | Hold | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,7 @@ class Situation:
     jitter: float
 
 
-def decide(outcome: Outcome, at: Situation) -> Disposition:
+def decide(outcome: Outcome, at: Situation) -> Ack | RetryAt | Hold | DeadLetter:
     match outcome:
         case Delivered():
             return Ack()

@@ -20,7 +20,6 @@ from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consu
 from eventbus.subjects import Subjects
 from pipeline.acks import Acks, AcksEnded
 from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id
-from pipeline.delivery_turn import Known
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_lease import LaneLease, LeaseLost, acquire
 from pipeline.lane_state import LaneState, Taken
@@ -28,6 +27,7 @@ from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
 from pipeline.metrics import TAKEOVERS
 from pipeline.ordering import Line, lines_of
+from pipeline.retry_record import Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
 from pipeline.takeover import State, TakenOver, is_poison, suspected

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ import structlog
 from eventbus.buckets import Bucket, RevisionConflict
 from eventbus.errors import JetStreamError, NoAnswer
 from pipeline.attempt import DeliveryId
-from pipeline.delivery_turn import Known, RetryRecord
+from pipeline.retry_record import Known, RetryRecord
 
 DAY_S = 86_400.0
 MARKER_S = 60.0
@@ -19,7 +20,8 @@ PAUSE_S = 0.5
 
 T = TypeVar("T")
 log = structlog.get_logger()
-_decoder = msgspec.json.Decoder(RetryRecord)
+_decoder = msgspec.json.Decoder(RetryRecord, float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class RetryRecords:
@@ -42,7 +44,7 @@ class RetryRecords:
         expires = max(0.0, until - time.time()) + DAY_S
         try:
             return await self._bucket.update(
-                _key(delivery), msgspec.json.encode(record), expected, expires=expires
+                _key(delivery), _encoder.encode(record), expected, expires=expires
             )
         except (RevisionConflict, NoAnswer):
             return None
@@ -66,4 +68,4 @@ async def persist(check: Callable[[], None], ask: Callable[[], Awaitable[T]]) ->
 
 
 def _key(delivery: DeliveryId) -> str:
-    return f"{delivery.tenant}.{delivery.route}.{delivery.seq}"
+    return f"{delivery.tenant}.{delivery.route}.{delivery.first or delivery.seq}"

@@ -19,11 +19,14 @@ from pipeline.attempts_log import AttemptsLog
 from pipeline.dead_letter_keeper import DeadLetterKeeper
 from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.delivery import Services
+from pipeline.enrichment import Enrichment
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_owner import Lane, own_lane
 from pipeline.letter_upkeep import LetterUpkeep
 from pipeline.membership import Member
 from pipeline.retry_records import RetryRecords
+from pipeline.row_reads import NoRows, RowReader
+from pipeline.saved_values import SavedValues
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import all_ended, side_by_side
 from pipeline.tenants_in_force import TenantsInForce
@@ -65,6 +68,11 @@ class Worker:
         self._tenants = TenantsInForce(subjects, secrets_keys, egress)
         self._attempts = AttemptsLog(subjects)
         self._memories = [SettledMemory() for _ in range(settings.lanes)]
+        self._enrichment = Enrichment(NoRows())
+
+    def reads_rows_with(self, reader: RowReader) -> None:
+        """For mappings with `enrich`, and columns that came unchanged; without it their routes wait. Closed with this."""
+        self._enrichment = Enrichment(reader)
 
     async def run(
         self, connection: Connection, stop: asyncio.Event, on_begun: Callable[[], object] = lambda: None
@@ -93,7 +101,7 @@ class Worker:
             self._attempts.publish(connection),
             keeper.run(),
             follow_board(),
-            LetterUpkeep(jetstream, self._subjects, self._lanes).run(),
+            LetterUpkeep(jetstream, self._subjects, self._settings.lanes).run(),
             own_lanes(),
         )
 
@@ -106,6 +114,7 @@ class Worker:
 
     async def aclose(self) -> None:
         await self._tenants.aclose()
+        await self._enrichment.aclose()
 
     def _services(self, connection: Connection, jetstream: JetStream) -> Services:
         subjects = self._subjects
@@ -117,6 +126,8 @@ class Worker:
             attempts=self._attempts,
             settling=Settling(connection),
             deadline_s=self._settings.deadline_s,
+            enrichment=self._enrichment,
+            saved=SavedValues(Bucket(jetstream, subjects.bucket("SAVED"))),
             worker=self._me,
         )
 

@@ -21,6 +21,7 @@ from bridge.listen import Listen
 from bridge.readiness import notify_ready
 from bridge.secret_keys import secret_keys
 from bridge.settings import Settings, load_settings
+from bridge.source_rows import SourceRowReader
 from connectors.egress import EgressPolicy
 from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import Connection
@@ -113,6 +114,7 @@ class _Pipeline:
             secrets_keys=secret_keys(settings),
             egress=EgressPolicy(settings.egress),
         )
+        worker.reads_rows_with(SourceRowReader(lambda: load_settings(self._settings.file).sources))
 
         async def work(connection: Connection) -> None:
             with self._in_role("worker") as enter:

@@ -25,12 +25,10 @@ from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker
 from pipeline.dead_letter import dead_letter
 from pipeline.delivery_turn import (
-    Known,
     ReadRecord,
     Render,
     Rendered,
     Report,
-    RetryRecord,
     Rules,
     Send,
     Sent,
@@ -42,6 +40,7 @@ from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
 from pipeline.lease import Lease, LeaseWatch, Tenure
 from pipeline.ordering import lines_of
+from pipeline.retry_record import Known, RetryRecord
 from pipeline.retry_schedule import retry_delay
 from pipeline.settled_memory import SettledMemory
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy

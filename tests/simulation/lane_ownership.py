@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 from connectors.protocol import Delivered, Outcome, Unavailable, Uncertain
 from pipeline.delivery_turn import (
     Bury,
-    Known,
     ReadRecord,
     Render,
     Rendered,
     Report,
-    RetryRecord,
     Rules,
     Send,
     Sent,
@@ -25,6 +23,7 @@ from pipeline.delivery_turn import (
 from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.lane_state import LaneState, Taken
 from pipeline.lease import Lease, Tenure
+from pipeline.retry_record import Known, RetryRecord
 from pipeline.settled_memory import SettledMemory
 from pipeline.takeover import (
     ConsumerFacts,

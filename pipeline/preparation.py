@@ -1,0 +1,138 @@
+"""What a delivery is about to send: the event, rendered by the mapping in force, prepared by the connector."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from connectors.protocol import Answer, Connector, Delivered, Outcome, Prepared, RequestInvalid
+from pipeline.attempt import DeliveryId
+from pipeline.delivery_turn import Done, Later, Rendered, SkipIt
+from pipeline.disposition import Problem
+from pipeline.mapping import Done as AllSent
+from pipeline.mapping import Known as Facts
+from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped, Waits
+from pipeline.mapping import Rendered as Request
+from pipeline.rendering import Rendering, Rows, Saved
+from pipeline.retry_record import RetryRecord
+from pipeline.row_reads import SourceSlow
+
+log = structlog.get_logger()
+
+NextOne = Rendered | SkipIt | Done | Later | Problem
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a delivery has learned that outlives one of its turns.
+
+    answers: of finished requests that change something, whole. facts: all that is known, for a turn that goes on.
+    """
+
+    answers: dict[str, Answer]
+    facts: Facts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a mapping may ask for: rows of its source, what other deliveries saved. tenant: its key."""
+
+    rows: Rows
+    saved: Saved
+    tenant: str
+
+
+class Preparation:
+    """Of one delivery, for one turn."""
+
+    def __init__(
+        self, delivery: DeliveryId, mapping: Mapping, connector: Connector, reads: Reads, progress: Progress
+    ) -> None:
+        self.mapping = mapping
+        self.connector = connector
+        self.prepared: Prepared | None = None
+        self.request: Request | None = None
+        self.save: dict[str, Any] = {}
+        self._delivery = delivery
+        self._reads = reads
+        self._progress = progress
+        self._rendering: Rendering | None = None
+
+    async def next(self, record: RetryRecord, given: Callable[[], Awaitable[RenderInput]]) -> NextOne:
+        """given: the rendering's input, asked for once. Raises what it raises, SourceAway."""
+        try:
+            if self._rendering is None:
+                self._rendering = self._begun(await given(), record)
+            return self._of(await self._rendering.next())
+        except SourceSlow as error:
+            return Later(str(error))
+        except RenderError as error:
+            return Problem(error.class_, str(error))
+        except RequestInvalid as error:
+            return Problem("request", f"{self.mapping.file}: {error}")
+
+    def classified(self, heard: Outcome) -> Outcome:
+        """With the mapping's word on it; what the ERP has is noted."""
+        assert self._rendering is not None
+        assert self.request is not None
+        request = self.request
+        try:
+            outcome = self.mapping.classify(heard, self._rendering.given, request)
+        except Exception:
+            log.exception("a mapping's response failed in a way it must not", mapping=self.mapping.name)
+            outcome = heard
+        if isinstance(outcome, Delivered) and not request.last:
+            self._note(request, outcome.answer or Answer(0, {}, None))
+        return outcome
+
+    def _note(self, request: Request, answer: Answer) -> None:
+        assert self._rendering is not None
+        if request.kind == "find":
+            self._rendering.know(finds={request.step: answer})
+            return
+        self._rendering.know(answers={request.step: answer})
+        if not request.reads:
+            self._progress.answers[request.step] = answer
+
+    def keep_facts(self) -> None:
+        """For the next turn, which goes on."""
+        self._progress.facts = self._rendering.given.known if self._rendering else None
+
+    def _begun(self, given: RenderInput, record: RetryRecord) -> Rendering:
+        reads = self._reads
+        rendering = Rendering(self._render, given, reads.rows, reads.saved, reads.tenant)
+        facts, self._progress.facts = self._progress.facts, None
+        if facts is None:
+            unsure = frozenset({record.step}) if record.intent == "unsure" else frozenset()
+            facts = Facts(answers={**record.answers, **self._progress.answers}, unsure=unsure)
+        rendering.known(facts)
+        return rendering
+
+    async def _render(self, given: RenderInput) -> Any:
+        return self.mapping.render(given)
+
+    def _of(self, result: Request | Skipped | Waits | AllSent) -> NextOne:
+        match result:
+            case Request():
+                self.request = result
+                self.prepared = self.connector.prepare(
+                    result.request, result.delivery_id or self._delivery.text
+                )
+                return Rendered(
+                    safe=result.safe,
+                    step=result.step,
+                    reads=result.reads,
+                    lookup=result.kind == "find",
+                    looked_up=result.repeat == "find" and result.kind == "request",
+                    last=result.last,
+                )
+            case Skipped(by):
+                return SkipIt(by)
+            case Waits():
+                return Later(f"{result.file}:{result.line}: {result.message}")
+            case AllSent():
+                for problem in result.problems:
+                    log.warning("not saved", delivery_id=self._delivery.text, problem=problem)
+                self.save = result.save
+                return Done(saves=bool(result.save))
