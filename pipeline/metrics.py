@@ -25,3 +25,8 @@ DEAD_LETTERS = Gauge(
     "Open dead letters, counted within the last minutes; every worker tells all of them",
     ("tenant", "route", "reason"),
 )
+RENDERERS = Counter(
+    "bridge_worker_renderers_ended",
+    "Rendering processes that ended by themselves, by whose fault",
+    ("fault",),
+)

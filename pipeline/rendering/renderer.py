@@ -1,0 +1,218 @@
+"""What the rest of the house asks the rendering processes: which mapping a text is, its request for an event, its word
+on an answer.
+
+A text is compiled once, for all tenants that have it alike: with the crosswalks that it uses, and whatever its file is
+called. Everything may raise RendererBroken.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from connectors.protocol import Outcome
+from eventbus.event import EventInvalid
+from pipeline.mapping import Finding, MappingFacts, MappingInvalid, RenderError, RenderInput, Waits
+from pipeline.mapping import Result as RenderResult
+from pipeline.rendering.frames import (
+    LARGEST,
+    Answer,
+    Defect,
+    Failed,
+    FrameInvalid,
+    Invalid,
+    Lacking,
+    MappingSource,
+    NoEvent,
+    Result,
+    to_json,
+)
+from pipeline.rendering.place import Work
+from pipeline.rendering.pool import RendererBroken, RenderPool
+from pipeline.rendering.work import (
+    CasesGiven,
+    Judgement,
+    read_facts,
+    read_outcome,
+    read_problems,
+    read_result,
+)
+from pipeline.rendering.zone_files import zone_file
+from pipeline.yaml_tree import Mark
+
+MAPPINGS = 20_000
+"""Of so many texts it is remembered what they are: a kilobyte or two each."""
+RENDER_S = 0.4
+"""Seconds of CPU for one rendering: a thousand times what one takes."""
+CASES_S = 8.0
+"""For all the cases of one mapping together."""
+MARGIN = 64 * 1024
+
+T = TypeVar("T")
+_Known: TypeAlias = MappingFacts | tuple[Finding, ...]
+
+
+class RenderDefect(Exception):
+    """A rendering failed in a way that it must not: ours to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRef:
+    """A mapping as the rendering processes know it."""
+
+    facts: MappingFacts
+    source: MappingSource
+    digest: bytes
+
+
+class Renderer:
+    def __init__(self, pool: RenderPool) -> None:
+        self._pool = pool
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._lookups: OrderedDict[bytes, frozenset[str]] = OrderedDict()
+        """Which crosswalks a text uses, by the text's digest."""
+        self._asking: dict[bytes, asyncio.Task[_Known]] = {}
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def mapping(self, tenant: str, name: str, file: str, source: MappingSource) -> MappingRef:
+        """Raises MappingInvalid."""
+        source, digest = self._narrowed(source)
+        known = self._known.get(digest)
+        if known is None:
+            known = await self._compiled(tenant, source, digest)
+        if not isinstance(known, MappingFacts):
+            raise MappingInvalid([_in_file(finding, file) for finding in known])
+        warnings = tuple(_in_file(finding, file) for finding in known.warnings)
+        source, digest = self._narrowed(source)
+        return MappingRef(replace(known, name=name, file=file, warnings=warnings), source, digest)
+
+    async def render(self, ref: MappingRef, given: RenderInput, event: bytes) -> RenderResult:
+        """given: its `event` is left empty, for the payload tells it.
+
+        Raises:
+            RenderError: see Mapping.render; class `limit` where it took more than it may.
+            EventInvalid, RenderDefect.
+        """
+        work = Work("render", ref.digest, ref.source, event, to_json(given), (given.timezone,), RENDER_S)
+        result = _read(read_result, _body(await self._do(given.tenant, work), ref.facts.file))
+        return msgspec.structs.replace(result, file=ref.facts.file) if isinstance(result, Waits) else result
+
+    async def classify(self, ref: MappingRef, asked: Judgement, event: bytes) -> Outcome:
+        """See Mapping.classify; the answer itself is left out. Raises as `render`."""
+        given = asked.given
+        work = Work("classify", ref.digest, ref.source, event, to_json(asked), (given.timezone,), RENDER_S)
+        return _read(read_outcome, _body(await self._do(given.tenant, work), ref.facts.file))
+
+    async def problems(self, source: MappingSource, given: CasesGiven, zones: tuple[str, ...]) -> list[str]:
+        """What is wrong with each of a mapping's cases, in their order; empty where nothing is.
+
+        Raises:
+            MappingInvalid: with a case's own crosswalks, too. RenderError: they take more than they may.
+        """
+        work = Work("cases", _digest(source), source, b"", to_json(given), zones, CASES_S)
+        return _read(read_problems, _body(await self._do("", work), given.file))
+
+    async def _compiled(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:
+        """Asked once, however many wait for it; who is cancelled meanwhile takes nothing from the others."""
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = self._asking[digest] = asyncio.create_task(self._ask(tenant, source, digest))
+            asking.add_done_callback(lambda task: self._asked(digest, task))
+        return await asyncio.shield(asking)
+
+    def _asked(self, digest: bytes, asking: asyncio.Task[_Known]) -> None:
+        del self._asking[digest]
+        if not asking.cancelled():
+            asking.exception()  # whether or not somebody still waits for it
+
+    async def _ask(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:
+        known: _Known
+        try:
+            answer = await self._do(tenant, Work("facts", digest, source))
+            known = _read(read_facts, _body(answer, ""))
+        except MappingInvalid as invalid:
+            known = tuple(invalid.findings)
+        except RenderError as error:
+            known = (Finding(error.mark, error.message, error.expression),)
+        else:
+            _remember(self._lookups, sha256(source.text.encode()).digest(), known.lookups)
+            source, narrowed = self._narrowed(source)
+            _remember(self._known, narrowed, known)
+        _remember(self._known, digest, known)
+        return known
+
+    def _narrowed(self, source: MappingSource) -> tuple[MappingSource, bytes]:
+        """With the crosswalks alone that the text uses, once these are known."""
+        used = self._lookups.get(sha256(source.text.encode()).digest())
+        if used is not None and source.lookups is not None:
+            lookups = {name: text for name, text in source.lookups.items() if name in used}
+            source = MappingSource(source.text, lookups)
+        return source, _digest(source)
+
+    async def _do(self, tenant: str, work: Work) -> Answer:
+        size = len(work.event) + len(work.given) + size_of(work.source)
+        if size > LARGEST - MARGIN:
+            raise RenderError(
+                "limit", f"the event has {size} bytes; {LARGEST} can be rendered", Mark("", 1, 1)
+            )
+        try:
+            for zone in work.zones:
+                zone_file(zone)
+        except LookupError as error:
+            raise RendererBroken(f"this machine does not know a time zone: {error}") from None
+        return await self._pool.do(tenant, work)
+
+
+def _body(answer: Answer, file: str) -> bytes:
+    """What the child answers. file: the mapping's, where the child knows none."""
+    match answer:
+        case Result():
+            return answer.body
+        case Failed():
+            mark = Mark(answer.mark[0] or file, answer.mark[1], answer.mark[2])
+            raise RenderError(answer.class_, answer.message, mark, answer.expression)
+        case Invalid():
+            raise MappingInvalid(
+                [Finding(Mark(of or file, line, column, path), message, expression)
+                 for message, of, line, column, path, expression in answer.findings]
+            )  # fmt: skip
+        case NoEvent():
+            raise EventInvalid(answer.message)
+        case Defect() | Lacking():
+            raise RenderDefect(getattr(answer, "message", "the mapping is not there"))
+
+
+def _read(read: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return read(body)
+    except FrameInvalid as error:
+        raise RenderDefect(f"the renderer answered what cannot be read: {error}") from None
+
+
+def _in_file(finding: Finding, file: str) -> Finding:
+    mark = finding.mark
+    return finding if mark.file else replace(finding, mark=replace(mark, file=file))
+
+
+def _digest(source: MappingSource) -> bytes:
+    digest = sha256(b"known" if source.lookups is not None else b"")
+    for part in (source.text, *(part for pair in sorted((source.lookups or {}).items()) for part in pair)):
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.digest()
+
+
+def size_of(source: MappingSource) -> int:
+    return len(source.text) + sum(map(len, (source.lookups or {}).values()))
+
+
+def _remember(memory: OrderedDict[bytes, T], digest: bytes, what: T) -> None:
+    memory[digest] = what
+    if len(memory) > MAPPINGS:
+        memory.popitem(last=False)

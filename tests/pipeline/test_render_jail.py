@@ -1,0 +1,263 @@
+"""Tenants' text in processes of its own: what it may cost, whom it harms, and what becomes of it when they are killed."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.protocol import Answer, Delivered, Rejected, RetryLater
+from eventbus.event import EventInvalid
+from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
+from pipeline.rendering import pool as render_pool
+from pipeline.rendering.frames import MappingSource
+from pipeline.rendering.pool import RendererBroken, RenderPool
+from pipeline.rendering.process import RenderProcess
+from pipeline.rendering.renderer import MappingRef, Renderer
+from pipeline.rendering.work import Judgement, spoken
+from tests.pipeline.delivering import UPSERT
+from tests.pipeline.mapping.test_hostile import BOMBS, ESCAPES
+
+HEAD = "source: {table: public.orders, operations: [insert]}\nconnector: rest\n"
+REQUEST = "request:\n  method: POST\n  path: /orders\n"
+PLAIN = HEAD + REQUEST + '  body: {n: "{{ after.n }}", at: "{{ after.at | default(null) | local }}"}\n'
+CPU_BOMB = (
+    HEAD
+    + REQUEST
+    + "  body: {n: \"{% for a in range(10000) %}{{ after.s | regex_replace('[a-z]', 'b') | length }}{% endfor %}\"}\n"
+)
+MEMORY_BOMB = (
+    HEAD + REQUEST + "vars:\n" + "".join(f'  v{n}: "{{{{ after.s | upper }}}}"\n' for n in range(2_000))
+)
+
+
+@pytest.fixture
+async def renderer() -> AsyncIterator[Renderer]:
+    renderer = Renderer(RenderPool())
+    yield renderer
+    await renderer.aclose()
+
+
+def event(**after: Any) -> bytes:
+    source = {"schema": "public", "table": "orders"}
+    return json.dumps(
+        {"op": "insert", "tenant": "1", "source": source, "key": {"id": 1}, "before": None, "after": after}
+    ).encode()
+
+
+def given(tenant: str = "acme", timezone: str = "America/Santiago") -> RenderInput:
+    return RenderInput({}, tenant, "orders", {}, "shop:0/1:1/acme/orders", timezone)
+
+
+async def mapping(renderer: Renderer, text: str, tenant: str = "acme", **lookups: str) -> MappingRef:
+    return await renderer.mapping(tenant, "order", "mappings/order.yaml", MappingSource(text, lookups))
+
+
+def children(renderer: Renderer) -> list[RenderProcess]:
+    return [place.child for place in renderer._pool._places if place.child is not None]
+
+
+async def test_it_renders_as_this_process_would(renderer: Renderer) -> None:
+    ref = await mapping(renderer, PLAIN)
+    assert (ref.facts.name, ref.facts.file, ref.facts.connector) == ("order", "mappings/order.yaml", "rest")
+    payload = event(at="2026-11-24T03:28:19.832462Z", n=0).replace(b'"n": 0', b'"n": 1273.10')
+    result = await renderer.render(ref, given(), payload)
+    assert isinstance(result, Rendered)
+    assert result.request["body"] == {"n": Decimal("1273.10"), "at": "2026-11-24T00:28:19.832462-03:00"}
+    assert str(result.request["body"]["n"]) == "1273.10"
+    assert isinstance(await renderer.render(ref, given(), payload.replace(b"insert", b"delete")), Skipped)
+    with pytest.raises(EventInvalid):
+        await renderer.render(ref, given(), b"[]")
+    with pytest.raises(RenderError) as caught:
+        await renderer.render(ref, given(), event(at=None))
+    assert str(caught.value).startswith("mappings/order.yaml:6:13: after has no column 'n'")
+    with pytest.raises(MappingInvalid) as invalid:
+        await mapping(renderer, PLAIN + "nonsense: 1\n")
+    assert "mappings/order.yaml:7:1: unknown key 'nonsense'" in str(invalid.value)
+
+
+async def test_an_answer_is_judged_there(renderer: Renderer) -> None:
+    ref = await mapping(renderer, PLAIN + "response: {retry: status == 400, reject: body.no}\n")
+    payload = event(n=1)
+    answer = Answer(400, {}, {"no": False, "cost": Decimal("1.10")})
+    judged = await renderer.classify(ref, Judgement(given(), spoken(Rejected("no", answer, "E1"))), payload)
+    assert judged == RetryLater("no", None, None, "E1")
+    refused = Delivered(Answer(200, {}, {"no": True}))
+    judged = await renderer.classify(ref, Judgement(given(), spoken(refused)), payload)
+    assert isinstance(judged, Rejected)
+    plain = await mapping(renderer, PLAIN)
+    assert plain.facts.leaves(refused, None)
+    assert not ref.facts.leaves(refused, None)
+
+
+async def test_a_bomb_costs_its_tenant_one_error_that_names_the_expression(renderer: Renderer) -> None:
+    ref = await mapping(renderer, CPU_BOMB)
+    with pytest.raises(RenderError) as caught:
+        await renderer.render(ref, given(), event(s="a" * 99_000 + "!"))
+    assert caught.value.class_ == "limit"
+    assert str(caught.value).startswith("mappings/order.yaml:6:13: more computing than one event may cost")
+    assert "regex_replace" in caught.value.expression
+    assert max(child.cpu() for child in children(renderer)) < 1
+
+
+async def test_memory_is_limited(renderer: Renderer) -> None:
+    ref = await mapping(renderer, MEMORY_BOMB)
+    with pytest.raises(RenderError) as caught:
+        await renderer.render(ref, given(), event(s="a" * 990_000))
+    assert caught.value.class_ == "limit"
+    plain = await mapping(renderer, PLAIN)
+    assert isinstance(await renderer.render(plain, given(), event(n=1)), Rendered)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
+async def test_a_child_that_is_killed_takes_no_delivery_with_it(
+    renderer: Renderer, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.rendering.place.STILL_S", 0.2)
+    ref = await mapping(renderer, PLAIN)
+    [child] = children(renderer)
+    all_of_them = [
+        asyncio.create_task(renderer.render(ref, given(f"t{n % 7}"), event(n=n))) for n in range(400)
+    ]
+    await asyncio.wait(all_of_them, return_when=asyncio.FIRST_COMPLETED)
+    os.kill(child.pid, sent)
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(*all_of_them)
+    assert [result.request["body"]["n"] for result in results if isinstance(result, Rendered)] == list(
+        range(400)
+    )
+    assert child not in children(renderer)
+
+
+async def test_whoever_crashes_children_again_and_again_is_refused(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await mapping(renderer, CPU_BOMB)
+    crashing = asyncio.create_task(renderer.render(ref, given("evil"), event(s="a" * 99_000)))
+    killed = 0
+    while not crashing.done():
+        for child in children(renderer):
+            if child.at and child.died_of is None:
+                os.kill(child.pid, signal.SIGABRT)
+                killed += 1
+        await asyncio.sleep(0.005)
+    with pytest.raises(RenderError) as caught:
+        await crashing
+    assert caught.value.class_ == "limit"
+    assert killed >= 2
+
+
+async def test_a_child_that_cannot_start_is_no_delivery_s_fault(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_pool, "PATIENCE_S", 0.3)
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(RendererBroken, match="cannot be started"):
+            await mapping(renderer, PLAIN)
+    assert (await mapping(renderer, PLAIN)).facts.connector == "rest"
+
+
+async def test_two_hundred_bombs_of_one_tenant_hold_up_nobody_else(renderer: Renderer) -> None:
+    bomb, plain = await mapping(renderer, CPU_BOMB, "evil"), await mapping(renderer, PLAIN, "good")
+    payload = event(s="a" * 99_000 + "!")
+    bombs = [asyncio.create_task(renderer.render(bomb, given("evil"), payload)) for _ in range(200)]
+    took = []
+    for n in range(200):
+        begun = time.monotonic()
+        assert isinstance(await renderer.render(plain, given("good"), event(n=n)), Rendered)
+        took.append(time.monotonic() - begun)
+    done = sum(task.done() for task in bombs)
+    assert done < 100
+    assert sorted(took)[195] < 0.1, sorted(took)[-10:]
+    for task in bombs:
+        task.cancel()
+
+
+async def test_it_can_open_nothing_and_knows_nothing(renderer: Renderer) -> None:
+    await mapping(renderer, PLAIN)
+    [child] = children(renderer)
+    proc = Path(f"/proc/{child.pid}")
+    assert (proc / "environ").read_bytes() == b""
+    assert sorted(int(file.name) for file in (proc / "fd").iterdir())[:3] == [0, 1, 2]
+    opened = [file.readlink() for file in (proc / "fd").iterdir()]
+    assert [str(path).partition(":")[0] for path in opened if str(path) != "/dev/null"] == ["socket"]
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in (proc / "limits").read_text().splitlines()}
+    for name in ("Max open files", "Max processes", "Max file size", "Max core file size"):
+        assert limits[name] == ["0", "0"], name
+    assert "NoNewPrivs:\t1" in (proc / "status").read_text()
+
+
+async def test_it_ends_with_its_worker(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import asyncio, sys\n"
+        "from pipeline.rendering.frames import MappingSource\n"
+        "from pipeline.rendering.pool import RenderPool\n"
+        "from pipeline.rendering.renderer import Renderer\n"
+        "async def main():\n"
+        "    renderer = Renderer(RenderPool())\n"
+        "    await renderer.mapping('t', 'm', 'm.yaml', MappingSource(sys.argv[1], {}))\n"
+        "    print(renderer._pool._ordinary[0].child.pid, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    worker = subprocess.Popen(  # noqa: ASYNC220 — it is to be killed, not awaited
+        [sys.executable, script, PLAIN], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    child = os.pidfd_open(int(worker.stdout.readline()))
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(child, gone.set)
+    try:
+        async with asyncio.timeout(5):
+            await gone.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(child)
+        os.close(child)
+
+
+async def test_hostile_text_ends_no_child(renderer: Renderer) -> None:
+    texts = [(text, "") for text in ESCAPES] + BOMBS
+    await mapping(renderer, PLAIN)
+    before = children(renderer)
+    for text, head in texts:
+        written = HEAD + head + REQUEST + f"  body: {{a: {json.dumps(text)}}}\n"
+        with pytest.raises((MappingInvalid, RenderError)):
+            await renderer.render(await mapping(renderer, written), given(), event(id=1, s="x"))
+    assert children(renderer)[:1] == before
+
+
+async def test_a_text_is_compiled_once_for_all_tenants_that_have_it(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    do = RenderPool.do
+
+    async def counting(self: RenderPool, tenant: str, work: Any) -> Any:
+        asked.append(tenant)
+        return await do(self, tenant, work)
+
+    monkeypatch.setattr(RenderPool, "do", counting)
+    refs = [await mapping(renderer, UPSERT, f"t{n}", unused=f"a;b\n{n};1\n") for n in range(50)]
+    assert asked == ["t0"]
+    assert len({ref.digest for ref in refs}) == 1
+    text = PLAIN.replace("{{ after.n }}", "{{ after.n | lookup('codes') }}")
+    refs = [
+        await mapping(renderer, text, f"t{n}", codes="a;b\n1;2\n", other=f"a;b\n{n};1\n") for n in range(50)
+    ]
+    assert asked == ["t0", "t0"]
+    other = await mapping(renderer, text, "t9", codes="a;b\n1;3\n")
+    assert other.facts.version != refs[0].facts.version
+    assert asked == ["t0", "t0", "t9"]
