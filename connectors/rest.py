@@ -83,7 +83,7 @@ def check_settings(settings: ConnectionSettings) -> None:
 
 def open_connector(settings: ConnectionSettings) -> Connector:
     """Connects to nothing yet. Raises SettingsInvalid."""
-    # who only compiles mappings and renders needs no HTTP client (`pipeline.rendering.child`)
+    # who only compiles mappings and renders needs no HTTP client (`pipeline.jail.child`)
     from connectors.rest_connector import RestConnector  # noqa: PLC0415
 
     check_settings(settings)

@@ -55,6 +55,7 @@ from pipeline.delivery_turn import (
 )
 from pipeline.disposition import Ack, DeadLetter, Problem
 from pipeline.enrichment import Enrichment
+from pipeline.jail.pool import RendererBroken
 from pipeline.lane_lease import LeaseLost
 from pipeline.mapping import RenderInput, SavedRead
 from pipeline.mapping.known import saved_key
@@ -144,7 +145,7 @@ class Delivery:
             jitter = random.uniform(-1, 1)  # noqa: S311
             turn = take_turn(self._rules(item, found), known, item.held, time.time, jitter)
             return await Performance(self, item, found).of(turn)
-        except (NotReady, SourceAway) as error:
+        except (NotReady, SourceAway, RendererBroken) as error:
             reason = error if isinstance(error, NotReady) else NotReady(str(error))
             if found is None and time.time() >= self.deadline(item, None):
                 return await self._bury(item, DeadLetter("expired", Problem("expired", str(reason))))
@@ -256,7 +257,7 @@ class Performance:
         self._hooks.sent(self._item.id.seq, None)
         item, message = self._item, self._item.message
         payload = b"" if HEADER_OBJECT in message.headers else message.payload
-        version = self._preparation.mapping.version if self._preparation else None
+        version = self._preparation.mapping.facts.version if self._preparation else None
         letter = dead_letter(item.id, payload, step.letter, step.record, version)
         hooks = WriteHooks(self._hooks.check, partial(self._hooks.stands, item.id.seq))
         headers = own_headers(message.header_block) + letter_headers(step.letter)
@@ -288,7 +289,7 @@ class Performance:
         if self._preparation is None:
             self._preparation = Preparation(
                 item.id,
-                tenants.mapping(found),
+                await tenants.mapping(found),
                 await tenants.connector(found),
                 Reads(self._services.enrichment, self._saved, found.tenant.key),
                 item.progress,
@@ -297,7 +298,7 @@ class Performance:
             return await self._preparation.next(self._known.record, self._input)
         except (EventInvalid, ObjectMissing, ObjectDamaged) as error:
             return Problem("event", str(error))
-        except (NotReady, SourceAway, LeaseLost, EventBusError):
+        except (NotReady, SourceAway, RendererBroken, LeaseLost, EventBusError):
             raise
         except Exception as error:  # a defect of ours must not stop the lane: it is this delivery's end
             log.exception("a mapping failed in a way it must not", delivery_id=item.id.text)
@@ -306,7 +307,7 @@ class Performance:
     async def _render_then(self) -> NextOne:
         try:
             return await self._render()
-        except (NotReady, SourceAway) as error:
+        except (NotReady, SourceAway, RendererBroken) as error:
             return Later(str(error))
 
     async def _input(self) -> RenderInput:
@@ -344,7 +345,7 @@ class Performance:
             heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
         ended = time.time()
         self._hooks.sent(self._item.id.seq, heard)
-        return Sent(ready.classified(heard), began, ended)
+        return Sent(await ready.classified(heard, self._hooks.check), began, ended)
 
     def _report(self, step: Report) -> None:
         if isinstance(step.disposition, Ack):
@@ -360,7 +361,7 @@ class Performance:
                 disposition=step.disposition,
                 began=sent.began,
                 ended=sent.ended,
-                mapping_version=ready.mapping.version if ready else "",
+                mapping_version=ready.mapping.facts.version if ready else "",
                 worker=self._services.worker,
                 step=step.step,
                 lookup=step.lookup,

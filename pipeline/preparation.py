@@ -1,5 +1,6 @@
 """What a delivery is about to send: the event, rendered by the mapping in force, prepared by the connector."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,15 @@ from connectors.protocol import Answer, Connector, Delivered, Outcome, Prepared,
 from pipeline.attempt import DeliveryId
 from pipeline.delivery_turn import Done, Later, Rendered, SkipIt
 from pipeline.disposition import Problem
+from pipeline.jail.pool import RendererBroken
+from pipeline.jail.renderer import JailedMapping
 from pipeline.mapping import Done as AllSent
 from pipeline.mapping import Known as Facts
-from pipeline.mapping import Mapping, RenderError, RenderInput, Skipped, Waits
 from pipeline.mapping import Rendered as Request
+from pipeline.mapping import RenderError, RenderInput, Skipped, Waits
 from pipeline.rendering import Rendering, Rows, Saved
 from pipeline.retry_record import RetryRecord
+from pipeline.retry_records import PAUSE_S
 from pipeline.row_reads import SourceSlow
 
 log = structlog.get_logger()
@@ -47,7 +51,12 @@ class Preparation:
     """Of one delivery, for one turn."""
 
     def __init__(
-        self, delivery: DeliveryId, mapping: Mapping, connector: Connector, reads: Reads, progress: Progress
+        self,
+        delivery: DeliveryId,
+        mapping: JailedMapping,
+        connector: Connector,
+        reads: Reads,
+        progress: Progress,
     ) -> None:
         self.mapping = mapping
         self.connector = connector
@@ -70,21 +79,33 @@ class Preparation:
         except RenderError as error:
             return Problem(error.class_, str(error))
         except RequestInvalid as error:
-            return Problem("request", f"{self.mapping.file}: {error}")
+            return Problem("request", f"{self.mapping.facts.file}: {error}")
 
-    def classified(self, heard: Outcome) -> Outcome:
-        """With the mapping's word on it; what the ERP has is noted."""
-        assert self._rendering is not None
+    async def classified(self, heard: Outcome, check: Callable[[], None]) -> Outcome:
+        """With the mapping's word on it; what the ERP has is noted. check: raises where nobody needs it any more."""
         assert self.request is not None
-        request = self.request
-        try:
-            outcome = self.mapping.classify(heard, self._rendering.given, request)
-        except Exception:
-            log.exception("a mapping's response failed in a way it must not", mapping=self.mapping.name)
-            outcome = heard
-        if isinstance(outcome, Delivered) and not request.last:
-            self._note(request, outcome.answer or Answer(0, {}, None))
+        outcome = await self._judged(heard, self.request, check)
+        if isinstance(outcome, Delivered) and not self.request.last:
+            self._note(self.request, outcome.answer or Answer(0, {}, None))
         return outcome
+
+    async def _judged(self, heard: Outcome, request: Request, check: Callable[[], None]) -> Outcome:
+        assert self._rendering is not None
+        while True:
+            try:
+                return await self.mapping.classify(heard, self._rendering.given, request)
+            except RendererBroken as error:
+                # it was sent: what it meant must not depend on a process that does not start
+                log.warning(
+                    "an answer waits to be judged", delivery_id=self._delivery.text, because=str(error)
+                )
+            except Exception:
+                log.exception(
+                    "a mapping's response failed in a way it must not", mapping=self.mapping.facts.name
+                )
+                return heard
+            await asyncio.sleep(PAUSE_S)
+            check()
 
     def _note(self, request: Request, answer: Answer) -> None:
         assert self._rendering is not None
@@ -101,16 +122,13 @@ class Preparation:
 
     def _begun(self, given: RenderInput, record: RetryRecord) -> Rendering:
         reads = self._reads
-        rendering = Rendering(self._render, given, reads.rows, reads.saved, reads.tenant)
+        rendering = Rendering(self.mapping.render, given, reads.rows, reads.saved, reads.tenant)
         facts, self._progress.facts = self._progress.facts, None
         if facts is None:
             unsure = frozenset({record.step}) if record.intent == "unsure" else frozenset()
             facts = Facts(answers={**record.answers, **self._progress.answers}, unsure=unsure)
         rendering.known(facts)
         return rendering
-
-    async def _render(self, given: RenderInput) -> Any:
-        return self.mapping.render(given)
 
     def _of(self, result: Request | Skipped | Waits | AllSent) -> NextOne:
         match result:

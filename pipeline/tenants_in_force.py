@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import msgspec
 import structlog
@@ -20,13 +19,15 @@ from connectors.registry import UnknownKind, open_connector
 from eventbus.buckets import Bucket, Entry, Watch
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.mapping import Mapping, MappingInvalid, compile_mapping, parse_lookup
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.pool import RenderPool
+from pipeline.jail.renderer import JailedMapping, Renderer
+from pipeline.mapping import MappingInvalid
 from pipeline.secrets import SecretStore, SecretUnusable
 from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
 from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
 from pipeline.tenants.pauses import NOT_PAUSED, Pause, TenantPauses
-from pipeline.yaml_nodes import YamlError
 
 EXCHANGES = 4
 """One delivery may take so many, each with the connection's timeout: token, request, and both again."""
@@ -53,11 +54,8 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """digest: of all that the result depends on, so that a new version of the tenant compiles only what changed."""
-
     revision: int
-    digest: str
-    result: Mapping | MappingInvalid | YamlError
+    result: JailedMapping | MappingInvalid
 
 
 class TenantsInForce:
@@ -74,6 +72,7 @@ class TenantsInForce:
         self._unreadable: dict[str, str] = {}
         self._pauses: dict[str, TenantPauses] = {}
         self._told: list[Callable[[str], object]] = []
+        self._renderer = Renderer(RenderPool())
         self._mappings: dict[str, dict[str, _Compiled]] = {}
         self._open: dict[tuple[str, str], _Open] = {}
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}
@@ -106,6 +105,7 @@ class TenantsInForce:
         """Closes every connection, now."""
         self._close_all()
         self._ended.set()
+        await self._renderer.aclose()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -145,8 +145,8 @@ class TenantsInForce:
             raise NotReady(f"tenant {tenant} is not in force: run `bridge tenant apply`")
         return self.find(tenant, route)
 
-    def mapping(self, found: RouteInForce) -> Mapping:
-        """The route's mapping, compiled. Raises NotReady."""
+    async def mapping(self, found: RouteInForce) -> JailedMapping:
+        """The route's mapping, compiled. Raises NotReady, RendererBroken."""
         tenant, name = found.tenant, found.route.mapping
         if name not in tenant.mappings:
             raise NotReady(
@@ -155,13 +155,18 @@ class TenantsInForce:
         of_tenant = self._mappings.setdefault(tenant.name, {})
         held = of_tenant.get(name)
         if held is None or held.revision != tenant.revision:
-            digest = _digest(name, tenant)
-            same = held is not None and held.digest == digest
-            result = held.result if held is not None and same else _compile(name, tenant)
-            held = of_tenant[name] = _Compiled(tenant.revision, digest, result)
-        if isinstance(held.result, Mapping):
+            held = of_tenant[name] = _Compiled(tenant.revision, await self._compiled(name, tenant))
+        if isinstance(held.result, JailedMapping):
             return held.result
         raise NotReady(f"tenant {tenant.name}, mapping {name} cannot be used by this version: {held.result}")
+
+    async def _compiled(self, name: str, tenant: Tenant) -> JailedMapping | MappingInvalid:
+        written = tenant.mappings[name]
+        source = MappingSource(written.text, dict(tenant.lookups))
+        try:
+            return await self._renderer.mapping(tenant.name, name, written.file, source)
+        except MappingInvalid as invalid:
+            return invalid
 
     async def connector(self, found: RouteInForce) -> Connector:
         """The route's connection, open. Raises NotReady."""
@@ -287,21 +292,3 @@ class TenantsInForce:
             async with asyncio.timeout(EXCHANGES * is_open.settings.timeout_s):
                 await self._ended.wait()
         await is_open.connector.aclose()
-
-
-def _digest(name: str, tenant: Tenant) -> str:
-    text = tenant.mappings[name]
-    parts = (text.file, text.text, *(part for pair in sorted(tenant.lookups.items()) for part in pair))
-    return sha256(msgspec.json.encode(parts)).hexdigest()
-
-
-def _compile(name: str, tenant: Tenant) -> Mapping | MappingInvalid | YamlError:
-    text = tenant.mappings[name]
-    try:
-        lookups = {
-            table: parse_lookup(content, f"lookups/{table}.csv", table)
-            for table, content in tenant.lookups.items()
-        }
-        return compile_mapping(text.text, file=text.file, name=name, lookups=lookups)
-    except (MappingInvalid, YamlError) as error:
-        return error

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 import structlog
 
+from pipeline.jail.blame import Blame
+from pipeline.jail.frames import Answer, Failed, Invalid, Lacking
+from pipeline.jail.place import Call, Place, Work
+from pipeline.jail.process import RenderProcess, StartFailed
+from pipeline.jail.turns import Apart, TurnsQueue
 from pipeline.metrics import RENDERERS
-from pipeline.rendering.blame import Blame
-from pipeline.rendering.frames import Answer, Failed, Invalid, Lacking
-from pipeline.rendering.place import Call, Place, Work
-from pipeline.rendering.process import RenderProcess, StartFailed
-from pipeline.rendering.turns import Apart, TurnsQueue
 
 WINDOW = 24
 """Tasks given to a child at once: enough that it never waits, few enough that they are soon given to another."""

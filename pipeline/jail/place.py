@@ -4,9 +4,9 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from pipeline.rendering.frames import Answer, Load, MappingSource, Op, Task, Zone
-from pipeline.rendering.process import RenderProcess
-from pipeline.rendering.zone_files import zone_file
+from pipeline.jail.frames import Answer, Load, MappingSource, Op, Task, Zone
+from pipeline.jail.process import RenderProcess
+from pipeline.jail.zone_files import zone_file
 
 HELD_UP_S = 0.04
 """Seconds of CPU for one task, from which on others do not wait behind it."""

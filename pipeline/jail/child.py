@@ -1,7 +1,7 @@
-"""A process that compiles and renders tenants' text, and can do nothing else: `python -I -m pipeline.rendering.child`.
+"""A process that compiles and renders tenants' text, and can do nothing else: `python -I -m pipeline.jail.child`.
 
-Its parent (`pipeline.rendering.process`) gives it one end of a socket and a board, an empty environment, and no secret. It
-reads orders, answers each task in its order, and ends with the socket. Limits: `pipeline.rendering.limits`.
+Its parent (`pipeline.jail.process`) gives it one end of a socket and a board, an empty environment, and no secret. It
+reads orders, answers each task in its order, and ends with the socket. Limits: `pipeline.jail.limits`.
 """
 
 import os
@@ -14,12 +14,9 @@ import msgspec
 
 from connectors.registry import kinds, shape
 from eventbus.event import encode_json
-from pipeline.mapping import RenderInput
-from pipeline.mapping.errors import EvaluationError
-from pipeline.mapping.zones import give
-from pipeline.rendering.board import Board
-from pipeline.rendering.desk import Desk
-from pipeline.rendering.frames import (
+from pipeline.jail.board import Board
+from pipeline.jail.desk import Desk
+from pipeline.jail.frames import (
     Answer,
     Failed,
     Frames,
@@ -34,8 +31,11 @@ from pipeline.rendering.frames import (
     read_order,
     to_json,
 )
-from pipeline.rendering.limits import CpuLimit, end_with, lock_in
-from pipeline.rendering.zone_files import zone_file
+from pipeline.jail.limits import CpuLimit, end_with, lock_in
+from pipeline.jail.zone_files import zone_file
+from pipeline.mapping import RenderInput
+from pipeline.mapping.errors import EvaluationError
+from pipeline.mapping.zones import give
 
 AT_A_GO = 262_144
 FLUSH_S = 0.002

@@ -15,10 +15,8 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from connectors.protocol import Outcome
-from eventbus.event import EventInvalid
-from pipeline.mapping import Finding, MappingFacts, MappingInvalid, RenderError, RenderInput, Waits
-from pipeline.mapping import Result as RenderResult
-from pipeline.rendering.frames import (
+from eventbus.event import encode_json
+from pipeline.jail.frames import (
     LARGEST,
     Answer,
     Defect,
@@ -27,21 +25,32 @@ from pipeline.rendering.frames import (
     Invalid,
     Lacking,
     MappingSource,
-    NoEvent,
-    Result,
+    Op,
     to_json,
 )
-from pipeline.rendering.place import Work
-from pipeline.rendering.pool import RendererBroken, RenderPool
-from pipeline.rendering.work import (
+from pipeline.jail.frames import Result as Answered
+from pipeline.jail.place import Work
+from pipeline.jail.pool import RendererBroken, RenderPool
+from pipeline.jail.work import (
     CasesGiven,
     Judgement,
     read_facts,
     read_outcome,
     read_problems,
     read_result,
+    spoken,
 )
-from pipeline.rendering.zone_files import zone_file
+from pipeline.jail.zone_files import zone_file
+from pipeline.mapping import (
+    Finding,
+    MappingFacts,
+    MappingInvalid,
+    Rendered,
+    RenderError,
+    RenderInput,
+    Result,
+    Waits,
+)
 from pipeline.yaml_tree import Mark
 
 MAPPINGS = 20_000
@@ -60,15 +69,6 @@ class RenderDefect(Exception):
     """A rendering failed in a way that it must not: ours to mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappingRef:
-    """A mapping as the rendering processes know it."""
-
-    facts: MappingFacts
-    source: MappingSource
-    digest: bytes
-
-
 class Renderer:
     def __init__(self, pool: RenderPool) -> None:
         self._pool = pool
@@ -80,7 +80,7 @@ class Renderer:
     async def aclose(self) -> None:
         await self._pool.aclose()
 
-    async def mapping(self, tenant: str, name: str, file: str, source: MappingSource) -> MappingRef:
+    async def mapping(self, tenant: str, name: str, file: str, source: MappingSource) -> "JailedMapping":
         """Raises MappingInvalid."""
         source, digest = self._narrowed(source)
         known = self._known.get(digest)
@@ -90,24 +90,8 @@ class Renderer:
             raise MappingInvalid([_in_file(finding, file) for finding in known])
         warnings = tuple(_in_file(finding, file) for finding in known.warnings)
         source, digest = self._narrowed(source)
-        return MappingRef(replace(known, name=name, file=file, warnings=warnings), source, digest)
-
-    async def render(self, ref: MappingRef, given: RenderInput, event: bytes) -> RenderResult:
-        """given: its `event` is left empty, for the payload tells it.
-
-        Raises:
-            RenderError: see Mapping.render; class `limit` where it took more than it may.
-            EventInvalid, RenderDefect.
-        """
-        work = Work("render", ref.digest, ref.source, event, to_json(given), (given.timezone,), RENDER_S)
-        result = _read(read_result, _body(await self._do(given.tenant, work), ref.facts.file))
-        return msgspec.structs.replace(result, file=ref.facts.file) if isinstance(result, Waits) else result
-
-    async def classify(self, ref: MappingRef, asked: Judgement, event: bytes) -> Outcome:
-        """See Mapping.classify; the answer itself is left out. Raises as `render`."""
-        given = asked.given
-        work = Work("classify", ref.digest, ref.source, event, to_json(asked), (given.timezone,), RENDER_S)
-        return _read(read_outcome, _body(await self._do(given.tenant, work), ref.facts.file))
+        facts = replace(known, name=name, file=file, warnings=warnings)
+        return JailedMapping(facts, self, source, digest)
 
     async def problems(self, source: MappingSource, given: CasesGiven, zones: tuple[str, ...]) -> list[str]:
         """What is wrong with each of a mapping's cases, in their order; empty where nothing is.
@@ -116,7 +100,7 @@ class Renderer:
             MappingInvalid: with a case's own crosswalks, too. RenderError: they take more than they may.
         """
         work = Work("cases", _digest(source), source, b"", to_json(given), zones, CASES_S)
-        return _read(read_problems, _body(await self._do("", work), given.file))
+        return _read(read_problems, _body(await self.do("", work), given.file))
 
     async def _compiled(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:
         """Asked once, however many wait for it; who is cancelled meanwhile takes nothing from the others."""
@@ -134,7 +118,7 @@ class Renderer:
     async def _ask(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:
         known: _Known
         try:
-            answer = await self._do(tenant, Work("facts", digest, source))
+            answer = await self.do(tenant, Work("facts", digest, source))
             known = _read(read_facts, _body(answer, ""))
         except MappingInvalid as invalid:
             known = tuple(invalid.findings)
@@ -155,8 +139,9 @@ class Renderer:
             source = MappingSource(source.text, lookups)
         return source, _digest(source)
 
-    async def _do(self, tenant: str, work: Work) -> Answer:
-        size = len(work.event) + len(work.given) + size_of(work.source)
+    async def do(self, tenant: str, work: Work) -> Answer:
+        """Raises RenderError for what is too large."""
+        size = len(work.event) + len(work.given) + _size_of(work.source)
         if size > LARGEST - MARGIN:
             raise RenderError(
                 "limit", f"the event has {size} bytes; {LARGEST} can be rendered", Mark("", 1, 1)
@@ -169,10 +154,51 @@ class Renderer:
         return await self._pool.do(tenant, work)
 
 
+@dataclass(frozen=True, slots=True)
+class JailedMapping:
+    """A mapping of one tenant that is compiled, and rendered, elsewhere."""
+
+    facts: MappingFacts
+    _renderer: Renderer
+    _source: MappingSource
+    _digest: bytes
+
+    async def render(self, given: RenderInput) -> Result:
+        """See Mapping.render.
+
+        Raises:
+            RenderError: class `limit` also where it took more than it may.
+            RendererBroken: see there. RenderDefect.
+        """
+        result = _read(read_result, await self._asked("render", given, given))
+        return msgspec.structs.replace(result, file=self.facts.file) if isinstance(result, Waits) else result
+
+    async def classify(
+        self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None
+    ) -> Outcome:
+        """See Mapping.classify. Raises as `render`."""
+        if self.facts.leaves(outcome, rendered):
+            return outcome
+        asked = Judgement(_without_event(given), spoken(outcome), rendered)
+        said = _read(read_outcome, await self._asked("classify", given, asked))
+        return replace(said, answer=outcome.answer)
+
+    async def _asked(self, op: Op, given: RenderInput, what: RenderInput | Judgement) -> bytes:
+        told = to_json(_without_event(what) if isinstance(what, RenderInput) else what)
+        event = encode_json(given.event)
+        work = Work(op, self._digest, self._source, event, told, (given.timezone,), RENDER_S)
+        return _body(await self._renderer.do(given.tenant, work), self.facts.file)
+
+
+def _without_event(given: RenderInput) -> RenderInput:
+    """It is told as bytes of its own."""
+    return replace(given, event={})
+
+
 def _body(answer: Answer, file: str) -> bytes:
     """What the child answers. file: the mapping's, where the child knows none."""
     match answer:
-        case Result():
+        case Answered():
             return answer.body
         case Failed():
             mark = Mark(answer.mark[0] or file, answer.mark[1], answer.mark[2])
@@ -182,8 +208,6 @@ def _body(answer: Answer, file: str) -> bytes:
                 [Finding(Mark(of or file, line, column, path), message, expression)
                  for message, of, line, column, path, expression in answer.findings]
             )  # fmt: skip
-        case NoEvent():
-            raise EventInvalid(answer.message)
         case Defect() | Lacking():
             raise RenderDefect(getattr(answer, "message", "the mapping is not there"))
 
@@ -208,7 +232,7 @@ def _digest(source: MappingSource) -> bytes:
     return digest.digest()
 
 
-def size_of(source: MappingSource) -> int:
+def _size_of(source: MappingSource) -> int:
     return len(source.text) + sum(map(len, (source.lookups or {}).values()))
 
 

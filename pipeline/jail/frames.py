@@ -89,13 +89,6 @@ class Invalid(msgspec.Struct, frozen=True, array_like=True, tag="invalid"):
     strain: bool = False
 
 
-class NoEvent(msgspec.Struct, frozen=True, array_like=True, tag="no_event"):
-    """The payload is not an event."""
-
-    number: int
-    message: str
-
-
 class Defect(msgspec.Struct, frozen=True, array_like=True, tag="defect"):
     """It failed in a way that it must not: ours to mend."""
 
@@ -109,7 +102,7 @@ class Lacking(msgspec.Struct, frozen=True, array_like=True, tag="lacking"):
     number: int
 
 
-Answer: TypeAlias = Result | Failed | Invalid | NoEvent | Defect | Lacking
+Answer: TypeAlias = Result | Failed | Invalid | Defect | Lacking
 """What the child says of a task."""
 
 _encoder = Encoder()

@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
-from eventbus.event import EventInvalid
+from pipeline.jail import pool as render_pool
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.pool import RendererBroken, RenderPool
+from pipeline.jail.process import RenderProcess
+from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
-from pipeline.rendering import pool as render_pool
-from pipeline.rendering.frames import MappingSource
-from pipeline.rendering.pool import RendererBroken, RenderPool
-from pipeline.rendering.process import RenderProcess
-from pipeline.rendering.renderer import MappingRef, Renderer
-from pipeline.rendering.work import Judgement, spoken
 from tests.pipeline.delivering import UPSERT
 from tests.pipeline.mapping.test_hostile import BOMBS, ESCAPES
 
@@ -46,18 +44,13 @@ async def renderer() -> AsyncIterator[Renderer]:
     await renderer.aclose()
 
 
-def event(**after: Any) -> bytes:
+def given(tenant: str = "acme", op: str = "insert", **after: Any) -> RenderInput:
     source = {"schema": "public", "table": "orders"}
-    return json.dumps(
-        {"op": "insert", "tenant": "1", "source": source, "key": {"id": 1}, "before": None, "after": after}
-    ).encode()
+    event = {"op": op, "tenant": "1", "source": source, "key": {"id": 1}, "before": None, "after": after}
+    return RenderInput(event, tenant, "orders", {}, "shop:0/1:1/acme/orders", "America/Santiago")
 
 
-def given(tenant: str = "acme", timezone: str = "America/Santiago") -> RenderInput:
-    return RenderInput({}, tenant, "orders", {}, "shop:0/1:1/acme/orders", timezone)
-
-
-async def mapping(renderer: Renderer, text: str, tenant: str = "acme", **lookups: str) -> MappingRef:
+async def mapping(renderer: Renderer, text: str, tenant: str = "acme", **lookups: str) -> JailedMapping:
     return await renderer.mapping(tenant, "order", "mappings/order.yaml", MappingSource(text, lookups))
 
 
@@ -68,16 +61,14 @@ def children(renderer: Renderer) -> list[RenderProcess]:
 async def test_it_renders_as_this_process_would(renderer: Renderer) -> None:
     ref = await mapping(renderer, PLAIN)
     assert (ref.facts.name, ref.facts.file, ref.facts.connector) == ("order", "mappings/order.yaml", "rest")
-    payload = event(at="2026-11-24T03:28:19.832462Z", n=0).replace(b'"n": 0', b'"n": 1273.10')
-    result = await renderer.render(ref, given(), payload)
+    after: dict[str, Any] = {"at": "2026-11-24T03:28:19.832462Z", "n": Decimal("1273.10")}
+    result = await ref.render(given(**after))
     assert isinstance(result, Rendered)
     assert result.request["body"] == {"n": Decimal("1273.10"), "at": "2026-11-24T00:28:19.832462-03:00"}
     assert str(result.request["body"]["n"]) == "1273.10"
-    assert isinstance(await renderer.render(ref, given(), payload.replace(b"insert", b"delete")), Skipped)
-    with pytest.raises(EventInvalid):
-        await renderer.render(ref, given(), b"[]")
+    assert isinstance(await ref.render(given(op="delete", **after)), Skipped)
     with pytest.raises(RenderError) as caught:
-        await renderer.render(ref, given(), event(at=None))
+        await ref.render(given(at=None))
     assert str(caught.value).startswith("mappings/order.yaml:6:13: after has no column 'n'")
     with pytest.raises(MappingInvalid) as invalid:
         await mapping(renderer, PLAIN + "nonsense: 1\n")
@@ -86,12 +77,11 @@ async def test_it_renders_as_this_process_would(renderer: Renderer) -> None:
 
 async def test_an_answer_is_judged_there(renderer: Renderer) -> None:
     ref = await mapping(renderer, PLAIN + "response: {retry: status == 400, reject: body.no}\n")
-    payload = event(n=1)
     answer = Answer(400, {}, {"no": False, "cost": Decimal("1.10")})
-    judged = await renderer.classify(ref, Judgement(given(), spoken(Rejected("no", answer, "E1"))), payload)
-    assert judged == RetryLater("no", None, None, "E1")
+    judged = await ref.classify(Rejected("no", answer, "E1"), given(n=1))
+    assert judged == RetryLater("no", answer, None, "E1")
     refused = Delivered(Answer(200, {}, {"no": True}))
-    judged = await renderer.classify(ref, Judgement(given(), spoken(refused)), payload)
+    judged = await ref.classify(refused, given(n=1))
     assert isinstance(judged, Rejected)
     plain = await mapping(renderer, PLAIN)
     assert plain.facts.leaves(refused, None)
@@ -101,7 +91,7 @@ async def test_an_answer_is_judged_there(renderer: Renderer) -> None:
 async def test_a_bomb_costs_its_tenant_one_error_that_names_the_expression(renderer: Renderer) -> None:
     ref = await mapping(renderer, CPU_BOMB)
     with pytest.raises(RenderError) as caught:
-        await renderer.render(ref, given(), event(s="a" * 99_000 + "!"))
+        await ref.render(given(s="a" * 99_000 + "!"))
     assert caught.value.class_ == "limit"
     assert str(caught.value).startswith("mappings/order.yaml:6:13: more computing than one event may cost")
     assert "regex_replace" in caught.value.expression
@@ -111,22 +101,20 @@ async def test_a_bomb_costs_its_tenant_one_error_that_names_the_expression(rende
 async def test_memory_is_limited(renderer: Renderer) -> None:
     ref = await mapping(renderer, MEMORY_BOMB)
     with pytest.raises(RenderError) as caught:
-        await renderer.render(ref, given(), event(s="a" * 990_000))
+        await ref.render(given(s="a" * 990_000))
     assert caught.value.class_ == "limit"
     plain = await mapping(renderer, PLAIN)
-    assert isinstance(await renderer.render(plain, given(), event(n=1)), Rendered)
+    assert isinstance(await plain.render(given(n=1)), Rendered)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
 async def test_a_child_that_is_killed_takes_no_delivery_with_it(
     renderer: Renderer, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.rendering.place.STILL_S", 0.2)
+    monkeypatch.setattr("pipeline.jail.place.STILL_S", 0.2)
     ref = await mapping(renderer, PLAIN)
     [child] = children(renderer)
-    all_of_them = [
-        asyncio.create_task(renderer.render(ref, given(f"t{n % 7}"), event(n=n))) for n in range(400)
-    ]
+    all_of_them = [asyncio.create_task(ref.render(given(f"t{n % 7}", n=n))) for n in range(400)]
     await asyncio.wait(all_of_them, return_when=asyncio.FIRST_COMPLETED)
     os.kill(child.pid, sent)
     async with asyncio.timeout(30):
@@ -141,7 +129,7 @@ async def test_whoever_crashes_children_again_and_again_is_refused(
     renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = await mapping(renderer, CPU_BOMB)
-    crashing = asyncio.create_task(renderer.render(ref, given("evil"), event(s="a" * 99_000)))
+    crashing = asyncio.create_task(ref.render(given("evil", s="a" * 99_000)))
     killed = 0
     while not crashing.done():
         for child in children(renderer):
@@ -168,12 +156,12 @@ async def test_a_child_that_cannot_start_is_no_delivery_s_fault(
 
 async def test_two_hundred_bombs_of_one_tenant_hold_up_nobody_else(renderer: Renderer) -> None:
     bomb, plain = await mapping(renderer, CPU_BOMB, "evil"), await mapping(renderer, PLAIN, "good")
-    payload = event(s="a" * 99_000 + "!")
-    bombs = [asyncio.create_task(renderer.render(bomb, given("evil"), payload)) for _ in range(200)]
+    evil = given("evil", s="a" * 99_000 + "!")
+    bombs = [asyncio.create_task(bomb.render(evil)) for _ in range(200)]
     took = []
     for n in range(200):
         begun = time.monotonic()
-        assert isinstance(await renderer.render(plain, given("good"), event(n=n)), Rendered)
+        assert isinstance(await plain.render(given("good", n=n)), Rendered)
         took.append(time.monotonic() - begun)
     done = sum(task.done() for task in bombs)
     assert done < 100
@@ -200,9 +188,9 @@ async def test_it_ends_with_its_worker(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
         "import asyncio, sys\n"
-        "from pipeline.rendering.frames import MappingSource\n"
-        "from pipeline.rendering.pool import RenderPool\n"
-        "from pipeline.rendering.renderer import Renderer\n"
+        "from pipeline.jail.frames import MappingSource\n"
+        "from pipeline.jail.pool import RenderPool\n"
+        "from pipeline.jail.renderer import Renderer\n"
         "async def main():\n"
         "    renderer = Renderer(RenderPool())\n"
         "    await renderer.mapping('t', 'm', 'm.yaml', MappingSource(sys.argv[1], {}))\n"
@@ -235,7 +223,7 @@ async def test_hostile_text_ends_no_child(renderer: Renderer) -> None:
     for text, head in texts:
         written = HEAD + head + REQUEST + f"  body: {{a: {json.dumps(text)}}}\n"
         with pytest.raises((MappingInvalid, RenderError)):
-            await renderer.render(await mapping(renderer, written), given(), event(id=1, s="x"))
+            await (await mapping(renderer, written)).render(given(id=1, s="x"))
     assert children(renderer)[:1] == before
 
 
@@ -252,7 +240,7 @@ async def test_a_text_is_compiled_once_for_all_tenants_that_have_it(
     monkeypatch.setattr(RenderPool, "do", counting)
     refs = [await mapping(renderer, UPSERT, f"t{n}", unused=f"a;b\n{n};1\n") for n in range(50)]
     assert asked == ["t0"]
-    assert len({ref.digest for ref in refs}) == 1
+    assert len({ref._digest for ref in refs}) == 1
     text = PLAIN.replace("{{ after.n }}", "{{ after.n | lookup('codes') }}")
     refs = [
         await mapping(renderer, text, f"t{n}", codes="a;b\n1;2\n", other=f"a;b\n{n};1\n") for n in range(50)

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import msgspec
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
+from pipeline.jail.frames import FrameInvalid, FromJson, to_json
 from pipeline.mapping import MappingFacts, Rendered, RenderInput
 from pipeline.mapping import Result as RenderResult
-from pipeline.rendering.frames import FrameInvalid, FromJson, to_json
 
-_OUTCOMES = {each.__name__: each for each in (Delivered, Rejected, RetryLater, Unavailable, Uncertain)}
+_OUTCOMES = {
+    each.__name__: each for each in (Delivered, Rejected, RetryLater, Throttled, Unavailable, Uncertain)
+}
 
 
 class Spoken(msgspec.Struct, frozen=True):

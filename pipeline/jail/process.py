@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Protocol, cast
 
-from pipeline.rendering.board import Board, board_file
-from pipeline.rendering.frames import Answer, FrameInvalid, Frames, Hello, Order, frame, read_answer
+from pipeline.jail.board import Board, board_file
+from pipeline.jail.frames import Answer, FrameInvalid, Frames, Hello, Order, frame, read_answer
 
 START_S = 20.0
 """A start takes a tenth of a second; on a machine that is overloaded, longer."""
@@ -54,7 +54,7 @@ class RenderProcess(asyncio.Protocol):
         try:
             child._board = Board(board)
             child._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "pipeline.rendering.child"),
+                *(sys.executable, "-I", "-m", "pipeline.jail.child"),
                 *map(str, (theirs.fileno(), board, os.getpid(), nice)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

@@ -10,7 +10,28 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeAlias
 
-from eventbus.event import EventInvalid, decode_event
+from eventbus.event import decode_event
+from pipeline.jail.frames import (
+    Answer,
+    Defect,
+    Failed,
+    Invalid,
+    Lacking,
+    Load,
+    MappingSource,
+    Result,
+    Task,
+    Zone,
+    to_json,
+)
+from pipeline.jail.work import (
+    outcome_of,
+    read_cases_given,
+    read_given,
+    read_judgement,
+    spoken,
+    without_answer,
+)
 from pipeline.mapping import (
     Finding,
     Lookup,
@@ -23,28 +44,6 @@ from pipeline.mapping import (
 from pipeline.mapping.cases import read_cases, run_cases
 from pipeline.mapping.errors import EvaluationError
 from pipeline.mapping.zones import give
-from pipeline.rendering.frames import (
-    Answer,
-    Defect,
-    Failed,
-    Invalid,
-    Lacking,
-    Load,
-    MappingSource,
-    NoEvent,
-    Result,
-    Task,
-    Zone,
-    to_json,
-)
-from pipeline.rendering.work import (
-    outcome_of,
-    read_cases_given,
-    read_given,
-    read_judgement,
-    spoken,
-    without_answer,
-)
 from pipeline.yaml_tree import Mark, YamlError
 
 ROOM = 192 * 2**20
@@ -93,8 +92,6 @@ class Desk:
             return _invalid(task, invalid.findings)
         except YamlError as error:
             return _invalid(task, [Finding.of(error)])
-        except EventInvalid as error:
-            return NoEvent(task.number, str(error))
         except (EvaluationError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 — ours to mend, and told by whoever asked
