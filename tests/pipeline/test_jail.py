@@ -1,6 +1,7 @@
 """Tenants' text in processes of its own: what it may cost, whom it harms, and what becomes of it when they are killed."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -8,20 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from bridge.demo.erp_plain import PlainErp
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
+from pipeline import lane_turns
 from pipeline.jail import pool as render_pool
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
-from tests.pipeline.delivering import UPSERT
+from pipeline.tenants.model import MappingText
+from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 from tests.pipeline.mapping.test_hostile import BOMBS, ESCAPES
 
 HEAD = "source: {table: public.orders, operations: [insert]}\nconnector: rest\n"
@@ -134,8 +140,9 @@ async def test_whoever_crashes_children_again_and_again_is_refused(
     while not crashing.done():
         for child in children(renderer):
             if child.at and child.died_of is None:
-                os.kill(child.pid, signal.SIGABRT)
-                killed += 1
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGABRT)
+                    killed += 1
         await asyncio.sleep(0.005)
     with pytest.raises(RenderError) as caught:
         await crashing
@@ -249,3 +256,44 @@ async def test_a_text_is_compiled_once_for_all_tenants_that_have_it(
     other = await mapping(renderer, text, "t9", codes="a;b\n1;3\n")
     assert other.facts.version != refs[0].facts.version
     assert asked == ["t0", "t0", "t9"]
+
+
+async def test_a_bomb_is_one_dead_letter_beside_what_is_delivered(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    mappings = {
+        **tenant.mappings,
+        "bomb": MappingText("mappings/bomb.yaml", CPU_BOMB.replace("[insert]", "[update]")),
+    }
+    routes = {**tenant.routes, "bomb": replace(tenant.routes["orders"], name="bomb", mapping="bomb")}
+    await shop.apply(replace(tenant, mappings=mappings, routes=routes))
+    shop.route()
+    shop.work()
+    await shop.change(1, 1, after={"id": 1, "n": 1, "s": "a" * 99_000})
+    await shop.settled_of(2)
+    assert order_at_erp(erp) == {"1": [1]}
+    [letter] = await shop.dead_letters()
+    assert (letter["route"], letter["reason"], letter["error"]["class"]) == ("bomb", "mapping", "limit")
+    assert letter["error"]["message"].startswith(
+        "mappings/bomb.yaml:6:13: more computing than one event may cost"
+    )
+
+
+async def test_deliveries_wait_while_no_renderer_starts(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_pool, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(lane_turns, "NOT_READY_S", 0.1)
+    await shop.apply(acme(erp))
+    shop.route()
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        shop.work()
+        await shop.change(1, 1)
+
+        async def refused() -> bool:
+            return any("cannot deliver yet" in line["event"] for line in logs)
+
+        await eventually(refused, bool)
+    await erp.until(lambda: len(erp.effects) == 1)
+    await shop.settled()
+    assert await shop.dead_letters() == []
