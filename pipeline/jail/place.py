@@ -34,6 +34,7 @@ class Call:
     tenant: str
     work: Work
     answer: asyncio.Future[Answer]
+    since: float
     deaths: int = 0
     moves: int = 0
 
@@ -46,7 +47,7 @@ class Place:
     nice: int = 0
     child: RenderProcess | None = None
     starting: asyncio.Task[None] | None = None
-    failing_since: float | None = None
+    failing: bool = False
     under_way: dict[int, Call] = field(default_factory=dict)
     held_up: bool = False
     _number: int = 0
@@ -65,10 +66,10 @@ class Place:
     @property
     def is_coming(self) -> bool:
         """Whether there will be a child in a moment."""
-        return self.child is None and self.failing_since is None
+        return self.child is None and not self.failing
 
     def moved_in(self, child: RenderProcess) -> None:
-        self.child, self.failing_since, self.held_up = child, None, False
+        self.child, self.failing, self.held_up = child, False, False
         self._loaded.clear()
         self._zones.clear()
         self._still_cpu = 0.0

@@ -58,7 +58,7 @@ class RenderPool:
         if self._closed:
             raise RendererBroken("the renderers are stopped")
         loop = asyncio.get_running_loop()
-        call = Call(tenant, work, loop.create_future())
+        call = Call(tenant, work, loop.create_future(), time.monotonic())
         self._queue_of(tenant).add(tenant, call)
         self._pump_soon()
         return await call.answer
@@ -125,11 +125,9 @@ class RenderPool:
                 if child.died_of is not None:
                     raise StartFailed(f"the renderer ended as soon as it was there, by {child.died_of}")
             except (StartFailed, OSError) as error:
-                now = time.monotonic()
-                place.failing_since = place.failing_since or now
+                place.failing = True
                 log.error("a renderer cannot be started", error=str(error))  # noqa: TRY400 — the error says it all
-                if now - place.failing_since > PATIENCE_S:
-                    self._break(_all_of(queue), f"renderers cannot be started: {error}")
+                self._break(_older(queue, time.monotonic() - PATIENCE_S), f"renderers cannot be started: {error}")
                 self._pump_soon()
                 await asyncio.sleep(AGAIN_S)
             else:
@@ -237,6 +235,15 @@ class RenderPool:
 def _tell(call: Call, answer: Answer) -> None:
     if not call.answer.done():
         call.answer.set_result(answer)
+
+
+def _older(queue: TurnsQueue[Call], since: float) -> list[Call]:
+    """Takes out those that wait since before then."""
+    calls = _all_of(queue)
+    for call in calls:
+        if call.since >= since:
+            queue.add(call.tenant, call)
+    return [call for call in calls if call.since < since]
 
 
 def _all_of(queue: TurnsQueue[Call]) -> list[Call]:
