@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from bridge.settings import Settings
 from bridge.shipped_files import shipped
-from pipeline.mapping import MappingInvalid, compile_mapping
+from pipeline.jail.blocking import compiled
+from pipeline.mapping import MappingInvalid
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
 from pipeline.yaml_nodes import YamlError
@@ -23,7 +24,7 @@ def compared_columns(settings: Settings) -> dict[str, set[str]]:
             continue
         written = tenant.mappings[route.mapping]
         try:
-            mapping = compile_mapping(written.text, file=written.file, name=route.mapping)
+            mapping = compiled(written.text, file=written.file, name=route.mapping)
         except MappingInvalid:
             continue
         found[route.source.table] |= mapping.compared

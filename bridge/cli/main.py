@@ -60,6 +60,7 @@ def as_command_error(error: Exception) -> CommandError:
     from bridge.listen import AddressUnavailable  # noqa: PLC0415
     from eventbus.errors import ConnectionLost, EventBusError, NatsRefused, NatsUnreachable, NoAnswer  # noqa: PLC0415
     from eventbus.topology import NoRoom, TopologyDiffers  # noqa: PLC0415
+    from pipeline.jail.pool import RendererBroken  # noqa: PLC0415
     from pipeline.problems import ConfigurationInvalid  # noqa: PLC0415
     from pipeline.yaml_nodes import YamlError  # noqa: PLC0415
 
@@ -68,7 +69,7 @@ def as_command_error(error: Exception) -> CommandError:
             return Usage(str(error))
         case NatsUnreachable() | NatsRefused() | ConnectionLost() | NoAnswer() | ServerFailed():
             return Unreachable(str(error))
-        case EventBusError():
+        case EventBusError() | RendererBroken():
             return Findings(str(error))
     return _defect(error)
 

@@ -127,7 +127,9 @@ class RenderPool:
             except (StartFailed, OSError) as error:
                 place.failing = True
                 log.error("a renderer cannot be started", error=str(error))  # noqa: TRY400 — the error says it all
-                self._break(_older(queue, time.monotonic() - PATIENCE_S), f"renderers cannot be started: {error}")
+                self._break(
+                    _older(queue, time.monotonic() - PATIENCE_S), f"renderers cannot be started: {error}"
+                )
                 self._pump_soon()
                 await asyncio.sleep(AGAIN_S)
             else:

@@ -6,9 +6,9 @@ after that, called again whenever more is known. The protocol between it and its
 
 from pipeline.mapping.compile import compile_mapping
 from pipeline.mapping.errors import Finding, MappingInvalid, RenderError
-from pipeline.mapping.facts import MappingFacts, Source
 from pipeline.mapping.known import NOTHING_KNOWN, ColumnsRead, Known, Read, RowsRead, SavedRead
 from pipeline.mapping.lookups import Lookup, parse_lookup
+from pipeline.mapping.mapping_facts import MappingFacts, Source
 from pipeline.mapping.render import Mapping, RenderInput
 from pipeline.mapping.results import Done, Needs, Rendered, Repeat, Result, Skipped, Waits
 

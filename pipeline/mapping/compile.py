@@ -7,11 +7,11 @@ from hashlib import sha256
 from connectors.registry import PLANNED, kinds, shape
 from pipeline.mapping.errors import Finding, MappingInvalid
 from pipeline.mapping.expressions import Evaluator
-from pipeline.mapping.facts import ParamSpec, Source
 from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.lint import warnings_of
 from pipeline.mapping.lookups import Lookup
+from pipeline.mapping.mapping_facts import ParamSpec, Source
 from pipeline.mapping.render import Mapping, Program
 from pipeline.mapping.request_leaves import compile_request
 from pipeline.mapping.response import compile_rules

@@ -7,10 +7,10 @@ from connectors.protocol import Delivered, Outcome, Rejected
 from pipeline.mapping.changes import NAMED
 from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
-from pipeline.mapping.facts import MappingFacts
 from pipeline.mapping.filters import ZONE
 from pipeline.mapping.known import NOTHING_KNOWN, Known
 from pipeline.mapping.leaves import BUDGET, MEASURE
+from pipeline.mapping.mapping_facts import MappingFacts
 from pipeline.mapping.response import Rules
 from pipeline.mapping.results import Rendered, Result, Skipped
 from pipeline.mapping.values import OMIT, Frame, Measure, Value

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.mapping import Lookup
-from pipeline.mapping import Mapping as CompiledMapping
+from pipeline.mapping import Lookup, MappingFacts
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.quantities import check_name
 from pipeline.tenants.mapping_files import MappingFiles, parse_lookups
@@ -81,7 +80,7 @@ class _Reading:
         """Raises YamlError, ConfigurationInvalid, where tenant.yaml by itself is wrong."""
         self._name = check_name(folder.name, Mark(str(folder), 1, 1), "a tenant's name (its folder)")
         self._files = MappingFiles(folder, shipped)
-        self._compiled: dict[str, CompiledMapping | None] = {}
+        self._compiled: dict[str, MappingFacts | None] = {}
         self._problems = Problems()
         if not (folder / FILE).exists():
             raise YamlError(
@@ -112,7 +111,7 @@ class _Reading:
             lookups=texts,
         )
 
-    def _compile(self, name: str, lookups: dict[str, Lookup]) -> CompiledMapping | None:
+    def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:
         """Each mapping once, its findings once; None where it has any."""
         if name not in self._compiled:
             self._compiled[name] = self._problems.attempt(lambda: self._files.compile(name, lookups), None)

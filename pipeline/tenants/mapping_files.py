@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from pipeline.mapping import Lookup, MappingInvalid, compile_mapping, parse_lookup
-from pipeline.mapping import Mapping as CompiledMapping
+from pipeline.jail.blocking import compiled
+from pipeline.mapping import Lookup, MappingFacts, MappingInvalid, parse_lookup
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.tenants.model import MappingText
 from pipeline.yaml_nodes import Mark, Node, YamlError, nearest
@@ -48,11 +48,11 @@ class MappingFiles:
         """The texts of `lookups/*.csv`, by name."""
         return {path.stem: read_text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
 
-    def compile(self, name: str, lookups: Mapping[str, Lookup]) -> CompiledMapping:
+    def compile(self, name: str, lookups: Mapping[str, Lookup]) -> MappingFacts:
         """Raises ConfigurationInvalid with every finding, YamlError."""
         path = self.path(name)
         try:
-            return compile_mapping(read_text(path), file=str(path), name=name, lookups=lookups)
+            return compiled(read_text(path), file=str(path), name=name, lookups=lookups)
         except MappingInvalid as invalid:
             problems = [
                 YamlError(finding.mark, str(finding).removeprefix(f"{finding.mark}: "))
