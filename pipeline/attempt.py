@@ -30,6 +30,11 @@ class DeliveryId:
     first: int = 0
 
     @property
+    def full_route(self) -> str:
+        """`tenant/route`."""
+        return f"{self.tenant}/{self.route}"
+
+    @property
     def text(self) -> str:
         """The `Idempotency-Key` of all its attempts."""
         # an @ is in no route's name, and steps are added behind a slash

@@ -63,6 +63,18 @@ class DeadLetterStore:
         subject = self._subjects.dead_letter(tenant, route, seq)
         return await self._jetstream.last_message(self._subjects.stream("DLQ"), subject) is not None
 
+    async def of_route(self, tenant: str, route: str) -> list[int]:
+        """The delivery sequences of all that is in the stream of this route, tombstones included."""
+        prefix = self._subjects.dead_letter(tenant, route, 0).removesuffix("0")
+        found: list[int] = []
+        while True:
+            request = {"subjects_filter": f"{prefix}*", "offset": len(found)}
+            info = await self._jetstream.stream_info(self._subjects.stream("DLQ"), request)
+            page = info["state"].get("subjects") if info else None
+            found += [int(subject.removeprefix(prefix)) for subject in page or ()]
+            if info is None or not page or len(found) >= info["total"]:
+                return found
+
     async def of_lane(self, lane: int, lanes: int, since: float) -> list[int]:
         """The delivery sequences of the lane's dead letters that were written since (seconds since the epoch).
 

@@ -81,6 +81,8 @@ class Item:
     known: Known | None
     held: int = 0
     progress: Progress = field(default_factory=lambda: Progress({}))
+    apart: bool = False
+    """It came by its route's own consumer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,14 @@ class LaneHooks:
     check: raises where the lane is no longer ours. sent: the connection is not needed any more, with what came of it
     (None: nothing was sent; NotReady: nothing can be); may be called again. over: the ERP has it, or its dead letter is
     written; it is only to be settled still. stands: its dead letter finds no room, and its route stands until `over`.
+    paused_s: how long its route was paused, all in all.
     """
 
     check: Callable[[], None]
     sent: Callable[[int, Outcome | NotReady | None], None]
     over: Callable[[int], None]
     stands: Callable[[int], None]
+    paused_s: Callable[[DeliveryId], float] = lambda _: 0.0
 
 
 class Delivery:
@@ -179,7 +183,8 @@ class Delivery:
     def deadline(self, item: Item, found: RouteInForce | None) -> float:
         """Seconds since the epoch."""
         seconds = found.route.deadline_s if found else None
-        return item.message.time + (self.services.deadline_s if seconds is None else seconds)
+        allowed = self.services.deadline_s if seconds is None else seconds
+        return item.message.time + allowed + self.hooks.paused_s(item.id)
 
 
 class Performance:

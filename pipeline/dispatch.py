@@ -4,11 +4,11 @@ Of each connection the least sequence goes first. Connections do not wait for ea
 seconds of a clock that never goes back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from pipeline.breaker import Breaker
+from pipeline.breaker import Breaker, BreakerState
 from pipeline.tenants.model import BreakerPolicy
 
 GateKey = tuple[str, str]
@@ -102,6 +102,25 @@ class Dispatch:
             for seq in gone:
                 del self._gate_of[seq]
         return gone
+
+    def take_back(self, seqs: Collection[int]) -> None:
+        """None of these is sent any more. None of them is under way."""
+        gone = {seq for seq in seqs if seq in self._gate_of}
+        for gate in [self._gates[key] for key in {self._gate_of.pop(seq) for seq in gone}]:
+            gate.ready = [seq for seq in gate.ready if seq not in gone]
+            heapify(gate.ready)
+
+    def opens_at(self, key: GateKey, now: float) -> float:
+        """When the connection takes something again: `now` where it does, as far as is known."""
+        gate = self._gates.get(key)
+        if gate is None:
+            return now
+        return max(now, gate.next_at, gate.breaker.next_probe or now)
+
+    def breaker_at(self, key: GateKey) -> BreakerState | None:
+        """None: nothing was ever offered to it."""
+        gate = self._gates.get(key)
+        return None if gate is None else gate.breaker.state
 
     def delay(self, seq: int, until: float) -> None:
         """Not before `until`: then it comes out of `due`."""

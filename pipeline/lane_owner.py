@@ -7,7 +7,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from eventbus.buckets import Bucket
@@ -22,15 +21,18 @@ from pipeline.acks import Acks, AcksEnded
 from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_lease import LaneLease, LeaseLost, acquire
+from pipeline.lane_routes import LaneRoutes
 from pipeline.lane_state import LaneState, Taken
 from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
+from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.metrics import TAKEOVERS
 from pipeline.ordering import Line, lines_of
 from pipeline.retry_record import Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
-from pipeline.takeover import State, TakenOver, is_poison, suspected
+from pipeline.takeover import Suspect, TakenOver, is_poison, suspected
+from pipeline.trouble import RoutesInTrouble
 
 MAX_ACK_PENDING = 10_000
 WINDOW = 512
@@ -42,10 +44,6 @@ AGAIN_S = 0.5
 POISON_DELIVERIES = 3
 
 log = structlog.get_logger()
-
-
-class DeliveryMissed(Exception):
-    """Somebody else was given a message, or one got lost on the way: the lane must be swept again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,7 @@ class Ownership:
         self._acks = Acks(services.settling)
         self._back: dict[int, Message] = {}
         """What the last owner left, undecoded until the barrier is passed: one of them may have ended it."""
+        self._taking = asyncio.Lock()
         self._freed = asyncio.Event()
         self._leaving = False
 
@@ -121,14 +120,16 @@ class Ownership:
             self._memory.add(seq, time.monotonic())
         self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
         self._turns = LaneTurns(self._state, self._services.tenants)
+        self._routes = LaneRoutes(self._work(taken), taken.state.epoch)
         hooks = LaneHooks(
             check=self._lease.check,
             sent=self._turns.sent,
             over=self._over,
             stands=self._turns.stands,
+            paused_s=self._routes.paused_s,
         )
         self._delivery = Delivery(self._services, self._acks, hooks)
-        self._turns.begin(self._delivery)
+        self._turns.begin(self._delivery, self._routes)
         self._turns.on_settled = self._freed.set
         before = self._lease.before
         TAKEOVERS.labels(
@@ -149,12 +150,30 @@ class Ownership:
                 self._acks.run(),
                 self._keep_alive(),
                 self._turns.failure(),
+                self._routes.run(),
                 self._leave(board),
             )
         finally:
             self._lease.give_up()
             await self._consumer.stop()
+            await self._routes.end()
             await self._turns.end()
+
+    def _work(self, taken: TakenOver) -> LaneWork:
+        return LaneWork(
+            jetstream=self._jetstream,
+            subjects=self._lane.subjects,
+            services=self._services,
+            state=self._state,
+            memory=self._memory,
+            turns=self._turns,
+            acks=self._acks,
+            records=self._records,
+            troubles=RoutesInTrouble(taken.state.routes),
+            hold=self._hold,
+            taking=self._taking,
+            check=self._lease.check,
+        )
 
     # ── Arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,7 +213,10 @@ class Ownership:
         if not self._is_delivery(message):
             await self._services.settling.terminate(message, "not a delivery of ours")
             return
-        match self._state.seen(message.seq):
+        seen = self._state.seen(message.seq)
+        if not held_back and self._routes.arrived(message, settled=seen is Taken.SETTLED):
+            return
+        match seen:
             case Taken.SETTLED:
                 self._acks.again(message)
             case Taken.HELD if held_back:
@@ -216,36 +238,49 @@ class Ownership:
     async def _begin(self, taken: TakenOver) -> None:
         """All that the last owner left is back: now it may go, in order (rule R4)."""
         often = any(message.delivered >= POISON_DELIVERIES for message in self._back.values())
-        state = taken.state
+        suspect = taken.state.suspect
         for seq in sorted(self._back):
+            if self._routes.arrived(self._back[seq], settled=False):
+                del self._back[seq]
+                continue
             # what is new was never tried; of what came back the record tells
             known = Known() if seq > taken.barrier.upto else None
             if taken.crashed and often and known is None:
-                state = await self._handle_alone(state, seq)
+                suspect = await self._handle_alone(suspect, seq)
             else:
                 await self._hold(self._back.pop(seq), known)
         self._turns.together()
-        if state.suspect is not None:
-            await self._records.write_state(msgspec.structs.replace(state, suspect=None))
+        self._routes.begin()
+        if suspect is not None:
+            await self._records.suspect(None)
 
-    async def _handle_alone(self, state: State, seq: int) -> State:
+    async def _handle_alone(self, before: Suspect | None, seq: int) -> Suspect:
         """One of them may have ended the last owners: its name is written down before it is touched (rule R9)."""
-        state = suspected(state, seq)
-        await self._records.write_state(state)
+        suspect = suspected(before, seq)
+        await self._records.suspect(suspect)
         message = self._back.pop(seq)
-        if is_poison(state):
-            assert state.suspect is not None
-            await self._delivery.crashed(self._item(message, None), state.suspect.n)
+        if is_poison(suspect):
+            await self._delivery.crashed(self._item(message, None), suspect.n)
             self._memory.add(seq, time.monotonic())
         else:
             await self._hold(message, None, offer=False)
             await self._turns.alone(seq)
-        return state
+        return suspect
 
-    async def _hold(self, message: Message, known: Known | None, *, offer: bool = True) -> None:
+    async def _hold(
+        self, message: Message, known: Known | None, *, offer: bool = True, apart: bool = False
+    ) -> None:
         item = self._item(message, known)
+        item.apart = apart
         seq = message.seq
-        self._state.hold(seq, item, await self._lines(item), len(message.payload))
+        if apart:
+            lines = await self._lines(item)
+            self._state.hold(seq, item, lines, len(message.payload), apart=True)
+        else:
+            async with self._taking:
+                lines = await self._lines(item)
+                self._state.hold(seq, item, lines, len(message.payload))
+            self._routes.held(lines[0][0])
         if offer and self._state.may_start(seq):
             self._turns.offer(seq)
 
@@ -266,7 +301,8 @@ class Ownership:
             await asyncio.sleep(KEEP_ALIVE_S)
             self._lease.check()
             held = [item.message for _, item in self._state.held()]
-            await self._services.settling.progress([*held, *self._back.values()])
+            held += [*self._back.values(), *self._routes.kept()]
+            await self._services.settling.progress(held)
             self._state.forget_old(time.monotonic())
 
     async def _leave(self, board: LaneBoard) -> None:
@@ -274,6 +310,7 @@ class Ownership:
         await board.until_left(self._lane.number)
         await board.patiently(self._turns.settle_down())
         await self._turns.end(cut=True)
+        await self._routes.end()
         await self._consumer.cease()
         self._leaving = True
         self._freed.set()  # what has come is taken, to be given back

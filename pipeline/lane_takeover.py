@@ -1,5 +1,6 @@
 """Performs a takeover (`pipeline.takeover`): the lane's state, its consumer, its dead letters (rule R3)."""
 
+import asyncio
 from typing import Any, assert_never
 
 import msgspec
@@ -24,11 +25,13 @@ from pipeline.takeover import (
     ReadState,
     Request,
     State,
+    Suspect,
     Sweep,
     TakenOver,
     WriteState,
     take_over,
 )
+from pipeline.trouble import Trouble
 
 _decoder = msgspec.json.Decoder(State)
 
@@ -47,6 +50,10 @@ class LaneRecords:
         self._lane, self._lanes = lane, lanes
         self._lease = lease
         self._revision = 0
+        self._state = State()
+        self._changes: dict[str, Trouble | None] = {}
+        self._writing = asyncio.Lock()
+        self._broken = False
         self.own = RouteConsumers(jetstream, subjects, lane, lanes, lease.check)
 
     async def take_over(self, me: str, now: float) -> TakenOver:
@@ -59,11 +66,39 @@ class LaneRecords:
                 answer = await self._answer(request)
         except StopIteration as end:
             taken: TakenOver = end.value
-            self._revision = taken.revision
+            self._revision, self._state = taken.revision, taken.state
             return taken
 
-    async def write_state(self, state: State) -> None:
-        """Raises LeaseLost where a successor has written."""
+    @property
+    def size(self) -> int:
+        """Bytes that the lane's state takes."""
+        return len(msgspec.json.encode(self._state))
+
+    async def inspect(self) -> ConsumerFacts:
+        """The lane's consumer, as the server has it."""
+        return await persist(self._lease.check, self._inspect)
+
+    async def suspect(self, suspect: Suspect | None) -> None:
+        """Writes down what is handled alone. Raises LeaseLost where a successor has written."""
+        async with self._writing:
+            await self._store(msgspec.structs.replace(self._state, suspect=suspect))
+
+    async def change(self, route: str, trouble: Trouble | None) -> None:
+        """Writes down what is to be known of a route, many at once. Raises LeaseLost where a successor has written."""
+        self._changes[route] = trouble
+        async with self._writing:
+            if self._broken:
+                raise LeaseLost(f"the state of lane {self._lane} could not be written")
+            if not self._changes:
+                return  # another one has written it with its own
+            changes, self._changes = self._changes, {}
+            kept = {name: it for name, it in self._state.routes.items() if name not in changes}
+            routes = kept | {name: it for name, it in changes.items() if it is not None}
+            self._broken = True
+            await self._store(msgspec.structs.replace(self._state, routes=routes))
+            self._broken = False
+
+    async def _store(self, state: State) -> None:
         revision = await self._write(state, self._revision)
         while revision is None:
             held, revision = await self._read()
@@ -71,7 +106,7 @@ class LaneRecords:
                 raise LeaseLost(f"lane {self._lane} has a new owner: its epoch is {held.epoch}")
             if held != state:
                 revision = await self._write(state, revision)
-        self._revision = revision
+        self._revision, self._state = revision, state
 
     async def _answer(self, request: Request) -> Any:
         match request:
@@ -80,7 +115,7 @@ class LaneRecords:
             case WriteState(state, expected):
                 return await self._write(state, expected)
             case Inspect():
-                return await persist(self._lease.check, self._inspect)
+                return await self.inspect()
             case Sweep():
                 return await persist(self._lease.check, lambda: self._sweep(request))
             case ReadDeadLetters(since):

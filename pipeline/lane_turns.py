@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from connectors.protocol import Outcome, Throttled, Unavailable, Uncertain
+from pipeline.breaker import BreakerState
 from pipeline.delivery import Delivery, Item
 from pipeline.delivery_turn import Waiting
 from pipeline.dispatch import Dispatch, GateKey, GateSettings
@@ -23,6 +25,24 @@ NOT_READY_S = 2.0
 SLOW_S = 0.25
 """A turn under way for so long keeps others waiting when its lane is left."""
 DRAIN_S = 1.0
+
+
+class Watch(Protocol):
+    """Who looks after a lane's routes: what may put one into trouble, or end it."""
+
+    def settled(self, item: Item) -> None: ...
+
+    def waits(self, item: Item, until: float) -> None:
+        """It is tried again then, on the loop's clock."""
+
+    def closed(self, item: Item) -> None:
+        """Its connection takes nothing for now."""
+
+    def turned(self, gate: GateKey) -> None:
+        """The connection's breaker opened or closed."""
+
+    def paused(self, item: Item) -> None:
+        """It may not be sent."""
 
 
 class LaneTurns:
@@ -48,9 +68,10 @@ class LaneTurns:
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_settled: Callable[[], None] = lambda: None
+        self._watch: Watch
 
-    def begin(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+    def begin(self, delivery: Delivery, watch: Watch) -> None:
+        self._delivery, self._watch = delivery, watch
 
     def offer(self, seq: int) -> None:
         """It may go, as far as order is concerned."""
@@ -65,9 +86,15 @@ class LaneTurns:
         key: GateKey = (item.id.tenant, found.connection.name if found else "")
         settings = NO_CONNECTION
         if found is not None:
+            if self._tenants.pause_of(found) is not None:
+                self._watch.paused(item)
+                return
             connection = found.connection
             settings = GateSettings(connection.concurrency, connection.breaker, connection.rate_limit)
         self._dispatch.offer(seq, key, settings)
+        now = time.monotonic()
+        if self._dispatch.opens_at(key, now) > now:
+            self._watch.closed(item)
         self._pump_soon()
 
     async def alone(self, seq: int) -> None:
@@ -92,6 +119,7 @@ class LaneTurns:
         breaker = self._dispatch.breaker_of(seq)
         if breaker is None:
             return
+        before = breaker.state
         match outcome:
             case None:
                 breaker.abandoned()
@@ -110,6 +138,8 @@ class LaneTurns:
         if not isinstance(outcome, NotReady):
             self._resting.pop(self._route_of(seq), None)
         self._dispatch.sent(seq)
+        if breaker.state is not before:
+            self._watch.turned(self.gate(self._state[seq].id.full_route))
         self._pump_soon()
 
     def stands(self, seq: int) -> None:
@@ -184,6 +214,32 @@ class LaneTurns:
                 task.cancel()
         await all_ended(tasks)
 
+    # ── Routes as a whole ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def finished(self, route: str) -> None:
+        """Returns when nothing of a stopped route is under way. What only waits for room in `DLQ` is given up."""
+        names = tuple(route.split("/"))
+        while tasks := [task for seq, task in self._tasks.items() if self._route_of(seq) == names]:
+            for seq in [seq for seq, standing in self._standing.items() if standing == names]:
+                self._tasks[seq].cancel()
+            await asyncio.wait(tasks, timeout=NOT_READY_S)
+
+    def take_back(self, seqs: Collection[int]) -> None:
+        """They are no longer held."""
+        self._dispatch.take_back(seqs)
+
+    def gate(self, route: str) -> GateKey:
+        """The connection that the route (`tenant/route`) goes through now."""
+        tenant, _, name = route.partition("/")
+        found = self._tenants.find(tenant, name)
+        return tenant, found.connection.name if found else ""
+
+    def breaker(self, gate: GateKey) -> BreakerState | None:
+        return self._dispatch.breaker_at(gate)
+
+    def opens_at(self, gate: GateKey, now: float) -> float:
+        return self._dispatch.opens_at(gate, now)
+
     async def failure(self) -> None:
         """Raises what ended a turn that should not have ended."""
         await asyncio.wait([self._failed])
@@ -237,6 +293,9 @@ class LaneTurns:
     async def _turn(self, seq: int) -> None:
         try:
             ending = await self._delivery.turn(self._state[seq])
+        except asyncio.CancelledError:
+            self._given_up(seq)
+            raise
         except Exception as error:  # noqa: BLE001 — whatever it is, the lane begins anew and says so
             self._fail(error)
             return
@@ -246,10 +305,18 @@ class LaneTurns:
         if isinstance(ending, Waiting):
             ready = self._wait(seq, ending)
         else:
+            item = self._state[seq]
             ready = self._state.settle(seq, time.monotonic())
             self.on_settled()
+            self._watch.settled(item)
         for other in ready:
             self.offer(other)
+
+    def _given_up(self, seq: int) -> None:
+        """Its turn was cancelled before anything of it was settled: it is still to be done."""
+        self._standing.pop(seq, None)
+        self._state[seq].known = None
+        self._state.pause(seq)
 
     def _fail(self, error: Exception) -> None:
         if not self._failed.done():
@@ -260,6 +327,8 @@ class LaneTurns:
         item = self._state[seq]
         item.known, item.held = ending.known, ending.held
         ready = self._state.pause(seq)
-        self._dispatch.delay(seq, time.monotonic() + max(0.0, ending.due - time.time()))
+        until = time.monotonic() + max(0.0, ending.due - time.time())
+        self._dispatch.delay(seq, until)
+        self._watch.waits(item, until)
         self._pump_soon()
         return [other for other in ready if other != seq]

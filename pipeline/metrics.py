@@ -19,6 +19,13 @@ TAKEOVERS = Counter(
     "Lanes taken over: handed over by their last owner (release), left behind by it (crash), or neither (start)",
     ("after",),
 )
+APART = Gauge(
+    "bridge_worker_routes_apart", "Routes in trouble that have left their lane, by why they did", ("why",)
+)
+APART_BACKLOG = Gauge(
+    "bridge_worker_apart_backlog_deliveries",
+    "Deliveries behind routes that have left their lane, as far as is known",
+)
 ATTEMPTS = Counter("bridge_worker_attempts", "Attempts at deliveries, by what followed", ("then",))
 DEAD_LETTERS = Gauge(
     "bridge_dead_letters",

@@ -97,5 +97,8 @@ def is_at_its_end(facts: ConsumerFacts, first_new: int | None) -> bool:
 
 
 def forgettable(trouble: Trouble, floor: int) -> bool:
-    """Whether the lane's ack floor is above all that was settled apart: `FORGET_S` later the state need not say it."""
-    return trouble.phase == "off" and floor > trouble.settled_through
+    """Whether the lane has nothing left that was settled apart: `FORGET_S` later the state need not say so.
+
+    floor: up to there the lane has settled everything.
+    """
+    return trouble.phase == "off" and floor >= trouble.settled_through

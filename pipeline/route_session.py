@@ -65,9 +65,8 @@ def begin_session(route: str, trouble: Trouble) -> Generator[Step, Any, Session]
     while facts is None:  # somebody deleted it
         yield CreateConsumer(route, trouble)
         facts = yield InspectOwn(route, trouble.incarnation)
-    dead: Sequence[int] = ()
     if facts.pending:
         first = facts.floor + 1
         yield SweepOwn(route, trouble.incarnation, first, facts.delivered, facts.consumer_seq)
-        dead = yield ReadOwnDeadLetters(route)
+    dead: Sequence[int] = yield ReadOwnDeadLetters(route)
     return Session(Barrier(facts.delivered, facts.pending), facts.consumer_seq, dead)

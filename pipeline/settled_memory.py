@@ -19,13 +19,13 @@ class SettledMemory:
         self._newest_since = 0.0
         self._older: deque[tuple[float, array[int]]] = deque()
         self._highest = 0
+        self._retained = float("-inf")
 
     def add(self, seq: int, now: float) -> None:
         if not self._newest:
             self._newest_since = now
         elif now - self._newest_since > _BUCKET_S:
-            self._older.append((now, array("Q", sorted(self._newest))))
-            self._newest, self._newest_since = set(), now
+            self._turn_over(now)
         self._newest.add(seq)
         self._highest = max(self._highest, seq)
 
@@ -40,11 +40,30 @@ class SettledMemory:
                 return True
         return False
 
+    @property
+    def highest(self) -> int:
+        return self._highest
+
+    def retain(self, now: float) -> None:
+        """What is settled until now is not forgotten before `release`: a route's own consumer that is pulled much later
+        may still bring what the server forgot when it crashed.
+        """
+        self._turn_over(now)
+        self._retained = now
+
+    def release(self) -> None:
+        self._retained = float("-inf")
+
     def forget(self, floor: int, now: float) -> None:
         """Drops what is both old and below `floor`, the least sequence that is not settled."""
         kept: deque[tuple[float, array[int]]] = deque()
         for until, seqs in self._older:
-            rest = seqs[bisect_left(seqs, floor) :] if now - until > self._keep else seqs
+            old = now - until > self._keep and until > self._retained
+            rest = seqs[bisect_left(seqs, floor) :] if old else seqs
             if rest:
                 kept.append((until, rest))
         self._older = kept
+
+    def _turn_over(self, now: float) -> None:
+        self._older.append((now, array("Q", sorted(self._newest))))
+        self._newest, self._newest_since = set(), now

@@ -167,13 +167,12 @@ def _right_consumers(state: State) -> Generator[Request, Any, None]:
             yield CreateConsumer(route, trouble)
 
 
-def suspected(state: State, seq: int) -> State:
-    """The state to write before `seq` is handled alone."""
-    before = state.suspect
+def suspected(before: Suspect | None, seq: int) -> Suspect:
+    """What to write before `seq` is handled alone."""
     n = before.n + 1 if before is not None and before.seq == seq else 1
-    return msgspec.structs.replace(state, suspect=Suspect(seq, n))
+    return Suspect(seq, n)
 
 
-def is_poison(state: State) -> bool:
+def is_poison(suspect: Suspect) -> bool:
     """Whether the suspect just written has had its chances."""
-    return state.suspect is not None and state.suspect.n >= CRASHES
+    return suspect.n >= CRASHES

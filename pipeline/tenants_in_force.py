@@ -27,7 +27,7 @@ from pipeline.secrets import SecretStore, SecretUnusable
 from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
 from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
-from pipeline.tenants.pauses import NOT_PAUSED, Pause, TenantPauses
+from pipeline.tenants.pauses import Pause, TenantPauses
 
 EXCHANGES = 4
 """One delivery may take so many, each with the connection's timeout: token, request, and both again."""
@@ -119,8 +119,8 @@ class TenantsInForce:
 
     def pause_of(self, found: RouteInForce) -> Pause | None:
         """What keeps the route from sending: its own pause, its tenant's or its connection's, of several the oldest."""
-        pauses = self._pauses.get(found.tenant.name, NOT_PAUSED)
-        return pauses.holding(found.route.name, found.route.connection)
+        pauses = self._pauses.get(found.tenant.name)
+        return None if pauses is None else pauses.holding(found.route.name, found.route.connection)
 
     def tell(self, told: Callable[[str], object]) -> Callable[[], None]:
         """From now on `told` is called with a tenant's name when its version or its pauses have changed.

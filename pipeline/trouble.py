@@ -41,7 +41,9 @@ class Trouble(msgspec.Struct, frozen=True, omit_defaults=True):
         """Paused since then (None: not, or no longer)."""
         if since is not None and self.paused_since is not None:
             return self
-        return msgspec.structs.replace(self, paused_since=since, paused_total=self.paused_s(now))
+        ended = since is None and self.paused_since is not None
+        why = "paused" if since is not None else "backlog" if ended else self.why
+        return msgspec.structs.replace(self, why=why, paused_since=since, paused_total=self.paused_s(now))
 
 
 class Word(Enum):

@@ -35,6 +35,7 @@ from pipeline.takeover import State, Suspect
 from pipeline.tenants.apply import Application
 from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy, Route, RouteSource, Tenant
 from pipeline.tenants.model import Connection as Endpoint
+from pipeline.trouble import Trouble
 from pipeline.worker import Worker, WorkerSettings
 
 MB = 2**20
@@ -260,12 +261,30 @@ class Bus:
         await bucket.put(f"state.{lane}", msgspec.json.encode(State(3, Suspect(suspect, 2))))
 
     async def unsettled(self) -> int:
-        """Deliveries that no lane has settled, delivered or not."""
-        left = 0
-        for lane in range(self.nats.lanes):
-            info = await self.jetstream.consumer_info(self.subjects.stream("DELIVERIES"), f"lane-{lane}")
+        """Deliveries that no lane and no route apart from it has settled, delivered or not."""
+        stream, left = self.subjects.stream("DELIVERIES"), 0
+        for name in await self.jetstream.consumer_names(stream):
+            info = await self.jetstream.consumer_info(stream, name)
             left += info["num_ack_pending"] + info["num_pending"] if info else 0
         return left
+
+    async def apart(self) -> dict[str, Trouble]:
+        """What the lanes' states say of routes in trouble, and of those that were lately."""
+        states = Bucket(self.jetstream, self.subjects.bucket("LANES"))
+        found: dict[str, Trouble] = {}
+        for entry in await states.entries("state.*"):
+            assert entry.value is not None
+            found |= msgspec.json.decode(entry.value, type=State).routes
+        return found
+
+    async def own_consumers(self) -> list[str]:
+        """The consumers of routes that are apart."""
+        names = await self.jetstream.consumer_names(self.subjects.stream("DELIVERIES"))
+        return [name for name in names if self.subjects.parse_own_consumer(name)]
+
+    async def back(self, within: float = 20.0) -> None:
+        """Waits until every route that was apart is its lane's again."""
+        await eventually(self.own_consumers, lambda found: not found, within)
 
     async def settled_of(self, deliveries: int) -> None:
         """Waits until so many deliveries are routed, and all are settled."""

@@ -330,7 +330,8 @@ async def test_a_worker_whose_memory_is_full_leaves_in_order_too(
 ) -> None:
     await shop.apply(acme(erp))
     shop.route()
-    erp.script([Step(DOWN)])
+    answered = asyncio.Event()
+    erp.script([Step(hold=answered)])
     for n in range(6):
         await shop.change(n, n)
     await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 6)
@@ -347,6 +348,9 @@ async def test_a_worker_whose_memory_is_full_leaves_in_order_too(
             lambda info: info is not None and info["num_ack_pending"] == 9,
         )
         async with asyncio.timeout(4):
-            await stop()
+            stopping = asyncio.ensure_future(stop())
+            answered.set()
+            await stopping
+    assert len(erp.effects) == 1
     shop.work()
     await erp.until(lambda: len(erp.effects) == 9, timeout_s=4)

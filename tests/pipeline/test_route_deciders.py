@@ -125,8 +125,9 @@ def test_a_session_brings_back_what_is_pending_and_knows_its_dead_letters() -> N
 
 def test_a_session_makes_the_consumer_that_somebody_deleted() -> None:
     facts = ConsumerFacts(floor=2, delivered=2, consumer_seq=0, pending=0)
-    asked, session = performed(begin_session(ROUTE, ON), None, None, facts)
-    assert asked == [InspectOwn(ROUTE, 7), CreateConsumer(ROUTE, ON), InspectOwn(ROUTE, 7)]
+    asked, session = performed(begin_session(ROUTE, ON), None, None, facts, [])
+    made = [InspectOwn(ROUTE, 7), CreateConsumer(ROUTE, ON), InspectOwn(ROUTE, 7)]
+    assert asked == [*made, ReadOwnDeadLetters(ROUTE)]
     assert session.barrier.passed
 
 
@@ -191,10 +192,10 @@ def test_a_routes_own_consumer_brings_again_what_was_settled_before_it_was_made(
     assert words == [Word.TAKE, Word.UNSEEN, Word.TAKE, Word.UNSEEN, Word.TAKE]
 
 
-def test_what_is_settled_apart_is_forgotten_above_it_only() -> None:
+def test_what_was_settled_apart_is_forgotten_when_the_lane_is_past_it() -> None:
     off = Trouble("off", 7, settled_through=20)
-    assert not forgettable(off, 20)
-    assert forgettable(off, 21)
+    assert not forgettable(off, 19)
+    assert forgettable(off, 20)
     assert not forgettable(ON, 1000)
 
 

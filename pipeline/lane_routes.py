@@ -1,0 +1,258 @@
+"""A lane's routes in trouble: which must leave, those that are apart, those that are back (rules R6, R7, R8, R13).
+
+It is told what happens to the lane's deliveries (`lane_turns.Watch`) and decides with `route_trouble`; each route that is
+apart has a life of its own (`route_life`).
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from eventbus.message import Message
+from pipeline.attempt import DeliveryId
+from pipeline.breaker import BreakerState
+from pipeline.delivery import Item
+from pipeline.dispatch import GateKey
+from pipeline.lane_work import LaneWork
+from pipeline.metrics import APART, APART_BACKLOG
+from pipeline.route_attach import FORGET_S, forgettable
+from pipeline.route_detach import Leaving
+from pipeline.route_life import RouteLife, Together
+from pipeline.route_trouble import crowds, is_crowded, must_wait_apart, the_largest
+from pipeline.side_by_side import all_ended
+from pipeline.trouble import Why, Word
+
+STATE_BYTES = 512 * 2**10
+"""A lane's state is one message: above this no further route leaves."""
+NUMBERS = 2**20
+LOOK_S = 5.0
+
+log = structlog.get_logger()
+
+
+class LaneRoutes:
+    """Those of one lane, while we own it."""
+
+    def __init__(self, work: LaneWork, epoch: int) -> None:
+        self._work = work
+        self._together = Together()
+        self._lives: dict[str, RouteLife] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._number = epoch * NUMBERS
+        self._past: dict[str, float] = {}
+        self._awaited: set[str] = set()
+        """Whose consumers may still bring what the server forgot before we took over."""
+        self._before = work.memory.highest
+        self._counted: Counter[Why] = Counter()
+        self._backlog = 0
+        self._full = False
+        self._end_telling: Callable[[], None] = lambda: None
+        self._begun = False
+        self._early: dict[str, Why] = {}
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begin(self) -> None:
+        """The lane's barrier is passed, and all that came back is held (rule R4)."""
+        self._begun = True
+        for route in self._work.troubles.on():
+            self._live(route, None)
+        if self._lives:
+            self._work.memory.retain(time.monotonic())
+            self._awaited = set(self._lives)
+        self._end_telling = self._work.services.tenants.tell(self._told)
+        for route, why in self._early.items():
+            self.leave(route, why)
+
+    async def run(self) -> None:
+        """Until a route's life fails, and raises that."""
+        while True:
+            done, _ = await asyncio.wait([self._failed], timeout=LOOK_S)
+            for failed in done:
+                failed.result()
+            self._count()
+            self._release_memory()
+            if self._work.troubles.off():
+                await self._forget_settled_apart()
+
+    async def end(self) -> None:
+        """Pulls nothing more; what is held stays held."""
+        self._end_telling()
+        self._end_telling = lambda: None
+        for task in self._tasks:
+            task.cancel()
+        await all_ended(list(self._tasks))
+        self._lives.clear()
+        self._count()
+
+    # ── Arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def arrived(self, message: Message, *, settled: bool) -> bool:
+        """The lane has brought a message; whether that is dealt with. settled: it was, before."""
+        if not self._work.troubles:
+            return False
+        subject = self._work.subjects.parse_delivery(message.subject)
+        route = f"{subject.tenant}/{subject.route}"
+        life = self._lives.get(route)
+        if life is not None:
+            return life.arrived(message, settled=settled)
+        return self._was_settled_apart(route, message)
+
+    def _was_settled_apart(self, route: str, message: Message) -> bool:
+        if self._work.troubles.on_lane(route, message.seq) is Word.TAKE:
+            return False
+        self._work.acks.again(message)
+        return True
+
+    def held(self, route: str) -> None:
+        """One more of the route is held that the lane brought."""
+        state = self._work.state
+        if crowds(state.loads.get(route)):
+            self.leave(route, "backlog")
+        if is_crowded(state.by_lane, state.bytes):
+            for largest in list(the_largest(state.loads, self._lives.__contains__)):
+                self.leave(largest, "backlog")
+
+    def kept(self) -> list[Message]:
+        """What is to be kept alive beside what is held."""
+        return [message for life in self._lives.values() for message in life.parked]
+
+    def paused_s(self, delivery: DeliveryId) -> float:
+        """How long the delivery's route was paused, all in all."""
+        if not self._lives:
+            return 0.0
+        life = self._lives.get(delivery.full_route)
+        return life.trouble.paused_s(time.time()) if life is not None and life.trouble is not None else 0.0
+
+    # ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def settled(self, item: Item) -> None:
+        if item.apart and (life := self._lives.get(item.id.full_route)) is not None:
+            life.turned(item, None)
+
+    def waits(self, item: Item, until: float) -> None:
+        route = item.id.full_route
+        if item.apart:
+            if (life := self._lives.get(route)) is not None:
+                life.turned(item, until)
+        elif must_wait_apart(until, time.monotonic()):
+            self.leave(route, "retry")
+
+    def closed(self, item: Item) -> None:
+        if item.apart:
+            return
+        route, now = item.id.full_route, time.monotonic()
+        turns = self._work.turns
+        gate = turns.gate(route)
+        if turns.breaker(gate) is BreakerState.OPEN:
+            self.leave(route, "breaker")
+        elif must_wait_apart(turns.opens_at(gate, now), now):
+            self.leave(route, "retry")
+
+    def turned(self, gate: GateKey) -> None:
+        opened = self._work.turns.breaker(gate) is BreakerState.OPEN
+        for route in [route for route in self._work.state.loads if self._work.turns.gate(route) == gate]:
+            if opened:
+                self.leave(route, "breaker")
+        for life in list(self._lives.values()):
+            if self._work.turns.gate(life.route) == gate:
+                life.news()
+
+    def paused(self, item: Item) -> None:
+        if not item.apart:
+            self.leave(item.id.full_route, "paused")
+
+    def _told(self, tenant: str) -> None:
+        """The tenant's version or its pauses have changed."""
+        state, prefix = self._work.state, f"{tenant}/"
+        for route in [route for route in state.loads if route.startswith(prefix)]:
+            if route not in self._lives:
+                if self._since(route) is not None:
+                    self.leave(route, "paused")
+                for seq in state.of(route):
+                    if state.may_start(seq):
+                        self._work.turns.offer(seq)
+        for life in [life for route, life in self._lives.items() if route.startswith(prefix)]:
+            life.news()
+
+    # ── Leaving and coming back ──────────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, route: str, why: Why) -> None:
+        """The route leaves its lane, if it has not yet."""
+        if not self._begun:
+            self._early[route] = why
+            return
+        if route in self._lives or not self._has_room(route):
+            return
+        self._number += 1
+        self._live(route, Leaving(why, self._number, self._since(route)))
+
+    def _since(self, route: str) -> float | None:
+        tenant, _, name = route.partition("/")
+        tenants = self._work.services.tenants
+        found = tenants.find(tenant, name)
+        pause = tenants.pause_of(found) if found else None
+        return pause.since if pause else None
+
+    def _has_room(self, route: str) -> bool:
+        full = self._work.records.size > STATE_BYTES
+        if full and not self._full:
+            log.error("a lane has no room to note another route in trouble; its neighbours wait", route=route)
+        self._full = full
+        return not full
+
+    def _live(self, route: str, leaving: Leaving | None) -> None:
+        life = RouteLife(self._work, route, self._together, self._is_back)
+        self._lives[route] = life
+        task = asyncio.create_task(life.run(leaving))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _is_back(self, route: str) -> None:
+        del self._lives[route]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._count()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+            self._failed.exception()  # whether or not somebody still asks
+
+    # ── What is forgotten, what is counted ───────────────────────────────────────────────────────────────────────
+
+    async def _forget_settled_apart(self) -> None:
+        """The lane brings none of it any more, not even after a crash of the server."""
+        facts = await self._work.records.inspect()
+        floor = facts.floor if facts.pending else facts.delivered
+        now = time.monotonic()
+        for route in self._work.troubles.off():
+            trouble = self._work.troubles[route]
+            if route in self._lives or trouble is None or not forgettable(trouble, floor):
+                self._past.pop(route, None)
+            elif now - self._past.setdefault(route, now) > FORGET_S:
+                del self._past[route]
+                await self._work.records.change(route, None)
+                if route not in self._lives and self._work.troubles[route] is trouble:
+                    self._work.troubles.take(route, None)
+
+    def _release_memory(self) -> None:
+        """Once every consumer that was there at the takeover has come further than we had, nothing old comes any more."""
+        if self._awaited:
+            lives = self._lives
+            self._awaited = {
+                route for route in self._awaited if route in lives and lives[route].highest <= self._before
+            }
+            if not self._awaited:
+                self._work.memory.release()
+
+    def _count(self) -> None:
+        lives = self._lives.values()
+        counted = Counter(life.trouble.why for life in lives if life.trouble and life.trouble.why)
+        for why in counted.keys() | self._counted.keys():
+            APART.labels(why).inc(counted[why] - self._counted[why])
+        backlog = sum(life.behind for life in lives)
+        APART_BACKLOG.inc(backlog - self._backlog)
+        self._counted, self._backlog = counted, backlog

@@ -1,0 +1,45 @@
+"""What a lane's owner shares with its routes that are apart."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from eventbus.jetstream import JetStream
+from eventbus.message import Message
+from eventbus.subjects import Subjects
+from pipeline.acks import Acks
+from pipeline.delivery import Item, Services
+from pipeline.lane_state import LaneState
+from pipeline.lane_takeover import LaneRecords
+from pipeline.lane_turns import LaneTurns
+from pipeline.retry_record import Known
+from pipeline.settled_memory import SettledMemory
+from pipeline.trouble import RoutesInTrouble
+
+
+class DeliveryMissed(Exception):
+    """Somebody else was given a message, or one got lost on the way: the consumer must be swept again."""
+
+
+class Hold(Protocol):
+    async def __call__(self, message: Message, known: Known | None, *, apart: bool = False) -> None:
+        """Holds a message and offers it where it may go. known: None where its record must be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWork:
+    """check: raises where the lane is no longer ours. taking: held while a message that was seen is not yet held."""
+
+    jetstream: JetStream
+    subjects: Subjects
+    services: Services
+    state: LaneState[Item]
+    memory: SettledMemory
+    turns: LaneTurns
+    acks: Acks
+    records: LaneRecords
+    troubles: RoutesInTrouble
+    hold: Hold
+    taking: asyncio.Lock
+    check: Callable[[], None]

@@ -1,0 +1,382 @@
+"""A route apart from its lane, from leaving it until it is back (rules R6, R7, R8, R13): one task, mostly asleep.
+
+It waits until its route may send at all, pulls the route's own consumer for a while, waits again, and when nothing is the
+matter any more and nothing is left, comes back. What is decided stands in `route_detach`, `route_session` and
+`route_attach`; this performs it.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import structlog
+
+from eventbus.message import Message
+from eventbus.pull_consumer import ConsumerGone, PinLost, PullRefused
+from pipeline import route_attach, route_detach, route_session
+from pipeline.breaker import BreakerState
+from pipeline.delivery import Item
+from pipeline.dispatch import GateKey
+from pipeline.lane_work import DeliveryMissed, LaneWork
+from pipeline.parked_messages import ParkedMessages
+from pipeline.retry_records import persist
+from pipeline.route_attach import Drain, Drained, Park, StayApart, TakeBack
+from pipeline.route_detach import Halt, Leaving, LetGo, Record, Standing
+from pipeline.route_pull import NothingCame, RoutePull
+from pipeline.route_session import InspectOwn, ReadOwnDeadLetters, Session, SweepOwn
+from pipeline.route_trouble import ROUTE_HOLDS, must_wait_apart
+from pipeline.takeover import ConsumerFacts, CreateConsumer, DeleteConsumer
+from pipeline.tenants.pauses import Pause
+from pipeline.trouble import Trouble, Word
+
+DRAINING = 64
+"""So many routes of a lane are pulled together (rule R8)."""
+SLICE_S = 30.0
+"""So long one of them goes on while others wait."""
+LINGER_S = 5.0
+"""So long it goes on pulling with nothing to do."""
+NEAR_END = 64
+"""So few deliveries may be left when a route begins to come back."""
+LOOK_S = 1.0
+AGAIN_S = 1.0
+FOREVER = float("inf")
+
+Step = route_attach.Step | route_detach.Step | route_session.Step
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Together:
+    """What the routes of a lane that are apart share. probing: which of them finds out whether a connection is back."""
+
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINING))
+    probing: dict[GateKey, str] = field(default_factory=dict)
+
+
+class RouteLife:
+    def __init__(
+        self, work: LaneWork, route: str, together: Together, is_back: Callable[[str], None]
+    ) -> None:
+        """route: `tenant/route`; is_back: called when it is the lane's again."""
+        self._work = work
+        self._is_back = is_back
+        self.route = route
+        self._tenant, _, self._name = route.partition("/")
+        self._together = together
+        self._trouble = work.troubles[route]
+        self._since = time.monotonic()
+        self._pull: RoutePull | None = None
+        self._news = asyncio.Event()
+        self._wake_at = 0.0
+        self.parked = ParkedMessages(work, route)
+        self.highest = 0
+        """The highest sequence that its own consumer has brought."""
+        self.behind = 0
+        """Deliveries not settled yet, as far as is known."""
+        work.state.stop(route)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        return self._trouble
+
+    # ── What happens around it ───────────────────────────────────────────────────────────────────────────────────
+
+    def arrived(self, message: Message, *, settled: bool) -> bool:
+        """The lane has brought a message of the route; whether that is dealt with. settled: it was, before."""
+        work, seq = self._work, message.seq
+        word = work.troubles.on_lane(self.route, seq)
+        if word is Word.TAKE:
+            return False
+        if word is Word.PARK and not settled:
+            self.parked.add(message)
+        else:
+            work.acks.again(message)
+        if word is Word.UNSEEN:
+            self.behind += 1
+            self._news.set()
+        else:
+            self.news()
+        return True
+
+    def news(self) -> None:
+        """Something may be different: work has come, a pause or its connection's breaker has changed."""
+        self._news.set()
+        if self._pull is not None:
+            self._pull.look()
+
+    def turned(self, item: Item, until: float | None) -> None:
+        """A delivery's turn is over; until: it is tried again then, on the loop's clock."""
+        if until is None:
+            self.behind = max(0, self.behind - 1)
+        if self._pull is not None and item.apart:
+            self._pull.turned(item.id.seq, until)
+
+    # ── Its life ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, leaving: Leaving | None) -> None:
+        """Returns when the route is back. leaving: None where it had left already. Raises as a lane's work does."""
+        if leaving is not None:
+            await self._leave(leaving)
+        back = False
+        while not back:
+            await self._until_it_may_send()
+            async with self._together.slots:
+                if self._rests_until(time.monotonic()) is None:
+                    back = await self._pull_for_a_while()
+        log.info(
+            "a route is back in its lane", **self._names, after_s=round(time.monotonic() - self._since, 1)
+        )
+
+    async def _leave(self, leaving: Leaving) -> None:
+        steps = route_detach.detach(self.route, leaving, self._work.troubles[self.route])
+        trouble: Trouble = await self._performed(steps)
+        self._trouble = trouble
+        self.behind += len(trouble.todo)
+        log.warning(
+            "a route leaves its lane",
+            **self._names,
+            why=leaving.why,
+            todo=len(trouble.todo),
+            incarnation=trouble.incarnation,
+        )
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {"tenant": self._tenant, "route": self._name}
+
+    async def _until_it_may_send(self) -> None:
+        while True:
+            self._news.clear()
+            await self._note_pause()
+            now = time.monotonic()
+            until = self._rests_until(now)
+            if until is None and self._wake_at <= now:
+                return
+            wait = max(until or 0.0, self._wake_at) - now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if wait == FOREVER else wait):
+                    await self._news.wait()
+            self._wake_at = 0.0
+
+    async def _note_pause(self) -> None:
+        """The deadline stands still while it is paused (rule R13)."""
+        trouble, pause = self._trouble, self._pause()
+        assert trouble is not None
+        changed = trouble.paused(pause.since if pause else None, time.time())
+        if changed is trouble or changed == trouble:
+            return
+        await self._work.records.change(self.route, changed)
+        self._work.troubles.take(self.route, changed)
+        self._trouble = changed
+        log.info("a route is paused" if pause else "a route goes on", **self._names)
+
+    def _pause(self) -> Pause | None:
+        found = self._work.services.tenants.find(self._tenant, self._name)
+        return self._work.services.tenants.pause_of(found) if found else None
+
+    def _rests_until(self, now: float) -> float | None:
+        """None: it may send; else until when it may not, as far as is known (rule R8)."""
+        if self._pause() is not None:
+            return FOREVER
+        turns, gate = self._work.turns, self._work.turns.gate(self.route)
+        breaker, opens_at = turns.breaker(gate), turns.opens_at(gate, now)
+        if opens_at > now and (breaker is BreakerState.OPEN or must_wait_apart(opens_at, now)):
+            return opens_at
+        if breaker is not BreakerState.CLOSED and self._together.probing.get(gate, self.route) != self.route:
+            return now + LOOK_S
+        return None
+
+    def _is_probe(self) -> bool:
+        return self._work.turns.breaker(self._work.turns.gate(self.route)) is not BreakerState.CLOSED
+
+    # ── A session ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _pull_for_a_while(self) -> bool:
+        """Whether the route is back."""
+        assert self._trouble is not None
+        gate = self._work.turns.gate(self.route)
+        if self._is_probe():
+            self._together.probing[gate] = self.route
+        try:
+            return await self._session(self._trouble)
+        except (NothingCame, DeliveryMissed, PinLost, ConsumerGone, PullRefused) as error:
+            # a lost connection ends the lane as well
+            log.warning("a route's own consumer is swept again", **self._names, because=str(error))
+            self._wake_at = time.monotonic() + AGAIN_S
+            await self._give_back()
+            return False
+        finally:
+            if self._together.probing.get(gate) == self.route:
+                del self._together.probing[gate]
+
+    async def _session(self, trouble: Trouble) -> bool:
+        work = self._work
+        session: Session = await self._performed(route_session.begin_session(self.route, trouble))
+        for seq in session.dead:
+            work.memory.add(seq, time.monotonic())
+        async with RoutePull(work, self.route, trouble, session, self._is_probe) as pull:
+            self._pull = pull
+            try:
+                back = await self._until_it_rests(pull)
+            finally:
+                self._pull = None
+        if not back:
+            await self._give_back()
+        return back
+
+    async def _until_it_rests(self, pull: RoutePull) -> bool:
+        """Whether the route is back."""
+        began = time.monotonic()
+        while True:
+            pull.changed.clear()
+            pull.check()
+            now = time.monotonic()
+            self.highest = max(self.highest, pull.highest)
+            if pull.begun:
+                self.behind = pull.left + self._held
+            until = self._rests_until(now)
+            if until is None and now - began > SLICE_S and self._together.slots.locked():
+                until = now
+            until = self._idle_until(pull, now) if until is None else until
+            if until is not None:
+                self._wake_at = until
+                return False
+            if self._may_come_back(pull, now) and await self._come_back():
+                return True
+            await _within(pull.changed, LOOK_S)
+
+    async def _come_back(self) -> bool:
+        assert self._trouble is not None
+        return await self._performed(route_attach.attach(self.route, self._trouble)) is not None
+
+    @property
+    def _held(self) -> int:
+        load = self._work.state.loads.get(self.route)
+        return load.count if load else 0
+
+    def _idle_until(self, pull: RoutePull, now: float) -> float | None:
+        """Until when all that it has must wait, long enough to let go of it meanwhile; None: it goes on."""
+        state = self._work.state
+        if not pull.begun or now - pull.moved < LINGER_S or (pull.left and not pull.full):
+            return None
+        if state.at_work(self.route):
+            return None
+        if any(state.may_start(seq) and seq not in pull.waits for seq in state.of(self.route)):
+            return None
+        until = min(pull.waits.values(), default=FOREVER)
+        return until if until > now + LINGER_S else None
+
+    def _may_come_back(self, pull: RoutePull, now: float) -> bool:
+        """Nothing is the matter any more, and hardly anything is left (rule R7)."""
+        if not pull.begun or pull.left > NEAR_END or self._held > ROUTE_HOLDS:
+            return False
+        if self._is_probe() and (self._held or pull.left):
+            return False
+        return self._rests_until(now) is None and not pull.long(now)
+
+    async def _give_back(self) -> None:
+        """What is held goes back to D, in order."""
+        work = self._work
+        work.state.stop(self.route)
+        await work.turns.finished(self.route)
+        work.check()
+        held = work.state.of(self.route)
+        await work.services.settling.nak([work.state[seq].message for seq in held])
+        self._forget(held)
+
+    def _forget(self, held: list[int]) -> None:
+        self._work.turns.take_back(held)
+        for seq in held:
+            self._work.state.let_go(seq)
+        self._work.turns.on_settled()
+
+    # ── Steps ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _performed(self, steps: Generator[Any, Any, Any]) -> Any:
+        answer: Any = None
+        try:
+            while True:
+                answer = await self._answer(steps.send(answer))
+        except StopIteration as end:
+            return end.value
+
+    async def _answer(self, step: Step) -> Any:
+        match step:
+            case Halt() | Record() | LetGo():
+                return await self._leaving(step)
+            case Park() | Drain() | StayApart() | TakeBack():
+                return await self._returning(step)
+            case InspectOwn() | CreateConsumer() | SweepOwn() | DeleteConsumer():
+                answer = await self._work.records.own.answer(step)
+                if isinstance(answer, ConsumerFacts) and self._pull is not None:
+                    self._pull.left = answer.waiting
+                return answer
+            case ReadOwnDeadLetters():
+                letters = self._work.services.dead_letters
+                return await persist(self._work.check, lambda: letters.of_route(self._tenant, self._name))
+            case _:
+                assert_never(step)
+
+    async def _leaving(self, step: Halt | Record | LetGo) -> Standing | None:
+        work = self._work
+        match step:
+            case Halt():
+                await work.turns.finished(self.route)
+                while work.taking.locked():  # it may be one of ours, seen and not yet held
+                    async with work.taking:
+                        await asyncio.sleep(0)
+                return Standing(work.state.of(self.route), work.state.highest)
+            case Record(_, trouble):
+                await work.records.change(self.route, trouble)
+            case LetGo(_, trouble):
+                self._let_go(trouble)
+        return None
+
+    async def _returning(self, step: Park | Drain | StayApart | TakeBack) -> Drained | None:
+        match step:
+            case Park():
+                self._work.troubles.park(self.route, self._work.state.highest)
+            case Drain():
+                return await self._drain()
+            case StayApart():
+                self.parked.drop()
+                if self._pull is not None:
+                    self._pull.go_on_pulling()
+            case TakeBack(_, trouble):
+                await self.parked.take_back(trouble, self._is_back)
+        return None
+
+    async def _drain(self) -> Drained | None:
+        """Settles all that D has brought; None: the route is in trouble again."""
+        pull = self._pull
+        assert pull is not None
+        while True:
+            pull.changed.clear()
+            pull.check()
+            now = time.monotonic()
+            if self._rests_until(now) is not None or pull.long(now) or len(self.parked) > ROUTE_HOLDS:
+                return None
+            first_new = self._work.troubles.first_new(self.route)
+            if pull.left and (first_new is None or pull.highest < first_new):
+                pull.go_on_pulling()
+            else:
+                pull.stop_pulling()
+            if pull.quiet and not self._held:
+                return Drained(first_new)
+            await _within(pull.changed, 0.05 if not self._held else LOOK_S)
+
+    def _let_go(self, trouble: Trouble) -> None:
+        work, held = self._work, self._work.state.of(self.route)
+        work.troubles.take(self.route, trouble)
+        for seq in held:
+            work.acks.again(work.state[seq].message)
+        self._forget(held)
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,188 @@
+"""The pulls on a route's own consumer while a session lasts: what comes is held, acknowledged again or unseen (R3, R6).
+
+Memory stays bounded whatever is behind the route: it takes no more than `HOLDS` deliveries or `HOLDS_BYTES`, except what
+must come back first, and that is at most `route_consumers.MAX_ACK_PENDING`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from eventbus.errors import EventBusError
+from eventbus.message import Message
+from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source
+from pipeline.lane_state import Taken
+from pipeline.lane_work import DeliveryMissed, LaneWork
+from pipeline.retry_record import Known
+from pipeline.route_session import Session
+from pipeline.route_trouble import must_wait_apart
+from pipeline.side_by_side import all_ended
+from pipeline.trouble import Trouble, Word
+
+HOLDS = 500
+HOLDS_BYTES = 4 * 2**20
+WINDOW = 64
+QUIET_S = 2.0
+
+
+class NothingCame(Exception):
+    """What was pending did not come back: it was settled meanwhile, or somebody else is given it."""
+
+
+class RoutePull:
+    """`async with RoutePull(…) as pull`; what is held when it ends stays held."""
+
+    def __init__(
+        self,
+        work: LaneWork,
+        route: str,
+        trouble: Trouble,
+        session: Session,
+        is_probe: Callable[[], bool],
+    ) -> None:
+        """is_probe: whether one delivery at a time is enough."""
+        self._work = work
+        self._route = route
+        self._trouble = trouble
+        self._barrier = session.barrier
+        self._expected = session.consumer_seq
+        self._is_probe = is_probe
+        self._stream = work.subjects.stream("DELIVERIES")
+        self._name = work.records.own.name(route, trouble.incarnation)
+        source = Source(self._stream, self._name, PIN_GROUP)
+        self._consumer = PullConsumer(work.jetstream.connection, source, WINDOW)
+        self._receiving: asyncio.Task[None]
+        self._room = asyncio.Event()
+        self._paused = False
+        self.changed = asyncio.Event()
+        """Something happened that may end the session, or bring the route back."""
+        self.left = 1
+        """Deliveries behind the last that came, as the server told with it; 1: not known yet."""
+        self.highest = 0
+        self.waits: dict[int, float] = {}
+        """What is tried again later, and when, on the loop's clock."""
+        self.moved = time.monotonic()
+        """When a delivery last came or had its turn."""
+
+    async def __aenter__(self) -> Self:
+        if self._barrier.passed:
+            self._go()
+        await self._consumer.start()
+        self._receiving = asyncio.create_task(self._receive())
+        self._receiving.add_done_callback(lambda _: self.changed.set())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._receiving.cancel()
+        await all_ended([self._receiving])
+        await self._consumer.stop()
+        if self._consumer.pin is not None:
+            with contextlib.suppress(EventBusError):  # or it times out
+                await self._work.jetstream.unpin(self._stream, self._name, PIN_GROUP)
+
+    @property
+    def begun(self) -> bool:
+        """All that was pending has come back."""
+        return self._barrier.passed
+
+    @property
+    def full(self) -> bool:
+        """It takes no more until something is settled."""
+        load = self._work.state.loads.get(self._route)
+        if load is None:
+            return False
+        most = 1 if self._is_probe() else HOLDS
+        return load.count >= most or load.bytes >= HOLDS_BYTES
+
+    @property
+    def quiet(self) -> bool:
+        """After `stop_pulling`: nothing is on its way, all that came is taken."""
+        return self._paused and self._consumer.quiet
+
+    def check(self) -> None:
+        """Raises what ended the pulls: NothingCame, DeliveryMissed, PinLost, ConsumerGone, ConnectionLost."""
+        if self._receiving.done():
+            self._receiving.result()
+
+    def stop_pulling(self) -> None:
+        self._paused, self._consumer.window = True, 0
+
+    def go_on_pulling(self) -> None:
+        if self._paused:
+            self._paused, self._consumer.window = False, WINDOW
+
+    def turned(self, seq: int, until: float | None) -> None:
+        """A delivery's turn is over; until: it is tried again then, on the loop's clock."""
+        self.moved = time.monotonic()
+        self.waits.pop(seq, None)
+        if until is not None:
+            self.waits[seq] = until
+        self._room.set()
+        if self._route not in self._work.state.loads or until is not None:
+            self.changed.set()
+
+    def long(self, now: float) -> bool:
+        """Whether something must wait longer than a lane waits."""
+        return any(must_wait_apart(until, now) for until in self.waits.values())
+
+    def look(self) -> None:
+        """Whether there is room may have changed."""
+        self._room.set()
+        self.changed.set()
+
+    async def _receive(self) -> None:
+        while True:
+            await self._until_room()
+            messages = await self._next()
+            for message in messages:
+                self._expected += 1
+                if message.consumer_seq != self._expected:
+                    raise DeliveryMissed(
+                        f"delivery {message.consumer_seq} of consumer {self._name} came, {self._expected} did not"
+                    )
+                await self._take(message)
+            self.left, self.moved = messages[-1].pending, time.monotonic()
+            self.changed.set()
+
+    async def _until_room(self) -> None:
+        while self._barrier.passed and self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _next(self) -> list[Message]:
+        try:
+            async with asyncio.timeout(None if self._barrier.passed else QUIET_S):
+                return await self._consumer.next()
+        except TimeoutError:
+            raise NothingCame(f"what was pending on consumer {self._name} did not come") from None
+
+    async def _take(self, message: Message) -> None:
+        work, seq = self._work, message.seq
+        work.check()
+        passed = self._barrier.passed
+        self._barrier.saw(seq)
+        self.highest = max(self.highest, seq)
+        if work.troubles.on_its_own(self._route, seq) is Word.UNSEEN:
+            work.acks.again(message)
+        else:
+            match work.state.known(seq):
+                case Taken.SETTLED:
+                    work.acks.again(message)
+                case Taken.HELD:
+                    # what is new here was never tried, unless the lane had seen it before
+                    tried = seq <= max(self._barrier.upto, self._trouble.upto)
+                    await work.hold(message, None if tried else Known(), apart=True)
+                case Taken.KNOWN:
+                    pass
+        if not passed and self._barrier.passed:
+            self._go()
+
+    def _go(self) -> None:
+        for seq in self._work.state.go(self._route):
+            self._work.turns.offer(seq)
+        self.changed.set()

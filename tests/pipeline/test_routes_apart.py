@@ -1,0 +1,92 @@
+"""Routes in trouble leave their lane and come back: in order, nothing lost, their neighbours unhurt (rules R6, R7, R8)."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bridge.demo.erp_plain import PlainErp
+from bridge.demo.erp_server import Reply, Step
+from pipeline import route_trouble
+from pipeline.tenants.model import RetryPolicy, Tenant
+from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
+
+BUSY = Reply(500, {"message": "deadlock"})
+SLOW = RetryPolicy(max_attempts=5, initial_s=2.5, factor=1, max_s=60, jitter=0)
+
+
+def globex(tenant: Tenant) -> Tenant:
+    """Another tenant, whose lane is that of acme where there is only one."""
+    return replace(tenant, name="globex", key="4712")
+
+
+async def left(shop: Bus, why: str) -> None:
+    await eventually(shop.apart, lambda found: any(it.why == why for it in found.values()))
+
+
+async def test_an_erp_that_is_down_takes_its_route_out_and_nobody_else(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    await shop.change(0, 0)
+    await erp.until(lambda: len(erp.effects) == 1)
+    erp.unavailable()
+    for n in range(1, 40):
+        await shop.change(n % 4, n)
+    await left(shop, "breaker")
+    for n in range(40, 60):
+        await shop.change(n % 4, n)
+    await erp.up()
+    await erp.until(lambda: len(erp.effects) == 60)
+    await shop.back()
+    await shop.settled()
+    assert order_at_erp(erp) == {str(key): list(range(key, 60, 4)) for key in range(4)}
+    assert await shop.dead_letters() == []
+    assert {record["attempt"] for record in await shop.attempts()} == {1}
+    await shop.change(1, 61)
+    await erp.until(lambda: len(erp.effects) == 61)
+    assert await shop.own_consumers() == []
+
+
+async def test_a_long_retry_delays_its_own_route_alone(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_trouble, "WAIT_S", 2.0)
+    tenant = acme(erp, retry=SLOW)
+    twin = replace(tenant.routes["orders"], name="twin")
+    async with PlainErp() as other:
+        connections = {**tenant.connections, "other": replace(acme(other).connections["erp"], name="other")}
+        twin = replace(twin, connection="other")
+        tenant = replace(tenant, connections=connections, routes={**tenant.routes, "twin": twin})
+        await shop.apply(tenant)
+        erp.script([Step(BUSY)])
+        shop.route()
+        stop = shop.work()
+        for n in range(20):
+            await shop.change(n % 2, n)
+        await left(shop, "retry")
+        await other.until(lambda: len(other.effects) == 20, timeout_s=5)
+        await erp.until(lambda: order_at_erp(erp).get("1") == list(range(1, 20, 2)), timeout_s=5)
+        assert "0" not in order_at_erp(erp)  # its head waits, and behind it all of its key
+        await erp.until(lambda: len(erp.effects) == 20, timeout_s=20)
+        await shop.back()
+        assert order_at_erp(erp) == order_at_erp(other)
+        assert [record["attempt"] for record in await shop.attempts()].count(2) == 1
+        await stop()
+
+
+async def test_a_route_that_holds_much_is_drained_apart_in_order(shop: Bus, erp: PlainErp) -> None:
+    held = asyncio.Event()
+    erp.script([Step(hold=held)])
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    for n in range(1_200):
+        await shop.change(n % 7, n)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 1_200)
+    held.set()
+    await left(shop, "backlog")
+    await erp.until(lambda: len(erp.effects) == 1_200, timeout_s=30)
+    await shop.back()
+    assert order_at_erp(erp) == {str(key): list(range(key, 1_200, 7)) for key in range(7)}
+    assert len(erp.calls) == 1_200
