@@ -165,8 +165,11 @@ class Bus:
             lambda connection, stop: Router(connection, self.subjects, self.nats.lanes, me).run(stop),
         )
 
-    def work(self, deadline_s: float = 600.0, patience_s: float = 20.0) -> Callable[[], Awaitable[None]]:
-        settings = WorkerSettings(secrets.token_hex(4), self.nats.lanes, deadline_s, patience_s)
+    def work(
+        self, deadline_s: float = 600.0, patience_s: float = 20.0, me: str | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        """me: its name; the next of that name need not wait for the lanes of the last."""
+        settings = WorkerSettings(me or secrets.token_hex(4), self.nats.lanes, deadline_s, patience_s)
         worker = Worker(self.subjects, settings, secrets_keys=(), egress=LOOPBACK)
         return self._start("worker", worker.run, worker.aclose)
 
@@ -193,6 +196,12 @@ class Bus:
             await task
 
         return end
+
+    def crash(self) -> asyncio.Task[None]:
+        """Ends the last that was started, without giving it the time to say so; what is ended then."""
+        _, task = self._running[-1]
+        task.cancel()
+        return task
 
     async def end(self) -> None:
         for stop, task in self._running:
