@@ -1,6 +1,7 @@
 """Routes in trouble leave their lane and come back: in order, nothing lost, their neighbours unhurt (rules R6, R7, R8)."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,16 +9,17 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from pipeline import route_trouble
-from pipeline.tenants.model import RetryPolicy, Tenant
+from pipeline.tenants.model import RetryPolicy
+from pipeline.tenants.pause_store import PauseStore
+from pipeline.tenants.pauses import Pause, Paused
 from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
 
 BUSY = Reply(500, {"message": "deadlock"})
 SLOW = RetryPolicy(max_attempts=5, initial_s=2.5, factor=1, max_s=60, jitter=0)
 
 
-def globex(tenant: Tenant) -> Tenant:
-    """Another tenant, whose lane is that of acme where there is only one."""
-    return replace(tenant, name="globex", key="4712")
+async def _now() -> float:
+    return time.time()
 
 
 async def left(shop: Bus, why: str) -> None:
@@ -90,3 +92,53 @@ async def test_a_route_that_holds_much_is_drained_apart_in_order(shop: Bus, erp:
     await shop.back()
     assert order_at_erp(erp) == {str(key): list(range(key, 700, 7)) for key in range(7)}
     assert len(erp.calls) == 700
+
+
+async def test_a_paused_route_sends_nothing_and_its_deadline_stands_still(shop: Bus, erp: PlainErp) -> None:
+    pauses = PauseStore(shop.jetstream, shop.subjects)
+    await shop.apply(acme(erp, deadline_s=2.0))
+    shop.route()
+    shop.work()
+    await shop.change(0, 0)
+    await erp.until(lambda: len(erp.effects) == 1)
+    await pauses.pause("acme", Paused(route="orders"), Pause(time.time(), "somebody"))
+    for n in range(1, 20):
+        await shop.change(n % 3, n)
+    await left(shop, "paused")
+    too_late = time.time() + 2.0
+    await eventually(_now, lambda now: now > too_late)  # its deadline is over, had it not stood still
+    assert len(erp.calls) == 1
+    assert await shop.unsettled() > 0
+    await pauses.resume("acme", Paused(route="orders"))
+    await erp.until(lambda: len(erp.effects) == 20)
+    await shop.back()
+    assert order_at_erp(erp) == {str(key): list(range(key, 20, 3)) for key in range(3)}
+    assert await shop.dead_letters() == []
+
+
+async def test_what_is_apart_of_a_removed_route_becomes_dead_letters(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp)
+    await shop.apply(tenant)
+    erp.unavailable()
+    shop.route()
+    shop.work()
+    for n in range(5):
+        await shop.change(n, n)
+    await left(shop, "breaker")
+    await shop.apply(replace(tenant, routes={}))
+    letters = await eventually(shop.dead_letters, lambda found: len(found) == 5)
+    assert {letter["reason"] for letter in letters} == {"removed"}
+    await shop.back()
+
+
+async def test_what_is_apart_expires_by_its_deadline(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, deadline_s=1.5))
+    erp.unavailable()
+    shop.route()
+    shop.work()
+    for n in range(5):
+        await shop.change(1, n)
+    letters = await eventually(shop.dead_letters, lambda found: len(found) == 5)
+    assert {letter["reason"] for letter in letters} == {"expired"}
+    await shop.back()
+    await shop.settled()
