@@ -14,6 +14,10 @@ class Message:
         self.header_block = header_block
         self.payload = payload
 
+    def with_payload(self, payload: bytes) -> "Message":
+        """The same delivery with another payload."""
+        return Message(self._subject, self.reply, self.header_block, payload)
+
     @cached_property
     def subject(self) -> str:
         return self._subject.decode()

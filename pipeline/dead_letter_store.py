@@ -75,19 +75,19 @@ class DeadLetterStore:
             if info is None or not page or len(found) >= info["total"]:
                 return found
 
-    async def of_lane(self, lane: int, lanes: int, since: float) -> list[int]:
-        """The delivery sequences of the lane's dead letters that were written since (seconds since the epoch).
+    async def of_lane(self, lane: int, lanes: int, since: float) -> list[tuple[str, int]]:
+        """`tenant/route` and delivery sequence of the lane's dead letters written since (seconds since the epoch).
 
         Those that were dealt with since are among them.
         """
-        found: list[int] = []
+        found: list[tuple[str, int]] = []
         subject = self._subjects.all_dead_letters
         reading = Reading(self._subjects.stream("DLQ"), [subject], headers_only=True, since=since)
         async with OrderedReader(self._jetstream, reading) as reader:
             async for message in reader.what_is_there():
-                tenant, _, seq = self._subjects.parse_dead_letter(message.subject)
+                tenant, route, seq = self._subjects.parse_dead_letter(message.subject)
                 if lane_of(tenant, lanes) == lane:
-                    found.append(seq)
+                    found.append((f"{tenant}/{route}", seq))
         return found
 
 

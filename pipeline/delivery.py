@@ -83,6 +83,8 @@ class Item:
     progress: Progress = field(default_factory=lambda: Progress({}))
     apart: bool = False
     """It came by its route's own consumer."""
+    shed: bool = False
+    """Its message is without its payload, until its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +110,15 @@ class LaneHooks:
     check: raises where the lane is no longer ours. sent: the connection is not needed any more, with what came of it
     (None: nothing was sent; NotReady: nothing can be); may be called again. over: the ERP has it, or its dead letter is
     written; it is only to be settled still. stands: its dead letter finds no room, and its route stands until `over`.
-    paused_s: how long its route was paused, all in all.
+    paused_s: how long its route was paused, all in all. buried: its dead letter is written.
     """
 
     check: Callable[[], None]
     sent: Callable[[int, Outcome | NotReady | None], None]
     over: Callable[[int], None]
     stands: Callable[[int], None]
-    paused_s: Callable[[DeliveryId], float] = lambda _: 0.0
+    paused_s: Callable[[DeliveryId], float]
+    buried: Callable[[Item], None]
 
 
 class Delivery:
@@ -267,6 +270,7 @@ class Performance:
         hooks = WriteHooks(self._hooks.check, partial(self._hooks.stands, item.id.seq))
         headers = own_headers(message.header_block) + letter_headers(step.letter)
         await self._services.dead_letters.write(item.id, letter, headers, hooks)
+        self._hooks.buried(item)
         self._hooks.over(item.id.seq)
         log.warning(
             "dead letter",

@@ -127,6 +127,7 @@ class Ownership:
             over=self._over,
             stands=self._turns.stands,
             paused_s=self._routes.paused_s,
+            buried=self._routes.buried,
         )
         self._delivery = Delivery(self._services, self._acks, hooks)
         self._turns.begin(self._delivery, self._routes)
@@ -239,6 +240,7 @@ class Ownership:
         """All that the last owner left is back: now it may go, in order (rule R4)."""
         often = any(message.delivered >= POISON_DELIVERIES for message in self._back.values())
         suspect = taken.state.suspect
+        self._routes.prepare()
         for seq in sorted(self._back):
             if self._routes.arrived(self._back[seq], settled=False):
                 del self._back[seq]
@@ -249,8 +251,8 @@ class Ownership:
                 suspect = await self._handle_alone(suspect, seq)
             else:
                 await self._hold(self._back.pop(seq), known)
-        self._turns.together()
         self._routes.begin()
+        self._turns.together()
         if suspect is not None:
             await self._records.suspect(None)
 
@@ -272,14 +274,14 @@ class Ownership:
     ) -> None:
         item = self._item(message, known)
         item.apart = apart
-        seq = message.seq
+        seq, place = message.seq, self._routes.place(item)
         if apart:
             lines = await self._lines(item)
-            self._state.hold(seq, item, lines, len(message.payload), apart=True)
+            self._state.hold(seq, item, lines, len(message.payload), apart=True, place=place)
         else:
             async with self._taking:
                 lines = await self._lines(item)
-                self._state.hold(seq, item, lines, len(message.payload))
+                self._state.hold(seq, item, lines, len(message.payload), place=place)
             self._routes.held(lines[0][0])
         if offer and self._state.may_start(seq):
             self._turns.offer(seq)

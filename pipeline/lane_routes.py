@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from eventbus.event import HEADER_REPLAY
 from eventbus.message import Message
 from pipeline.attempt import DeliveryId
 from pipeline.breaker import BreakerState
@@ -18,11 +19,14 @@ from pipeline.delivery import Item
 from pipeline.dispatch import GateKey
 from pipeline.lane_work import LaneWork
 from pipeline.metrics import APART, APART_BACKLOG
+from pipeline.retry_records import persist
 from pipeline.route_attach import FORGET_S, forgettable
 from pipeline.route_detach import Leaving
-from pipeline.route_life import RouteLife, Together
+from pipeline.route_life import RouteLife
+from pipeline.route_permission import Together
 from pipeline.route_trouble import crowds, is_crowded, must_wait_apart, the_largest
 from pipeline.side_by_side import all_ended
+from pipeline.tombstone import original_seq
 from pipeline.trouble import Why, Word
 
 STATE_BYTES = 512 * 2**10
@@ -53,6 +57,13 @@ class LaneRoutes:
         self._begun = False
         self._early: dict[str, Why] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def prepare(self) -> None:
+        """Before the first delivery may go: a key may be blocked although the last owner could not say so any more."""
+        for route in self._work.records.buried_lately:
+            if self._work.is_blocking(route) and route not in self._work.troubles.on():
+                self._work.state.stop(route)
+                self._early[route] = "block"
 
     def begin(self) -> None:
         """The lane's barrier is passed, and all that came back is held (rule R4)."""
@@ -125,6 +136,35 @@ class LaneRoutes:
             return 0.0
         life = self._lives.get(delivery.full_route)
         return life.trouble.paused_s(time.time()) if life is not None and life.trouble is not None else 0.0
+
+    def place(self, item: Item) -> int | None:
+        """Where a delivery stands in its keys' order; None: by its own sequence."""
+        headers = item.message.headers
+        if HEADER_REPLAY not in headers or not self._work.is_blocking(item.id.full_route):
+            return None
+        return original_seq(headers, item.id.seq)
+
+    def buried(self, item: Item) -> None:
+        """Its dead letter is written; it is still to be settled."""
+        route, seq = item.id.full_route, item.id.seq
+        if not self._work.is_blocking(route):
+            return
+        life = self._lives.get(route)
+        if life is not None and life.blocks.known.is_set():
+            life.blocks.buried(seq, original_seq(item.message.headers, seq))
+            return
+        self._work.state.stop(route)
+        self.leave(route, "block")
+        if life is not None:
+            life.news()
+
+    async def fill(self, item: Item) -> None:
+        """A delivery that was held by its sequence alone has its turn."""
+        jetstream, stream = self._work.jetstream, self._work.subjects.stream("DELIVERIES")
+        stored = await persist(self._work.check, lambda: jetstream.message(stream, item.id.seq))
+        if stored is not None:  # else its event cannot be read, and it becomes a dead letter
+            item.message = item.message.with_payload(stored.payload)
+        item.shed = False
 
     # ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────
 

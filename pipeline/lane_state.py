@@ -27,10 +27,11 @@ class Taken(Enum):
 
 @dataclass(slots=True)
 class Load:
-    """What is held of one route: deliveries, and the bytes of their payloads."""
+    """What is held of one route: deliveries, and the bytes of their payloads. shed: how many without their payload."""
 
     count: int = 0
     bytes: int = 0
+    shed: int = 0
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class _Held(Generic[T]):
     lines: Sequence[Line]
     size: int
     apart: bool
+    place: int
+    shed: bool = False
 
 
 @dataclass(slots=True)
@@ -88,6 +91,10 @@ class LaneState(Generic[T]):
         self._under_way: dict[int, Sequence[Line]] = {}
         self._busy: set[Line] = set()
         self._stopped: set[str] = set()
+        self._moved = False
+        """Whether anything ever stood at another place than its sequence's."""
+        self._blocks: dict[Line, dict[int, int]] = {}
+        """Open dead letters that block a line: their sequences, and places."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -119,9 +126,19 @@ class LaneState(Generic[T]):
             return Taken.KNOWN
         return Taken.SETTLED if seq in self.memory else Taken.HELD
 
-    def hold(self, seq: int, item: T, lines: Sequence[Line], size: int = 0, *, apart: bool = False) -> None:
-        """apart: it came by the route's own consumer."""
-        self._held[seq] = _Held(item, lines, size, apart)
+    def hold(
+        self,
+        seq: int,
+        item: T,
+        lines: Sequence[Line],
+        size: int = 0,
+        *,
+        apart: bool = False,
+        place: int | None = None,
+    ) -> None:
+        """apart: it came by the route's own consumer; place: where it stands in its lines, if not by its sequence."""
+        self._held[seq] = _Held(item, lines, size, apart, seq if place is None else place)
+        self._moved = self._moved or place is not None
         if not apart:
             self.by_lane += 1
             self.bytes += size
@@ -132,8 +149,8 @@ class LaneState(Generic[T]):
         load.bytes += size
         for line in lines:
             waiting = self._lines.setdefault(line, [])
-            if waiting and waiting[-1] > seq:
-                insort(waiting, seq)
+            if waiting and (self._moved or waiting[-1] > seq):
+                insort(waiting, seq, key=self._place)
             else:
                 waiting.append(seq)
 
@@ -143,6 +160,8 @@ class LaneState(Generic[T]):
         if held is None or not self.barrier.passed:
             return False
         if self._stopped and held.lines[0][0] in self._stopped:
+            return False
+        if self._blocks and self._is_blocked(held):
             return False
         return all(self._lines[line][0] == seq and line not in self._busy for line in held.lines)
 
@@ -170,13 +189,52 @@ class LaneState(Generic[T]):
         if not held.apart:
             self.by_lane -= 1
             self.bytes -= held.size
-        self._lighten(held.lines[0][0], held.size)
+        self._lighten(held)
         for line in held.lines:
             waiting = self._lines[line]
             waiting.remove(seq)
             if not waiting:
                 del self._lines[line]
         return self._heads(held.lines)
+
+    # ── Lines that a dead letter blocks (rule R11) ───────────────────────────────────────────────────────────────
+
+    def lines(self, seq: int) -> Sequence[Line]:
+        return self._held[seq].lines
+
+    def block(self, lines: Sequence[Line], seq: int, place: int) -> None:
+        """What stands behind `place` in these lines waits for what becomes of the dead letter of delivery `seq`."""
+        for line in lines:
+            self._blocks.setdefault(line, {})[seq] = place
+
+    def unblock(self, route: str, seq: int) -> list[int]:
+        """Returns what may start now."""
+        mine = [line for line, letters in self._blocks.items() if line[0] == route and seq in letters]
+        for line in mine:
+            del self._blocks[line][seq]
+            if not self._blocks[line]:
+                del self._blocks[line]
+        return self._heads(mine)
+
+    def is_blocked(self, seq: int) -> bool:
+        return bool(self._blocks) and self._is_blocked(self._held[seq])
+
+    def shed(self, seq: int) -> None:
+        """Its payload is not kept any more."""
+        held = self._held[seq]
+        load = self.loads[held.lines[0][0]]
+        load.bytes -= held.size
+        load.shed += not held.shed
+        if not held.apart:
+            self.bytes -= held.size
+        held.size, held.shed = 0, True
+
+    def _is_blocked(self, held: _Held[T]) -> bool:
+        blocks = self._blocks
+        return any(place < held.place for line in held.lines for place in blocks.get(line, {}).values())
+
+    def _place(self, seq: int) -> tuple[int, int]:
+        return self._held[seq].place, seq
 
     # ── Routes as a whole (rules R6, R7) ─────────────────────────────────────────────────────────────────────────
 
@@ -204,10 +262,12 @@ class LaneState(Generic[T]):
         least = min((seq for seq, held in self._held.items() if not held.apart), default=self.highest + 1)
         self.memory.forget(least, now)
 
-    def _lighten(self, route: str, size: int) -> None:
+    def _lighten(self, held: _Held[T]) -> None:
+        route = held.lines[0][0]
         load = self.loads[route]
         load.count -= 1
-        load.bytes -= size
+        load.bytes -= held.size
+        load.shed -= held.shed
         if not load.count:
             del self.loads[route]
 

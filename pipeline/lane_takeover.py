@@ -50,6 +50,8 @@ class LaneRecords:
         self._lane, self._lanes = lane, lanes
         self._lease = lease
         self._revision = 0
+        self.buried_lately: set[str] = set()
+        """Routes of which there was a dead letter shortly before the takeover."""
         self._state = State()
         self._changes: dict[str, Trouble | None] = {}
         self._writing = asyncio.Lock()
@@ -119,14 +121,17 @@ class LaneRecords:
             case Sweep():
                 return await persist(self._lease.check, lambda: self._sweep(request))
             case ReadDeadLetters(since):
-                return await persist(
-                    self._lease.check,
-                    lambda: self._dead_letters.of_lane(self._lane, self._lanes, since),
-                )
+                return await self._read_dead_letters(since)
             case CreateConsumer() | ListConsumers() | DeleteConsumer():
                 return await self.own.answer(request)
             case _:
                 assert_never(request)
+
+    async def _read_dead_letters(self, since: float) -> list[int]:
+        letters = self._dead_letters
+        found = await persist(self._lease.check, lambda: letters.of_lane(self._lane, self._lanes, since))
+        self.buried_lately = {route for route, _ in found}
+        return [seq for _, seq in found]
 
     async def _read(self) -> tuple[State, int]:
         entry = await persist(self._lease.check, lambda: self._bucket.get(f"state.{self._lane}"))

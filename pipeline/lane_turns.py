@@ -44,6 +44,9 @@ class Watch(Protocol):
     def paused(self, item: Item) -> None:
         """It may not be sent."""
 
+    async def fill(self, item: Item) -> None:
+        """Its payload is needed again."""
+
 
 class LaneTurns:
     """Ties `LaneState` (order) and `Dispatch` (connections) to the performing of turns."""
@@ -291,8 +294,11 @@ class LaneTurns:
         self._tasks[seq] = asyncio.create_task(self._turn(seq))
 
     async def _turn(self, seq: int) -> None:
+        item = self._state[seq]
         try:
-            ending = await self._delivery.turn(self._state[seq])
+            if item.shed:
+                await self._watch.fill(item)
+            ending = await self._delivery.turn(item)
         except asyncio.CancelledError:
             self._given_up(seq)
             raise
@@ -305,7 +311,6 @@ class LaneTurns:
         if isinstance(ending, Waiting):
             ready = self._wait(seq, ending)
         else:
-            item = self._state[seq]
             ready = self._state.settle(seq, time.monotonic())
             self.on_settled()
             self._watch.settled(item)

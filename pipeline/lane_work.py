@@ -42,4 +42,11 @@ class LaneWork:
     troubles: RoutesInTrouble
     hold: Hold
     taking: asyncio.Lock
+
+    def is_blocking(self, route: str) -> bool:
+        """Whether a route's (`tenant/route`) dead letters keep their keys' later events waiting (rule R11)."""
+        tenant, _, name = route.partition("/")
+        found = self.services.tenants.find(tenant, name)
+        return found is not None and found.route.on_dead_letter == "block"
+
     check: Callable[[], None]

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import structlog
@@ -17,43 +16,30 @@ import structlog
 from eventbus.message import Message
 from eventbus.pull_consumer import ConsumerGone, PinLost, PullRefused
 from pipeline import route_attach, route_detach, route_session
-from pipeline.breaker import BreakerState
+from pipeline.blocked_keys import BlockedKeys
 from pipeline.delivery import Item
-from pipeline.dispatch import GateKey
 from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.parked_messages import ParkedMessages
 from pipeline.retry_records import persist
 from pipeline.route_attach import Drain, Drained, Park, StayApart, TakeBack
 from pipeline.route_detach import Halt, Leaving, LetGo, Record, Standing
+from pipeline.route_permission import FOREVER, LOOK_S, RoutePermission, Together
 from pipeline.route_pull import NothingCame, RoutePull
 from pipeline.route_session import InspectOwn, ReadOwnDeadLetters, Session, SweepOwn
-from pipeline.route_trouble import ROUTE_HOLDS, must_wait_apart
+from pipeline.route_trouble import ROUTE_HOLDS
 from pipeline.takeover import ConsumerFacts, CreateConsumer, DeleteConsumer
-from pipeline.tenants.pauses import Pause
 from pipeline.trouble import Trouble, Word
 
-DRAINING = 64
-"""So many routes of a lane are pulled together (rule R8)."""
 SLICE_S = 30.0
 """So long one of them goes on while others wait."""
 LINGER_S = 5.0
 """So long it goes on pulling with nothing to do."""
 NEAR_END = 64
 """So few deliveries may be left when a route begins to come back."""
-LOOK_S = 1.0
 AGAIN_S = 1.0
-FOREVER = float("inf")
 
 Step = route_attach.Step | route_detach.Step | route_session.Step
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Together:
-    """What the routes of a lane that are apart share. probing: which of them finds out whether a connection is back."""
-
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINING))
-    probing: dict[GateKey, str] = field(default_factory=dict)
 
 
 class RouteLife:
@@ -66,6 +52,7 @@ class RouteLife:
         self.route = route
         self._tenant, _, self._name = route.partition("/")
         self._together = together
+        self._may = RoutePermission(work, route, together)
         self._trouble = work.troubles[route]
         self._since = time.monotonic()
         self._pull: RoutePull | None = None
@@ -76,6 +63,7 @@ class RouteLife:
         """The highest sequence that its own consumer has brought."""
         self.behind = 0
         """Deliveries not settled yet, as far as is known."""
+        self.blocks = BlockedKeys(work, route, self.news)
         work.state.stop(route)
 
     @property
@@ -111,6 +99,7 @@ class RouteLife:
         """A delivery's turn is over; until: it is tried again then, on the loop's clock."""
         if until is None:
             self.behind = max(0, self.behind - 1)
+            self.blocks.settled(item.id.seq)
         if self._pull is not None and item.apart:
             self._pull.turned(item.id.seq, until)
 
@@ -120,12 +109,16 @@ class RouteLife:
         """Returns when the route is back. leaving: None where it had left already. Raises as a lane's work does."""
         if leaving is not None:
             await self._leave(leaving)
-        back = False
-        while not back:
-            await self._until_it_may_send()
-            async with self._together.slots:
-                if self._rests_until(time.monotonic()) is None:
-                    back = await self._pull_for_a_while()
+        try:
+            back = False
+            while not back:
+                await self._until_it_may_send()
+                await self.blocks.learn()
+                async with self._together.slots:
+                    if self._may.rests_until(time.monotonic()) is None:
+                        back = await self._pull_for_a_while()
+        finally:
+            await self.blocks.end()
         log.info(
             "a route is back in its lane", **self._names, after_s=round(time.monotonic() - self._since, 1)
         )
@@ -152,7 +145,7 @@ class RouteLife:
             self._news.clear()
             await self._note_pause()
             now = time.monotonic()
-            until = self._rests_until(now)
+            until = self._may.rests_until(now)
             if until is None and self._wake_at <= now:
                 return
             wait = max(until or 0.0, self._wake_at) - now
@@ -163,7 +156,7 @@ class RouteLife:
 
     async def _note_pause(self) -> None:
         """The deadline stands still while it is paused (rule R13)."""
-        trouble, pause = self._trouble, self._pause()
+        trouble, pause = self._trouble, self._may.pause()
         assert trouble is not None
         changed = trouble.paused(pause.since if pause else None, time.time())
         if changed is trouble or changed == trouble:
@@ -173,51 +166,27 @@ class RouteLife:
         self._trouble = changed
         log.info("a route is paused" if pause else "a route goes on", **self._names)
 
-    def _pause(self) -> Pause | None:
-        found = self._work.services.tenants.find(self._tenant, self._name)
-        return self._work.services.tenants.pause_of(found) if found else None
-
-    def _rests_until(self, now: float) -> float | None:
-        """None: it may send; else until when it may not, as far as is known (rule R8)."""
-        if self._pause() is not None:
-            return FOREVER
-        turns, gate = self._work.turns, self._work.turns.gate(self.route)
-        breaker, opens_at = turns.breaker(gate), turns.opens_at(gate, now)
-        if opens_at > now and (breaker is BreakerState.OPEN or must_wait_apart(opens_at, now)):
-            return opens_at
-        if breaker is not BreakerState.CLOSED and self._together.probing.get(gate, self.route) != self.route:
-            return now + LOOK_S
-        return None
-
-    def _is_probe(self) -> bool:
-        return self._work.turns.breaker(self._work.turns.gate(self.route)) is not BreakerState.CLOSED
-
     # ── A session ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _pull_for_a_while(self) -> bool:
         """Whether the route is back."""
         assert self._trouble is not None
-        gate = self._work.turns.gate(self.route)
-        if self._is_probe():
-            self._together.probing[gate] = self.route
-        try:
-            return await self._session(self._trouble)
-        except (NothingCame, DeliveryMissed, PinLost, ConsumerGone, PullRefused) as error:
-            # a lost connection ends the lane as well
-            log.warning("a route's own consumer is swept again", **self._names, because=str(error))
-            self._wake_at = time.monotonic() + AGAIN_S
-            await self._give_back()
-            return False
-        finally:
-            if self._together.probing.get(gate) == self.route:
-                del self._together.probing[gate]
+        with self._may.probing():
+            try:
+                return await self._session(self._trouble)
+            except (NothingCame, DeliveryMissed, PinLost, ConsumerGone, PullRefused) as error:
+                # a lost connection ends the lane as well
+                log.warning("a route's own consumer is swept again", **self._names, because=str(error))
+                self._wake_at = time.monotonic() + AGAIN_S
+                await self._give_back()
+                return False
 
     async def _session(self, trouble: Trouble) -> bool:
         work = self._work
         session: Session = await self._performed(route_session.begin_session(self.route, trouble))
         for seq in session.dead:
             work.memory.add(seq, time.monotonic())
-        async with RoutePull(work, self.route, trouble, session, self._is_probe) as pull:
+        async with RoutePull(work, self.route, trouble, session, self._may.is_probe) as pull:
             self._pull = pull
             try:
                 back = await self._until_it_rests(pull)
@@ -235,10 +204,13 @@ class RouteLife:
             pull.check()
             now = time.monotonic()
             self.highest = max(self.highest, pull.highest)
+            self.blocks.check()
+            if pull.begun:
+                self.blocks.settled_up_to(pull.highest)
             if pull.begun:
                 self.behind = pull.left + self._held
-            until = self._rests_until(now)
-            if until is None and now - began > SLICE_S and self._together.slots.locked():
+            until = self._may.rests_until(now)
+            if until is None and self._must_yield(now - began):
                 until = now
             until = self._idle_until(pull, now) if until is None else until
             if until is not None:
@@ -247,6 +219,10 @@ class RouteLife:
             if self._may_come_back(pull, now) and await self._come_back():
                 return True
             await _within(pull.changed, LOOK_S)
+
+    def _must_yield(self, pulled_s: float) -> bool:
+        """Others wait for its place, or there is something to be learned first."""
+        return (pulled_s > SLICE_S and self._together.slots.locked()) or self.blocks.must_learn
 
     async def _come_back(self) -> bool:
         assert self._trouble is not None
@@ -271,11 +247,11 @@ class RouteLife:
 
     def _may_come_back(self, pull: RoutePull, now: float) -> bool:
         """Nothing is the matter any more, and hardly anything is left (rule R7)."""
-        if not pull.begun or pull.left > NEAR_END or self._held > ROUTE_HOLDS:
+        if self.blocks or not pull.begun or pull.left > NEAR_END or self._held > ROUTE_HOLDS:
             return False
-        if self._is_probe() and (self._held or pull.left):
+        if self._may.is_probe() and (self._held or pull.left):
             return False
-        return self._rests_until(now) is None and not pull.long(now)
+        return self._may.rests_until(now) is None and not pull.long(now)
 
     async def _give_back(self) -> None:
         """What is held goes back to D, in order."""
@@ -357,7 +333,12 @@ class RouteLife:
             pull.changed.clear()
             pull.check()
             now = time.monotonic()
-            if self._rests_until(now) is not None or pull.long(now) or len(self.parked) > ROUTE_HOLDS:
+            if (
+                self.blocks
+                or self._may.rests_until(now) is not None
+                or pull.long(now)
+                or len(self.parked) > ROUTE_HOLDS
+            ):
                 return None
             first_new = self._work.troubles.first_new(self.route)
             if pull.left and (first_new is None or pull.highest < first_new):

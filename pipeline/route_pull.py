@@ -17,6 +17,7 @@ from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source
 from pipeline.lane_state import Taken
 from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.retry_record import Known
+from pipeline.route_consumers import MAX_ACK_PENDING
 from pipeline.route_session import Session
 from pipeline.route_trouble import must_wait_apart
 from pipeline.side_by_side import all_ended
@@ -61,7 +62,8 @@ class RoutePull:
         """Something happened that may end the session, or bring the route back."""
         self.left = 1
         """Deliveries behind the last that came, as the server told with it; 1: not known yet."""
-        self.highest = 0
+        self.highest = session.barrier.upto
+        """Up to there everything has come that is not settled, once it has begun."""
         self.waits: dict[int, float] = {}
         """What is tried again later, and when, on the loop's clock."""
         self.moved = time.monotonic()
@@ -97,7 +99,8 @@ class RoutePull:
         if load is None:
             return False
         most = 1 if self._is_probe() else HOLDS
-        return load.count >= most or load.bytes >= HOLDS_BYTES
+        many = load.count - load.shed >= most or load.bytes >= HOLDS_BYTES
+        return many or load.count >= MAX_ACK_PENDING
 
     @property
     def quiet(self) -> bool:
@@ -166,7 +169,6 @@ class RoutePull:
         work.check()
         passed = self._barrier.passed
         self._barrier.saw(seq)
-        self.highest = max(self.highest, seq)
         if work.troubles.on_its_own(self._route, seq) is Word.UNSEEN:
             work.acks.again(message)
         else:
@@ -177,10 +179,20 @@ class RoutePull:
                     # what is new here was never tried, unless the lane had seen it before
                     tried = seq <= max(self._barrier.upto, self._trouble.upto)
                     await work.hold(message, None if tried else Known(), apart=True)
+                    self._shed_blocked(seq)
                 case Taken.KNOWN:
                     pass
+        self.highest = max(self.highest, seq)
         if not passed and self._barrier.passed:
             self._go()
+
+    def _shed_blocked(self, seq: int) -> None:
+        """What waits for a person is held by its sequence alone."""
+        state = self._work.state
+        if seq in state and state.is_blocked(seq):
+            item = state[seq]
+            item.message, item.shed = item.message.with_payload(b""), True
+            state.shed(seq)
 
     def _go(self) -> None:
         for seq in self._work.state.go(self._route):

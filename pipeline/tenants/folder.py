@@ -143,4 +143,5 @@ class _Reading:
             params=route.params,
             retry=route.retry,
             deadline_s=route.deadline_s,
+            on_dead_letter=route.on_dead_letter,
         )

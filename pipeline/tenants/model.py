@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -74,7 +74,10 @@ class RouteSource:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which mapping goes to which connection. deadline_s: None: as `streams.deliveries.deadline` says."""
+    """Which mapping goes to which connection. deadline_s: None: as `streams.deliveries.deadline` says.
+
+    on_dead_letter: with `block` its key's later events wait until somebody has dealt with the dead letter.
+    """
 
     name: str
     source: RouteSource
@@ -83,6 +86,7 @@ class Route:
     params: Mapping[str, Any] = field(default_factory=dict)
     retry: RetryPolicy = RetryPolicy()
     deadline_s: float | None = None
+    on_dead_letter: Literal["continue", "block"] = "continue"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pipeline.problems import Problems, mapping_of, one_of, or_default
@@ -27,6 +27,7 @@ class WrittenRoute:
     params: Mapping[str, Any]
     retry: RetryPolicy
     deadline_s: float | None
+    on_dead_letter: Literal["continue", "block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,7 @@ def _route(entry: Entry, connections: Collection[str]) -> WrittenRoute:
             f"{connection.mark.path}: there is no connection {connection.as_text()!r}"
             f"{nearest(connection.as_text(), connections)}"
         )
-    if (policy := section.get("on_dead_letter")) is not None:
-        one_of(policy, ("continue",), later=("block",))
+    policy = or_default(section.get("on_dead_letter"), _on_dead_letter, "continue")
     params = section.get("params")
     return WrittenRoute(
         node=section,
@@ -114,7 +114,12 @@ def _route(entry: Entry, connections: Collection[str]) -> WrittenRoute:
         params={} if params is None else {each.key: each.value.plain() for each in params.as_mapping()},
         retry=_retry(section.get("retry")),
         deadline_s=or_default(section.get("deadline"), duration, None),
+        on_dead_letter="block" if policy == "block" else "continue",
     )
+
+
+def _on_dead_letter(node: Node) -> str:
+    return one_of(node, ("continue", "block"))
 
 
 def _retry(node: Node | None) -> RetryPolicy:

@@ -203,6 +203,11 @@ class Bus:
         task.cancel()
         return task
 
+    async def crash_worker(self) -> None:
+        """As `crash`, of the worker, and until it is gone."""
+        async with asyncio.timeout(20):
+            await asyncio.wait([self.crash()])
+
     async def end(self) -> None:
         for stop, task in self._running:
             stop.set()

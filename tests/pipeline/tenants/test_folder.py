@@ -267,10 +267,10 @@ MISTAKES = {
         "    retry: {initial: 2h}\n    params:",
         "routes.orders.retry: initial is longer than max (3600 s)",
     ),
-    "block": (
+    "on_dead_letter": (
         "    params:",
-        "    on_dead_letter: block\n    params:",
-        "routes.orders.on_dead_letter: 'block' is not built yet",
+        "    on_dead_letter: blok\n    params:",
+        "routes.orders.on_dead_letter: unknown value 'blok'; did you mean 'block'?",
     ),
 }
 
