@@ -47,12 +47,11 @@ def _batched(node: Node) -> int:
 
 
 _STREAM_KEYS: Mapping[str, Mapping[str, Callable[[Node], float]]] = {
-    "events": {"max_bytes": _batched},
-    "deliveries": {"deadline": duration, "max_bytes": _batched},
+    "events": {"keep": duration, "max_bytes": _batched},
+    "deliveries": {"keep": duration, "deadline": duration, "max_bytes": _batched},
     "attempts": {"keep": duration, "max_bytes": size},
     "dlq": {"max_bytes": size},
 }
-_NOT_BUILT = {"events": ("keep",), "deliveries": ("keep",)}
 _KEY_BYTES = 32
 NEW_KEY = "head -c 32 /dev/urandom | base64"
 """The command that makes a key for `secrets.key`."""
@@ -98,11 +97,7 @@ def streams(node: Node | None, *, embedded: bool) -> StreamSettings:
     values: dict[str, Any] = {}
     for entry in mapping_of(node, _STREAM_KEYS):
         keys = _STREAM_KEYS[entry.key]
-        section = (
-            MappingNode(entry.mark)
-            if entry.value.is_null
-            else mapping_of(entry.value, keys, _NOT_BUILT.get(entry.key, ()))
-        )
+        section = MappingNode(entry.mark) if entry.value.is_null else mapping_of(entry.value, keys)
         for setting in section:
             if not setting.value.is_null:
                 values[f"{entry.key}_{setting.key}"] = keys[setting.key](setting.value)

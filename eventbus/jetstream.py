@@ -7,6 +7,7 @@ ConnectionLost. API: NATS documentation, "JetStream wire API".
 import base64
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from eventbus import wire
@@ -81,6 +82,11 @@ class JetStream:
         """The first message of a subject (or wildcard) from sequence `start` on, through the leader."""
         return await self._message(stream, {"seq": start, "next_by_subj": subject})
 
+    async def first_since(self, stream: str, subject: str, since: float) -> StoredMessage | None:
+        """The first message of a subject (or wildcard) stored since (seconds since the epoch), through the leader."""
+        moment = datetime.fromtimestamp(max(0.0, since), UTC).isoformat()
+        return await self._message(stream, {"next_by_subj": subject, "start_time": moment})
+
     async def create_consumer(
         self, stream: str, config: dict[str, Any], *, action: str = "create"
     ) -> dict[str, Any]:
@@ -108,6 +114,16 @@ class JetStream:
             if not page["consumers"]:
                 break
         return names
+
+    async def consumers(self, stream: str) -> list[dict[str, Any]]:
+        """What `consumer_info` says, of all of them. Not for polling."""
+        found: list[dict[str, Any]] = []
+        total = 1
+        while len(found) < total:
+            page = await self.call(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
+            total = page["total"] if page["consumers"] else 0
+            found += page["consumers"] or []
+        return found
 
     async def delete_consumer(self, stream: str, consumer: str) -> bool:
         """Whether there was one."""

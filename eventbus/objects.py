@@ -30,6 +30,15 @@ class ObjectDamaged(EventBusError):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What an object is listed by. seq: of its description in the bucket's stream; at: when that was stored, seconds since the epoch."""
+
+    name: str
+    seq: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Meta:
     chunks_subject: str
     chunks: int
@@ -51,7 +60,7 @@ class ObjectStore:
         found = await self._meta(name)
         if found is not None and (found.digest, found.size) == (digest, len(data)):
             return
-        nuid = hashlib.sha256(name.encode()).hexdigest()[:22]
+        nuid = _nuid(name)
         subject = f"$O.{self._name}.C.{nuid}"
         await self._jetstream.purge_stream(self._stream, subject=subject)
         chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
@@ -89,6 +98,29 @@ class ObjectStore:
             await self._jetstream.purge_stream(self._stream, subject=meta.chunks_subject)
             await self._jetstream.purge_stream(self._stream, subject=self._meta_subject(name))
 
+    async def listing(self) -> list[StoredObject]:
+        """Every object."""
+        found: list[StoredObject] = []
+        reading = Reading(self._stream, [f"$O.{self._name}.M.*"], None)
+        async with OrderedReader(self._jetstream, reading) as reader:
+            left = reader.waiting
+            while left > 0:
+                messages = await reader.next()
+                left = min(left - len(messages), messages[-1].pending)
+                for message in messages:
+                    meta: dict[str, Any] = json.loads(message.payload)
+                    if not meta.get("deleted"):
+                        found.append(StoredObject(meta["name"], message.seq, message.time))
+        return found
+
+    async def delete_as_listed(self, found: StoredObject) -> None:
+        """Deletes what was listed; one that was stored under its name since stays whole."""
+        nuid = _nuid(found.name)
+        subject = self._meta_subject(found.name)
+        await self._jetstream.purge_stream(self._stream, subject=subject, below=found.seq + 1)
+        # an object's parts are stored before its description
+        await self._jetstream.purge_stream(self._stream, subject=f"$O.{self._name}.C.{nuid}", below=found.seq)
+
     async def _meta(self, name: str) -> _Meta | None:
         found = await self._jetstream.last_message(self._stream, self._meta_subject(name))
         if found is None:
@@ -114,6 +146,11 @@ class ObjectStore:
 
     def _meta_subject(self, name: str) -> str:
         return f"$O.{self._name}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def _nuid(name: str) -> str:
+    """What an object's parts are found by."""
+    return hashlib.sha256(name.encode()).hexdigest()[:22]
 
 
 def _digest(data: bytes) -> str:

@@ -37,7 +37,9 @@ class StreamSettings:
     """Sizes in bytes, durations in seconds; the server reserves the sizes when a stream is made."""
 
     events_max_bytes: int = 4 * GIB
+    events_keep: float = 7 * DAY
     deliveries_max_bytes: int = 4 * GIB
+    deliveries_keep: float = DAY
     deliveries_deadline: float = 7 * DAY
     attempts_max_bytes: int = GIB
     attempts_keep: float = 30 * DAY

@@ -66,6 +66,11 @@ class Subjects:
     def position(self, source: str) -> str:
         return f"{self.prefix}position.{source}"
 
+    @property
+    def all_positions(self) -> str:
+        """Of all sources."""
+        return f"{self.prefix}position.*"
+
     def roll_call(self, source: str) -> str:
         """Where running captures of a source are asked who they are; in no stream."""
         return f"{self.prefix}bridge.capture.{source}"
@@ -81,11 +86,18 @@ class Subjects:
         """Where a webhook's markers are; `digest` tells its event's id."""
         return f"{self.prefix}intake.{source}.{digest}"
 
+    @property
+    def all_webhooks(self) -> str:
+        return f"{self.prefix}intake.*.*"
+
     def delivery(self, lane: int, tenant: str, route: str) -> str:
         return f"{self.prefix}deliveries.{lane}.{tenant}.{route}"
 
     def lane(self, lane: int) -> str:
         return f"{self.prefix}deliveries.{lane}.>"
+
+    def deliveries_of(self, lane: int, tenant: str) -> str:
+        return f"{self.prefix}deliveries.{lane}.{tenant}.>"
 
     @property
     def all_deliveries(self) -> str:

@@ -1,11 +1,12 @@
-"""The keeper: writes the dead letters that a worker could not write, from the server's advisories (rule R10).
+"""Writes the dead letters that a worker could not write, from the server's advisories (rule R10).
 
 A worker writes the dead letter first and terminates the message then, so there is hardly ever one missing; a consumer
-that somebody configured with `max_deliver`, or a message that somebody terminated by hand, is what this is for. Any
-number of keepers share one consumer; what they do may be done twice.
+that somebody configured with `max_deliver`, or a message that somebody terminated by hand, is what this is for. The
+keeper does it; what is done twice all the same does no harm.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
@@ -68,7 +69,11 @@ _decoder = msgspec.json.Decoder(Advisory)
 
 
 class DeadLetterKeeper:
-    def __init__(self, jetstream: JetStream, subjects: Subjects, services: Services) -> None:
+    def __init__(
+        self, jetstream: JetStream, subjects: Subjects, services: Services, check: Callable[[], None]
+    ) -> None:
+        """check: raises where another keeper has taken over."""
+        self._check = check
         self._jetstream = jetstream
         self._subjects = subjects
         self._services = services
@@ -97,6 +102,7 @@ class DeadLetterKeeper:
 
     async def _handle(self, messages: list[Message]) -> None:
         for message in messages:
+            self._check()
             try:
                 advisory = _decoder.decode(message.payload)
             except (ValueError, msgspec.DecodeError):
@@ -135,13 +141,18 @@ class DeadLetterKeeper:
         body = dead_letter(delivery, payload, letter, record, None, advisory.id)
         own = {name: value for name, value in stored.headers.items() if name.startswith("Bridge-")}
         lines = header_lines(own) + letter_headers(letter)
-        await self._services.dead_letters.write(delivery, body, lines, WriteHooks(lambda: None))
+        await self._services.dead_letters.write(delivery, body, lines, WriteHooks(self._check))
         log.warning(
             "dead letter written from an advisory",
             delivery_id=delivery.text,
             delivery_seq=delivery.seq,
             reason=letter.reason,
         )
+
+    async def caught_up(self) -> bool:
+        """Whether every advisory stored so far is handled."""
+        info = await self._jetstream.consumer_info(self._stream, CONSUMER)
+        return info is not None and not info["num_pending"] and not info["num_ack_pending"]
 
     async def _purge(self) -> None:
         """What is handled is of no use any more, and the stream refuses when it is full."""

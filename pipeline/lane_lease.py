@@ -12,7 +12,7 @@ from eventbus.buckets import Bucket, RevisionConflict
 from eventbus.errors import JetStreamError, NoAnswer
 from pipeline.boottime import boottime
 from pipeline.lane_board import LaneBoard
-from pipeline.lease import RENEW_S, VALID_S, Lease, Tenure, read_lease
+from pipeline.lease import RENEW_S, VALID_S, Lease, LeaseWatch, Tenure, read_lease
 
 log = structlog.get_logger()
 
@@ -22,9 +22,9 @@ class LeaseLost(Exception):
 
 
 class LaneLease:
-    """One lane's lease, held by us. Made by `acquire`."""
+    """The lease of a lane, or of what else has one owner at a time; held by us. Made by `acquire` and `acquire_alone`."""
 
-    def __init__(self, bucket: Bucket, lane: int, owner: str, before: Lease | None) -> None:
+    def __init__(self, bucket: Bucket, lane: int | str, owner: str, before: Lease | None) -> None:
         self.before = before
         """The lease of the last owner; None: the lane never had one."""
         self._bucket = bucket
@@ -112,3 +112,18 @@ async def acquire(bucket: Bucket, board: LaneBoard, lane: int, me: str) -> LaneL
                     return lease
         await board.change(lane)
     return None
+
+
+async def acquire_alone(bucket: Bucket, name: str, me: str) -> LaneLease:
+    """Waits until nobody owns what is not a lane and has no preferred owner, and takes it. Else as `acquire`."""
+    watch = LeaseWatch()
+    while True:
+        with contextlib.suppress(NoAnswer, JetStreamError):
+            entry = await bucket.get(f"lease.{name}")
+            before, revision = read_lease(entry.value) if entry else None, entry.revision if entry else 0
+            ours = before is not None and before.owner.startswith(f"{me}.")
+            if ours or watch.may_claim(before, revision, boottime()):
+                lease = LaneLease(bucket, name, f"{me}.{secrets.token_hex(4)}", before)
+                if await lease.claim(revision):
+                    return lease
+        await asyncio.sleep(RENEW_S)

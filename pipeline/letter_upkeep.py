@@ -1,4 +1,4 @@
-"""What is done about dead letters every minute: begun replays are finished, the open letters are counted."""
+"""The open dead letters, counted every minute for whoever watches a worker's metrics."""
 
 import asyncio
 import time
@@ -9,10 +9,8 @@ import structlog
 from eventbus.errors import JetStreamError, NoAnswer
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.begun_replays import BegunReplays
 from pipeline.letters import Letters
 from pipeline.metrics import DEAD_LETTERS
-from pipeline.replaying import Replaying
 
 EVERY_S = 60.0
 SHARE = 20
@@ -22,13 +20,12 @@ log = structlog.get_logger()
 
 
 class LetterUpkeep:
-    """Any number may run: what they do may be done twice."""
+    """Any number may run: each tells of all."""
 
-    def __init__(self, jetstream: JetStream, subjects: Subjects, lanes: int) -> None:
+    def __init__(self, jetstream: JetStream, subjects: Subjects) -> None:
         self._jetstream = jetstream
         self._stream = subjects.stream("DLQ")
         self._letters = Letters(jetstream, subjects)
-        self._begun = BegunReplays(jetstream, subjects, Replaying(jetstream.connection, subjects, lanes))
         self._counted: tuple[int, int] | None = None
         self._shown: set[tuple[str, str, str]] = set()
 
@@ -37,10 +34,9 @@ class LetterUpkeep:
         while True:
             began = time.monotonic()
             try:
-                await self._begun.finish(time.time())
                 await self.count()
             except (JetStreamError, NoAnswer) as error:
-                log.warning("dead letters are looked at again in a minute", because=str(error))
+                log.warning("dead letters are counted again in a minute", because=str(error))
             await asyncio.sleep(max(EVERY_S, SHARE * (time.monotonic() - began)))
 
     async def count(self) -> None:

@@ -37,3 +37,6 @@ RENDERERS = Counter(
     "Rendering processes that ended by themselves, by whose fault",
     ("fault",),
 )
+KEEPERS = Gauge("bridge_keeper_acting", "1: this one keeps house")
+PURGED = Counter("bridge_keeper_purged", "Messages and objects that the keeper has deleted", ("stream",))
+STREAM_FULL = Gauge("bridge_stream_full_ratio", "How full a stream is, as the keeper sees it", ("stream",))

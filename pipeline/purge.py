@@ -29,12 +29,17 @@ class ConsumerFloor:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A stream's state. max_bytes: 0 where it has no limit."""
+    """A stream's state, as it was before anything else was asked.
+
+    first_seq: of its events or deliveries; max_bytes: 0 or less where it has no limit; urgency: of the room that is
+    wanted so much more is made, for there may be gaps where most is gone already.
+    """
 
     first_seq: int
     last_seq: int
     bytes: int
     max_bytes: int
+    urgency: float = 1.0
 
     @property
     def full(self) -> float:
@@ -45,7 +50,7 @@ class Filling:
         """Up to where nothing is to be kept any more: `old`, or as far as it takes to make room."""
         if self.full <= PRESSURE:
             return old
-        share = 1 - RELIEVED / self.full
+        share = min(1.0, self.urgency * (1 - RELIEVED / self.full))
         return max(old, self.first_seq - 1 + round((self.last_seq - self.first_seq + 1) * share))
 
 
@@ -124,3 +129,25 @@ def events_kept_from(filling: Filling, old: int, needed: Iterable[int]) -> int:
     old: up to there it is older than what is kept; needed: for each reader the first sequence that it may still ask for.
     """
     return min((filling.spared_up_to(old) + 1, *needed))
+
+
+def least(needed: Mapping[str, int]) -> str:
+    """Who holds a stream back most; "": nobody."""
+    return min(needed, key=lambda who: needed[who], default="")
+
+
+def holding_back(lanes: Iterable[LaneFloor]) -> dict[str, int]:
+    """Up to where lanes and routes in trouble are done, by their names."""
+    found: dict[str, int] = {}
+    for lane in lanes:
+        found[f"lane {lane.lane}"] = lane.settled
+        found |= {f"route {tenant}/{route}": floor for (tenant, route), floor in lane.detached.items()}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What came of it. held_by: who needs what follows."""
+
+    deleted: int = 0
+    held_by: str = ""

@@ -1,4 +1,4 @@
-"""The worker: its share of the lanes, the tenants in force, and the keeper of dead letters."""
+"""The worker: its share of the lanes, the tenants in force, and the keeper's work where no other does it."""
 
 import asyncio
 import socket
@@ -16,10 +16,10 @@ from eventbus.objects import ObjectStore
 from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from pipeline.attempts_log import AttemptsLog
-from pipeline.dead_letter_keeper import DeadLetterKeeper
 from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.delivery import Services
 from pipeline.enrichment import Enrichment
+from pipeline.keeper import Keeper, KeeperSettings
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_owner import Lane, own_lane
 from pipeline.letter_upkeep import LetterUpkeep
@@ -46,6 +46,7 @@ class WorkerSettings:
     me: str
     lanes: int
     deadline_s: float
+    keeper: KeeperSettings
     patience_s: float = 20.0
 
 
@@ -80,7 +81,7 @@ class Worker:
         """Works until `stop` is set and every lane is left in order; `on_begun`: told once it takes lanes. Raises ConnectionLost, JetStreamError."""
         jetstream = JetStream(connection)
         services = self._services(connection, jetstream)
-        keeper = DeadLetterKeeper(jetstream, self._subjects, services)
+        keeper = Keeper(jetstream, self._subjects, self._settings.lanes, self._settings.keeper, services)
         me = Member(self._me, socket.gethostname(), self._started)
         board = self._board = LaneBoard(
             jetstream, self._subjects, self._settings.lanes, me, self._settings.patience_s
@@ -101,7 +102,7 @@ class Worker:
             self._attempts.publish(connection),
             keeper.run(),
             follow_board(),
-            LetterUpkeep(jetstream, self._subjects, self._settings.lanes).run(),
+            LetterUpkeep(jetstream, self._subjects).run(),
             own_lanes(),
         )
 

@@ -26,6 +26,7 @@ from connectors.egress import EgressPolicy
 from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import Connection
 from eventbus.subjects import Subjects
+from pipeline.keeper import KeeperSettings
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router, RouterStopped
 from pipeline.worker import Worker, WorkerSettings
@@ -109,6 +110,7 @@ class _Pipeline:
                 self._me,
                 self._nats.lanes,
                 settings.streams.deliveries_deadline,
+                KeeperSettings(settings.streams.events_keep, settings.streams.deliveries_keep),
                 max(settings.shutdown_timeout - LEAVING_S, settings.shutdown_timeout / 2),
             ),
             secrets_keys=secret_keys(settings),

@@ -207,7 +207,7 @@ MISTAKES = {
         "bridge.yaml:6:16: http.listen: 'localhost' is no address",
     ),
     "no such port": (SOURCE + "http: {listen: 65536}", "http.listen: '65536' is no address to listen at"),
-    "events.keep": (SOURCE + "streams: {events: {keep: 7d}}", "streams.events.keep: not built yet"),
+    "events.keep": (SOURCE + "streams: {events: {keep: 7}}", "streams.events.keep: expected a duration"),
     "stream": (SOURCE + "streams: {event: {}}", "unknown key 'event' in streams; did you mean 'events'?"),
     "size": (
         SOURCE + "streams: {dlq: {max_bytes: 4 gigs}}",

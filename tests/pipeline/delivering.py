@@ -23,11 +23,12 @@ from eventbus.objects import ObjectStore
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.patience import patiently
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
-from eventbus.settings import NatsSettings, StreamSettings
+from eventbus.settings import DAY, NatsSettings, StreamSettings
 from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from eventbus.topology import desired_streams, ensure_topology
 from eventbus.wire import header_lines
+from pipeline.keeper import KeeperSettings
 from pipeline.lease import Lease
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router
@@ -42,6 +43,7 @@ MB = 2**20
 STREAMS = StreamSettings(
     events_max_bytes=64 * MB, deliveries_max_bytes=64 * MB, attempts_max_bytes=16 * MB, dlq_max_bytes=16 * MB
 )
+KEEPER = KeeperSettings(7 * DAY, DAY)
 LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
 QUICK = RetryPolicy(max_attempts=5, initial_s=0.05, factor=1.5, max_s=0.5, jitter=0.2)
 UPSERT = """
@@ -166,10 +168,15 @@ class Bus:
         )
 
     def work(
-        self, deadline_s: float = 600.0, patience_s: float = 20.0, me: str | None = None
+        self,
+        deadline_s: float = 600.0,
+        patience_s: float = 20.0,
+        keeper: KeeperSettings = KEEPER,
+        me: str | None = None,
     ) -> Callable[[], Awaitable[None]]:
         """me: its name; the next of that name need not wait for the lanes of the last."""
-        settings = WorkerSettings(me or secrets.token_hex(4), self.nats.lanes, deadline_s, patience_s)
+        me = me or secrets.token_hex(4)
+        settings = WorkerSettings(me, self.nats.lanes, deadline_s, keeper, patience_s)
         worker = Worker(self.subjects, settings, secrets_keys=(), egress=LOOPBACK)
         return self._start("worker", worker.run, worker.aclose)
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.event import HEADER_EVENT_ID
+from eventbus.pull_consumer import PullConsumer, Source
 from eventbus.subjects import lane_of
 from eventbus.wire import header_lines
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
@@ -171,6 +172,22 @@ async def test_the_keeper_writes_the_dead_letter_of_a_message_terminated_by_hand
     assert letter["delivery_seq"] == delivery.seq
     assert "a person's whim" in letter["error"]["message"]
     assert letter["advisory"]
+
+
+async def test_the_keeper_writes_the_dead_letter_of_a_delivery_that_a_consumer_gave_up(shop: Bus) -> None:
+    shop.work()
+    connection, stream = shop.jetstream.connection, shop.subjects.stream("DELIVERIES")
+    subject = shop.subjects.delivery(lane_of("ghost", shop.nats.lanes), "ghost", "orders")
+    seq = await shop.jetstream.publish(subject, b'{"id": "shop:0/1:1"}')
+    somebodys = {"name": "lane-99", "durable_name": "lane-99"}
+    gives_up = {"ack_policy": "explicit", "ack_wait": 10**8, "max_deliver": 1, "filter_subject": subject}
+    await shop.jetstream.create_consumer(stream, somebodys | gives_up)
+    consumer = PullConsumer(connection, Source(stream, somebodys["name"]), 10)
+    await consumer.start()
+    (letter,) = await eventually(shop.dead_letters, bool)
+    await consumer.stop()
+    assert (letter["reason"], letter["delivery_seq"]) == ("exhausted", seq)
+    assert "max_deliver" in letter["error"]["message"]
 
 
 async def test_a_big_event_is_read_from_its_object_and_stands_in_its_line(shop: Bus, erp: PlainErp) -> None:

@@ -255,7 +255,7 @@ async def test_open_dead_letters_are_counted_by_reason(shop: Bus) -> None:
             "bridge_dead_letters", {"tenant": "acme", "route": "orders", "reason": reason}
         )
 
-    upkeep = LetterUpkeep(shop.jetstream, shop.subjects, shop.nats.lanes)
+    upkeep = LetterUpkeep(shop.jetstream, shop.subjects)
     await bury(shop, 1)
     await bury(shop, 2)
     await bury(shop, 3, "mapping")
