@@ -13,12 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Step
 from bridge.demo.nats_server import EmbeddedNats
+from pipeline import lane_turns
 from pipeline.lane_spread import KEEP_S, NOBODY_S, SETTLE_S, LaneSpread, spread
 from pipeline.lease import Lease, read_lease
 from pipeline.membership import GONE_S, Member, Membership
@@ -210,6 +212,29 @@ async def test_a_request_that_hangs_does_not_keep_the_other_tenants_of_a_moving_
         assert len(erp.calls) == load.total + 2
 
 
+class SlowErp(PlainErp):
+    """It takes its time for every request, now more and now less: there is always one under way for long."""
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(0.3 + 0.13 * (len(self.calls) % 4))
+        return await super()._serve(request)
+
+
+async def test_an_erp_that_is_always_slow_does_not_keep_its_lane_from_moving(
+    nats_server: EmbeddedNats, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_turns, "DRAIN_S", 0.1)
+    async with SlowErp() as erp, bus(nats_server.url, namespace, lanes=1) as shop:
+        await shop.apply(acme(erp))
+        shop.route()
+        stop = shop.work()
+        for n in range(60):
+            await shop.change(n, n)
+        await erp.until(lambda: len(erp.calls) > 5)
+        await stop()
+        assert len(erp.effects) == len(erp.calls) < 40
+
+
 async def test_a_request_that_outlasts_our_patience_is_made_again_by_the_next_owner(
     nats_server: EmbeddedNats, namespace: str, erp: PlainErp
 ) -> None:
@@ -225,7 +250,8 @@ async def test_a_request_that_outlasts_our_patience_is_made_again_by_the_next_ow
         await shop.change(1, 2)
         await erp.until(lambda: len(erp.calls) == 2)
         shop.work()
-        await stop()
+        async with asyncio.timeout(2.5):  # the request itself would take three
+            await stop()
         await erp.until(lambda: order_at_erp(erp) == {"1": [0, 1, 2]}, timeout_s=5)
         held.set()
         await shop.settled()
