@@ -11,7 +11,7 @@ from pipeline.quantities import MAX_NAME, check_name, duration, size
 from pipeline.yaml_nodes import Entry, Node, SequenceNode, YamlError
 
 if TYPE_CHECKING:
-    from bridge.console.payload_schema import PayloadSchema
+    from pipeline.payload_schema import PayloadSchema
 
 _KEYS = ("secret", "schema", "max_bytes", "tolerance", "remember", "key")
 _DEFAULTS = IntakeSource("")
@@ -103,7 +103,7 @@ def _secret(node: Node, environment: Environment) -> bytes:
 
 def _schema(node: Node, environment: Environment) -> "PayloadSchema":
     # a tenth of a second to import, and only the console reads schemas
-    from bridge.console.payload_schema import PayloadSchema, SchemaInvalid  # noqa: PLC0415
+    from pipeline.payload_schema import PayloadSchema, SchemaInvalid  # noqa: PLC0415
 
     file = environment.path(node)
     try:

@@ -44,14 +44,14 @@ def path_target(path: Any) -> str:
     return quote(path, safe=_PATH_SAFE)
 
 
-def query_texts(query: Any) -> dict[str, str | list[str]]:
+def query_texts(query: Any, key: str = "query") -> dict[str, str | list[str]]:
     """Names to texts, or to lists of texts; null left out. Raises RequestInvalid."""
     texts: dict[str, str | list[str]] = {}
-    for name, value in _members("query", query):
+    for name, value in _members(key, query):
         if isinstance(value, list):
-            texts[name] = [_text(f"query.{name}", item) for item in value if item is not None]
+            texts[name] = [_text(f"{key}.{name}", item) for item in value if item is not None]
         elif value is not None:
-            texts[name] = _text(f"query.{name}", value)
+            texts[name] = _text(f"{key}.{name}", value)
     return texts
 
 

@@ -114,6 +114,7 @@ class Leaf(Enum):
     QUERY = "query"  # names to a value or a list of values; the connector encodes; null leaves the name out
     HEADER = "header"  # names to a value; null leaves the name out
     TREE = "tree"  # any JSON value; null is JSON null
+    XML = "xml"  # an element's tree (connectors.xml_payload); null leaves the element out, `nil` is xsi:nil
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,13 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
-    """The keys that a kind's `request:` may have. Any other key is a mistake of the mapping."""
+    """The keys that a kind's `request:` may have. Any other key is a mistake of the mapping.
+
+    payload: those that hold what is sent, of which one at most stands in a request.
+    """
 
     keys: Mapping[str, RequestKey]
+    payload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class TenantsInForce:
 
     async def _compiled(self, name: str, tenant: Tenant) -> JailedMapping | MappingInvalid:
         written = tenant.mappings[name]
-        source = MappingSource(written.text, dict(tenant.lookups))
+        source = MappingSource.of(written, dict(tenant.lookups))
         try:
             return await self._renderer.mapping(tenant.name, name, written.file, source)
         except MappingInvalid as invalid:

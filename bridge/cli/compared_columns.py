@@ -24,7 +24,7 @@ def compared_columns(settings: Settings) -> dict[str, set[str]]:
             continue
         written = tenant.mappings[route.mapping]
         try:
-            mapping = compiled(written.text, file=written.file, name=route.mapping)
+            mapping = compiled(written, route.mapping)
         except MappingInvalid:
             continue
         found[route.source.table] |= mapping.compared

@@ -9,10 +9,19 @@ import click
 from bridge.cli.context import config_option, json_option
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.mapping_check import Line, Report, check_files, mapping_files
-from bridge.cli.mapping_preview import PreviewFailed, Subject, of_mapping, of_route, previewed, shown
+from bridge.cli.mapping_preview import (
+    PreviewFailed,
+    Subject,
+    facts_of,
+    of_mapping,
+    of_route,
+    previewed,
+    shown,
+)
 from bridge.cli.running import run
 from bridge.settings import load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
+from pipeline.mapping.case_facts import Facts
 
 
 @click.group()
@@ -78,10 +87,23 @@ def _check_identities(config: Path, report: Report) -> str | None:
     metavar="FILE",
     help="The event as JSON; - reads standard input.",
 )
+@click.option(
+    "--given",
+    "given_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="What the mapping reads and the ERP answers, as in a case: enrich, saved, columns, answers, unsure.",
+)
 @config_option
 @json_option
 def preview(
-    mapping_name: str | None, route: str | None, *, event_file: str, config: Path, as_json: bool
+    mapping_name: str | None,
+    route: str | None,
+    *,
+    event_file: str,
+    given_file: Path | None,
+    config: Path,
+    as_json: bool,
 ) -> None:
     """Show the exact request that an event would become, and send nothing.
 
@@ -91,9 +113,10 @@ def preview(
     if (mapping_name is None) is (route is None):
         raise Usage("name a mapping, or a route with --route TENANT/ROUTE")
     event = _event(event_file)
+    facts = Facts() if given_file is None else facts_of(given_file)
     try:
         subject: Subject = of_route(route, config) if route is not None else of_mapping(str(mapping_name))
-        result = previewed(subject, event)
+        result = previewed(subject, event, facts)
     except PreviewFailed as failed:
         if as_json:
             click.echo(encode_json({"error": failed.to_json()}).decode())

@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from bridge.cli.errors import Usage
-from pipeline.mapping import Finding, Lookup, Mapping, MappingInvalid, compile_mapping, parse_lookup
+from bridge.shipped_files import shipped
+from pipeline.mapping import (
+    Finding,
+    Lookup,
+    Mapping,
+    MappingInvalid,
+    MappingText,
+    compile_stored,
+    parse_lookup,
+)
 from pipeline.mapping.cases import CaseResult, read_cases, run_cases
+from pipeline.tenants.mapping_files import MappingFiles, read_text
 from pipeline.yaml_tree import Mark, YamlError
 
 CASES = ".cases.yaml"
@@ -108,23 +118,39 @@ def check_files(files: Iterable[Path], report: Report) -> None:
 
 
 def _check(file: Path, report: Report) -> None:
-    text, lookups = read_text(file), tenant_lookups(file)
+    text, lookups = mapping_text(file), tenant_lookups(file)
     cases_file = file.with_name(file.stem + CASES)
     if not cases_file.is_file():
-        _compile(file, text, lookups, report)
+        _compile(text, lookups, report)
         report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
         return
     cases = read_cases(read_text(cases_file), str(cases_file))
-    _compile(file, text, None if any(case.lookups for case in cases) else lookups, report)
-    for result in run_cases(text, str(file), cases, lookups or {}):
+    _compile(text, None if any(case.lookups for case in cases) else lookups, report)
+    for result in run_cases(text, cases, lookups or {}):
         report.case(str(file), result)
 
 
-def _compile(file: Path, text: str, lookups: dict[str, Lookup] | None, report: Report) -> None:
-    mapping = compile_mapping(text, file=str(file), name=file.stem, lookups=lookups)
+def _compile(text: MappingText, lookups: dict[str, Lookup] | None, report: Report) -> None:
+    mapping = compile_stored(text, Path(text.file).stem, lookups)
     report.mappings.append(mapping)
     for warning in mapping.warnings:
-        report.finding("warning", str(file), warning)
+        report.finding("warning", text.file, warning)
+
+
+def mapping_text(file: Path) -> MappingText:
+    """A mapping's file with what it extends and names: in a tenant's folder that tenant's own and the shipped ones.
+
+    Raises YamlError.
+    """
+    return MappingFiles(_tenant_of(file), shipped("templates")).read(file)
+
+
+def _tenant_of(file: Path) -> Path | None:
+    """The folder of the tenant whose mapping this is; None outside of tenants' folders."""
+    for folder in file.absolute().parents:
+        if folder.name == "mappings" and (folder.parent / "tenant.yaml").is_file():
+            return folder.parent
+    return None
 
 
 def tenant_lookups(file: Path) -> dict[str, Lookup] | None:
@@ -133,20 +159,8 @@ def tenant_lookups(file: Path) -> dict[str, Lookup] | None:
     Raises:
         YamlError: one of its CSV files is not valid.
     """
-    for folder in file.absolute().parents:
-        if folder.name == "mappings" and (folder.parent / "tenant.yaml").is_file():
-            tables = sorted((folder.parent / "lookups").glob("*.csv"))
-            return {table.stem: parse_lookup(read_text(table), str(table), table.stem) for table in tables}
-    return None
-
-
-def read_text(file: Path) -> str:
-    """Raises YamlError: unreadable or not UTF-8."""
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise YamlError(Mark(str(file), 1, 1), f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise YamlError(
-            Mark(str(file), 1, 1), f"is not UTF-8 at byte {error.start}; save it as UTF-8"
-        ) from None
+    tenant = _tenant_of(file)
+    if tenant is None:
+        return None
+    tables = sorted((tenant / "lookups").glob("*.csv"))
+    return {table.stem: parse_lookup(read_text(table), str(table), table.stem) for table in tables}

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bridge.cli.errors import Usage
-from bridge.cli.mapping_check import read_text, tenant_lookups
+from bridge.cli.mapping_check import mapping_text, tenant_lookups
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
 from connectors.http_request import query_target
@@ -16,19 +16,25 @@ from connectors.protocol import RequestInvalid
 from connectors.registry import prepare
 from eventbus.event import encode_json
 from pipeline.mapping import (
+    Done,
     Mapping,
     MappingInvalid,
     Rendered,
     RenderError,
     RenderInput,
     Skipped,
-    compile_mapping,
+    Waits,
+    compile_stored,
     parse_lookup,
 )
+from pipeline.mapping.case_facts import KEYS as FACTS
+from pipeline.mapping.case_facts import Facts, NotGiven, label_of, read_facts
+from pipeline.mapping.errors import WAIT_FOR
+from pipeline.mapping.walk import Walk, walk
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Tenant
-from pipeline.yaml_tree import Mark, nearest
+from pipeline.yaml_tree import Mark, load_file, nearest
 
 
 class PreviewFailed(Exception):
@@ -96,9 +102,7 @@ def of_mapping(name: str) -> Subject:
         known = {one for one in names if not one.endswith(".cases")}
         raise Usage(f"there is no mapping {name!r}, neither a file nor a shipped one{nearest(name, known)}")
     try:
-        return Subject(
-            compile_mapping(read_text(file), file=str(file), name=file.stem, lookups=tenant_lookups(file))
-        )
+        return Subject(compile_stored(mapping_text(file), file.stem, tenant_lookups(file)))
     except MappingInvalid as invalid:
         raise PreviewFailed.of_mapping(invalid) from None
 
@@ -119,7 +123,7 @@ def of_route(route: str, config: Path) -> Subject:
     chosen = tenant.routes[route_name]
     stored = tenant.mappings[chosen.mapping]
     lookups = {name: parse_lookup(text, f"lookups/{name}.csv", name) for name, text in tenant.lookups.items()}
-    mapping = compile_mapping(stored.text, file=stored.file, name=chosen.mapping, lookups=lookups)
+    mapping = compile_stored(stored, chosen.mapping, lookups)
     return Subject(mapping, tenant_name, route_name, chosen.params, tenant.timezone)
 
 
@@ -135,8 +139,9 @@ def _tenant(name: str, config: Path) -> Tenant:
     raise Usage(f"{folder} has no tenant {name!r}{nearest(name, known)}")
 
 
-def previewed(subject: Subject, event: dict[str, Any]) -> dict[str, Any]:
-    """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`.
+def previewed(subject: Subject, event: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`, or of steps, as far as the facts have
+    answers, `{"steps": [{"step", …}, …]}`, with `save` where the last one is answered.
 
     Raises:
         PreviewFailed: the event cannot be rendered, or the connector cannot send what comes out.
@@ -145,25 +150,49 @@ def previewed(subject: Subject, event: dict[str, Any]) -> dict[str, Any]:
     given = RenderInput(
         event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone
     )
+    nowhere = Mark(subject.mapping.file, 1, 1)
     try:
-        result = subject.mapping.render(given)
+        found = walk(subject.mapping, given, facts)
+        requests = [_prepared(subject.mapping, request) for request in found.requests]
     except RenderError as error:
         raise PreviewFailed.of_render(error) from None
-    if isinstance(result, Skipped):
-        return {"skipped": result.by}
-    assert isinstance(result, Rendered), "no mapping asks for more yet"
-    try:
-        return prepare(subject.mapping.connector, result.request, delivery_id).to_json()
     except RequestInvalid as error:
-        raise PreviewFailed(
-            "request", str(error), Mark(subject.mapping.file, 1, 1), "", exit_code=1
-        ) from None
+        raise PreviewFailed("request", str(error), nowhere, "", exit_code=1) from None
+    except NotGiven as missing:
+        raise PreviewFailed("needs", str(missing), nowhere, "", exit_code=1) from None
+    return _outcome(found, requests)
+
+
+def facts_of(file: Path) -> Facts:
+    """What `--given` tells. Raises YamlError."""
+    section = load_file(file).as_mapping()
+    section.check_keys(FACTS)
+    return read_facts(section)
+
+
+def _prepared(mapping: Mapping, rendered: Rendered) -> dict[str, Any]:
+    return prepare(mapping.connector, rendered.request, rendered.delivery_id).to_json()
+
+
+def _outcome(found: Walk, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    match found.end:
+        case Skipped(by=by):
+            return {"skipped": by}
+        case Waits(message=message, file=file, line=line, expression=expression):
+            raise PreviewFailed(WAIT_FOR, message, Mark(file, line, 1), expression, exit_code=1)
+    labels = [label_of(each) for each in found.requests]
+    if labels == ["request"]:
+        return requests[0]
+    steps = [{"step": label, **request} for label, request in zip(labels, requests, strict=True)]
+    return {"steps": steps} | ({"save": found.end.save} if isinstance(found.end, Done) else {})
 
 
 def shown(result: Members[str, Any]) -> str:
     """The request as people read it: request line, headers, body."""
     if "skipped" in result:
         return f"skipped by {result['skipped']}: nothing would be sent"
+    if "steps" in result:
+        return "\n\n".join(f"{step['step']}:\n{shown(step)}" for step in result["steps"])
     if "path" not in result:
         return _indented(result)
     lines = [f"{result.get('method', '')} {result['path']}{query_target(result.get('query') or {})}"]

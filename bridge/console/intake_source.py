@@ -17,7 +17,7 @@ class Complaint(Protocol):
 
 
 class Schema(Protocol):
-    """What payloads must fulfil; `payload_schema.PayloadSchema`, which takes a tenth of a second to import."""
+    """What payloads must fulfil; `pipeline.payload_schema.PayloadSchema`, which takes a tenth of a second to import."""
 
     def complaint(self, payload: Any) -> Complaint | None: ...
 

@@ -16,6 +16,7 @@ from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RenderPool
 from pipeline.jail.renderer import Renderer
 from pipeline.mapping import Lookup, MappingFacts
+from pipeline.mapping_text import MappingText
 
 T = TypeVar("T")
 
@@ -46,14 +47,14 @@ def jail() -> BlockingJail:
     return found
 
 
-def compiled(text: str, *, file: str, name: str, lookups: Mapping[str, Lookup] | None = None) -> MappingFacts:
-    """As `compile_mapping`; only the `version` is not that of a tenant, since no row of a crosswalk is looked at.
+def compiled(text: MappingText, name: str, lookups: Mapping[str, Lookup] | None = None) -> MappingFacts:
+    """As `compile_stored`; only the `version` is not that of a tenant, since no row of a crosswalk is looked at.
 
     Raises MappingInvalid, RendererBroken.
     """
     headers = None if lookups is None else {each: _header(lookups[each]) for each in lookups}
     found = jail()
-    return found.wait(found.renderer.mapping("", name, file, MappingSource(text, headers))).facts
+    return found.wait(found.renderer.mapping("", name, text.file, MappingSource.of(text, headers))).facts
 
 
 def _header(lookup: Lookup) -> str:

@@ -37,8 +37,9 @@ from pipeline.mapping import (
     Lookup,
     Mapping,
     MappingInvalid,
+    MappingText,
     RenderError,
-    compile_mapping,
+    compile_stored,
     parse_lookup,
 )
 from pipeline.mapping.cases import read_cases, run_cases
@@ -127,7 +128,7 @@ class Desk:
         with self._limit(task.cpu_s):
             lookups = {name: _lookup(name, text) for name, text in (source.lookups or {}).items()}
             cases = read_cases(asked.cases, asked.cases_file)
-            results = run_cases(source.text, asked.file, cases, lookups)
+            results = run_cases(_text(source, asked.file), cases, lookups)
             return to_json([result.problem for result in results])
 
     def _mapping(self, digest: bytes, source: MappingSource) -> Mapping:
@@ -144,7 +145,7 @@ class Desk:
             with self._limit(COMPILE_S):
                 lookups = None if known is None else {name: _lookup(name, known[name]) for name in known}
             with self._limit(COMPILE_S):
-                return compile_mapping(source.text, file="", name="", lookups=lookups)
+                return compile_stored(_text(source), "", lookups)
         except MappingInvalid as invalid:
             return invalid
         except YamlError as error:
@@ -153,13 +154,17 @@ class Desk:
             return MappingInvalid([Finding(Mark("", 1, 1), f"takes {error.message}; make it shorter")])
 
 
+def _text(source: MappingSource, file: str = "") -> MappingText:
+    return MappingText(file, source.text, source.bases, source.files)
+
+
 def _lookup(name: str, text: str) -> Lookup:
     return parse_lookup(text, f"lookups/{name}.csv", name)
 
 
 def _weight(source: MappingSource) -> int:
     """What it takes compiled: measured at 40 bytes for each of the text's, and 11 for each of a crosswalk's."""
-    return 4_096 + 60 * len(source.text) + 15 * sum(map(len, (source.lookups or {}).values()))
+    return 4_096 + 60 * source.written + 15 * sum(map(len, (source.lookups or {}).values()))
 
 
 def _invalid(task: Task, findings: list[Finding]) -> Invalid:

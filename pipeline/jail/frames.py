@@ -13,6 +13,7 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder
 
 from eventbus.event import EventInvalid, decode_json
+from pipeline.mapping_text import MappingText
 
 LARGEST = 128 * 2**20
 """Bytes of a frame: of the largest event that is rendered, and of what comes out."""
@@ -21,10 +22,29 @@ Op = Literal["facts", "render", "classify", "cases"]
 
 
 class MappingSource(msgspec.Struct, frozen=True, array_like=True):
-    """All that compiling depends on. lookups: the texts of the CSV files, by name; None: not known here."""
+    """All that compiling depends on. lookups: the texts of the CSV files, by name; None: not known here.
+
+    bases, files: see MappingText.
+    """
 
     text: str
     lookups: dict[str, str] | None = None
+    bases: tuple[MappingText, ...] = ()
+    files: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, text: MappingText, lookups: dict[str, str] | None) -> "MappingSource":
+        return cls(text.text, lookups, text.bases, dict(text.files))
+
+    @property
+    def written(self) -> int:
+        """Characters of all that is compiled."""
+        texts = (
+            self.text,
+            *self.files.values(),
+            *(part for base in self.bases for part in (base.text, *base.files.values())),
+        )
+        return sum(map(len, texts))
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):

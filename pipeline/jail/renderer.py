@@ -42,6 +42,7 @@ from pipeline.jail.work import (
 )
 from pipeline.jail.zone_files import zone_file
 from pipeline.mapping import (
+    Done,
     Finding,
     MappingFacts,
     MappingInvalid,
@@ -125,7 +126,7 @@ class Renderer:
         except RenderError as error:
             known = (Finding(error.mark, error.message, error.expression),)
         else:
-            _remember(self._lookups, sha256(source.text.encode()).digest(), known.lookups)
+            _remember(self._lookups, _text_digest(source), known.lookups)
             source, narrowed = self._narrowed(source)
             _remember(self._known, narrowed, known)
         _remember(self._known, digest, known)
@@ -133,10 +134,10 @@ class Renderer:
 
     def _narrowed(self, source: MappingSource) -> tuple[MappingSource, bytes]:
         """With the crosswalks alone that the text uses, once these are known."""
-        used = self._lookups.get(sha256(source.text.encode()).digest())
+        used = self._lookups.get(_text_digest(source))
         if used is not None and source.lookups is not None:
             lookups = {name: text for name, text in source.lookups.items() if name in used}
-            source = MappingSource(source.text, lookups)
+            source = msgspec.structs.replace(source, lookups=lookups)
         return source, _digest(source)
 
     async def do(self, tenant: str, work: Work) -> Answer:
@@ -171,7 +172,7 @@ class JailedMapping:
             RendererBroken: see there. RenderDefect.
         """
         result = _read(read_result, await self._asked("render", given, given))
-        return msgspec.structs.replace(result, file=self.facts.file) if isinstance(result, Waits) else result
+        return _with_file(result, self.facts.file)
 
     async def classify(
         self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None
@@ -226,14 +227,31 @@ def _in_file(finding: Finding, file: str) -> Finding:
 
 def _digest(source: MappingSource) -> bytes:
     digest = sha256(b"known" if source.lookups is not None else b"")
-    for part in (source.text, *(part for pair in sorted((source.lookups or {}).items()) for part in pair)):
+    digest.update(_text_digest(source))
+    for part in (part for pair in sorted((source.lookups or {}).items()) for part in pair):
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(encoded) + encoded)
     return digest.digest()
 
 
+def _with_file(result: Result, file: str) -> Result:
+    """The child knows the mapping's own file by no name."""
+    match result:
+        case Waits(file=""):
+            return msgspec.structs.replace(result, file=file)
+        case Done(problems=problems) if problems:
+            named = tuple(f"{file}{each}" if each.startswith(":") else each for each in problems)
+            return msgspec.structs.replace(result, problems=named)
+    return result
+
+
+def _text_digest(source: MappingSource) -> bytes:
+    """Of all but the crosswalks."""
+    return sha256(msgspec.msgpack.encode((source.text, source.bases, sorted(source.files.items())))).digest()
+
+
 def _size_of(source: MappingSource) -> int:
-    return len(source.text) + sum(map(len, (source.lookups or {}).values()))
+    return source.written + sum(map(len, (source.lookups or {}).values()))
 
 
 def _remember(memory: OrderedDict[bytes, T], digest: bytes, what: T) -> None:

@@ -4,13 +4,14 @@
 after that, called again whenever more is known. The protocol between it and its caller: `pipeline.mapping.known`.
 """
 
-from pipeline.mapping.compile import compile_mapping
+from pipeline.mapping.compile import compile_mapping, compile_stored
 from pipeline.mapping.errors import Finding, MappingInvalid, RenderError
 from pipeline.mapping.known import NOTHING_KNOWN, ColumnsRead, Known, Read, RowsRead, SavedRead
 from pipeline.mapping.lookups import Lookup, parse_lookup
 from pipeline.mapping.mapping_facts import MappingFacts, Source
 from pipeline.mapping.render import Mapping, RenderInput
 from pipeline.mapping.results import Done, Needs, Rendered, Repeat, Result, Skipped, Waits
+from pipeline.mapping_text import MappingText
 
 __all__ = [
     "NOTHING_KNOWN",
@@ -22,6 +23,7 @@ __all__ = [
     "Mapping",
     "MappingFacts",
     "MappingInvalid",
+    "MappingText",
     "Needs",
     "Read",
     "RenderError",
@@ -35,5 +37,6 @@ __all__ = [
     "Source",
     "Waits",
     "compile_mapping",
+    "compile_stored",
     "parse_lookup",
 ]

@@ -1,52 +1,26 @@
-"""Cases: what a mapping has to make of given events, written beside it as `<name>.cases.yaml`.
-
-    timezone: America/Santiago              # these three hold for every case, which may override them
-    params: {plant: CL01}
-    lookups:
-      cost_centers: |
-        code;sap
-        A;0001
-    cases:
-      - name: a closed order is requested
-        event: {op: insert, after: {id: 1, status: 3}}
-        expect: {request: {method: POST, path: /orders, body: {id: 1}}}
-
-`expect` is one of `request` (the whole of it), `skipped` (source, when, skip_if), `error` (a class) and, with an
-`answer: {status, headers, body}`, `outcome` (delivered, retry, rejected).
-"""
+"""Runs the cases of a mapping (how they are written: `written_cases`), and says where one does not hold."""
 
 from collections.abc import Mapping as Members
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater
-from pipeline.mapping.compile import compile_mapping
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater
+from pipeline.mapping.case_facts import NotGiven, label_of, rows_of
+from pipeline.mapping.compile import compile_stored
 from pipeline.mapping.difference import first_difference
-from pipeline.mapping.errors import RenderError
+from pipeline.mapping.errors import WAIT_FOR, RenderError
+from pipeline.mapping.known import Known, RowsRead
 from pipeline.mapping.lookups import Lookup, parse_lookup
 from pipeline.mapping.render import Mapping, RenderInput
-from pipeline.mapping.results import Rendered, Skipped
+from pipeline.mapping.results import Done, Skipped, Waits
 from pipeline.mapping.values import Value
-from pipeline.yaml_tree import MappingNode, Mark, Node, load
+from pipeline.mapping.walk import Walk, by_status, walk
+from pipeline.mapping.written_cases import Case, read_cases
+from pipeline.mapping_text import MappingText
 
-_SHARED = ("timezone", "params", "lookups")
-_EXPECTED = ("request", "skipped", "error", "outcome")
-_SKIPS = ("source", "when", "skip_if")
-_OUTCOMES = ("delivered", "retry", "rejected")
+__all__ = ["Case", "CaseResult", "read_cases", "run_cases"]
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case as written; the event may leave out what does not matter."""
-
-    name: str
-    mark: Mark
-    event: dict[str, Value]
-    params: dict[str, Value]
-    timezone: str
-    lookups: Members[str, str]
-    expected: str
-    value: Value
-    answer: Answer | None = None
+_SAID = "\0said"
+"""What an error said, beside its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +31,8 @@ class CaseResult:
     problem: str = field(default="")
 
 
-def read_cases(text: str, file: str) -> list[Case]:
-    """The cases of a file.
-
-    Raises:
-        YamlError: an unknown or missing key, or a value of the wrong kind.
-    """
-    root = load(text, file).as_mapping()
-    root.check_keys((*_SHARED, "cases"))
-    return [_case(node.as_mapping(), root) for node in root.require("cases").as_sequence()]
-
-
-def run_cases(text: str, file: str, cases: list[Case], lookups: Members[str, Lookup]) -> list[CaseResult]:
-    """Run each case against the mapping's text; the cases' lookups go before the tenant's.
+def run_cases(text: MappingText, cases: list[Case], lookups: Members[str, Lookup]) -> list[CaseResult]:
+    """Run each case against the mapping; the cases' lookups go before the tenant's.
 
     Raises:
         MappingInvalid: the mapping does not compile with a case's lookups.
@@ -81,95 +44,100 @@ def run_cases(text: str, file: str, cases: list[Case], lookups: Members[str, Loo
             name: parse_lookup(table, f"{case.mark.file} (lookups.{name})", name)
             for name, table in case.lookups.items()
         }
-        mapping = compile_mapping(text, file=file, name=file, lookups={**lookups, **own})
+        mapping = compile_stored(text, text.file, {**lookups, **own})
         results.append(CaseResult(case, _problem(mapping, case)))
     return results
 
 
-def _case(node: MappingNode, root: MappingNode) -> Case:
-    node.check_keys((*_SHARED, "name", "event", "answer", "expect"))
-    expect = node.require("expect").as_mapping()
-    expect.check_keys(_EXPECTED)
-    if len(expect) != 1:
-        raise expect.error(f"expect one of {', '.join(_EXPECTED)}")
-    entry = expect.entries[0]
-    shared = {key: node.get(key) or root.get(key) for key in _SHARED}
-    event = node.require("event").as_mapping()
-    return Case(
-        name=node.require("name").as_text(),
-        mark=node.mark,
-        event=_members(event),
-        params=_members(shared["params"]),
-        timezone=shared["timezone"].as_text() if shared["timezone"] else "UTC",
-        lookups={key: value for key, value in _members(shared["lookups"]).items() if isinstance(value, str)},
-        expected=entry.key,
-        value=_expected(entry.key, entry.value),
-        answer=_answer(node, entry.key),
-    )
-
-
-def _members(node: Node | None) -> dict[str, Value]:
-    return {} if node is None else {entry.key: entry.value.plain() for entry in node.as_mapping()}
-
-
-def _expected(key: str, node: Node) -> Value:
-    if key == "request":
-        return node.as_mapping().plain()
-    choices = {"skipped": _SKIPS, "outcome": _OUTCOMES}.get(key)
-    if choices and node.as_text() not in choices:
-        raise node.error(f"expect.{key} is one of {', '.join(choices)}")
-    return node.as_text()
-
-
-def _answer(node: MappingNode, expected: str) -> Answer | None:
-    answer = node.get("answer")
-    if (answer is None) is (expected == "outcome"):
-        raise node.error("`answer` and `expect: {outcome: …}` stand together")
-    if answer is None:
-        return None
-    section = answer.as_mapping()
-    section.check_keys(("status", "headers", "body"))
-    body = section.get("body")
-    return Answer(
-        section.require("status").as_int(100, 599),
-        _members(section.get("headers")),
-        None if body is None else body.plain(),
-    )
-
-
 def _problem(mapping: Mapping, case: Case) -> str:
-    given = RenderInput(
-        event=_completed(case.event, mapping.source.table),
+    try:
+        got = _got(mapping, case)
+    except RenderError as error:
+        got = {"error": error.class_, _SAID: str(error)}
+    except NotGiven as missing:
+        return str(missing)
+    for key, expected in case.expected.items():
+        if key == "reads":
+            problem = first_difference(expected, {name: got[key].get(name) for name in expected}, key)
+        elif key in ("error", "outcome") and got.get(key) == expected:
+            continue
+        elif key in got and key not in ("error", "outcome"):
+            problem = first_difference(expected, got[key], key)
+        else:
+            problem = f"expected {_wanted(key, expected)}, got {_instead(got)}"
+        if problem:
+            return problem
+    return ""
+
+
+def _got(mapping: Mapping, case: Case) -> dict[str, Value]:
+    """What the event comes to, under the keys of `expect`."""
+    given = input_of(case, mapping.source.table)
+    only_judged = not {"request", "requests", "reads"} & case.expected.keys()
+    if "request" in case.facts.answers and only_judged:
+        return _judged(mapping, case, given)
+    found = walk(mapping, given, case.facts)
+    got: dict[str, Value] = {
+        "reads": {read.name: dict(read.where) for read in found.reads if isinstance(read, RowsRead)}
+    }
+    if found.requests:
+        requests = {label_of(each): each.request for each in found.requests}
+        got["requests"] = requests
+        if len(requests) == 1:
+            got["request"] = found.requests[0].request
+    return got | _ended(found)
+
+
+def _ended(found: Walk) -> dict[str, Value]:
+    match found.end:
+        case Skipped(by=by):
+            return {"skipped": by}
+        case Waits(message=message):
+            return {"error": WAIT_FOR, _SAID: message}
+        case Done(save=save):
+            return {"outcome": "delivered", "save": save}
+    return {} if found.outcome is None else {"outcome": _word(found.outcome)}
+
+
+def _judged(mapping: Mapping, case: Case, given: RenderInput) -> dict[str, Value]:
+    """What an answer to the only request comes to, whatever the request is."""
+    answer = case.facts.answers["request"]
+    known = Known(rows={name: rows_of(value) for name, value in case.facts.enrich.items()})
+    outcome = mapping.classify(by_status(answer), replace(given, known=known))
+    got: dict[str, Value] = {"outcome": _word(outcome)}
+    if "save" in case.expected and isinstance(outcome, Delivered):
+        found = walk(mapping, given, case.facts)
+        got |= _ended(found)
+    return got
+
+
+def _word(outcome: Outcome) -> str:
+    return {Delivered: "delivered", RetryLater: "retry", Rejected: "rejected"}.get(type(outcome), "")
+
+
+def _wanted(key: str, value: Value) -> str:
+    if key in ("request", "requests", "save"):
+        return "a request" if key == "request" else key
+    return f"{key} {value}"
+
+
+def _instead(got: Members[str, Value]) -> str:
+    for key in ("error", "skipped", "outcome"):
+        if key in got:
+            return f"{key} {got[key]}" + (f": {got[_SAID]}" if _SAID in got else "")
+    return ", ".join(f"{key} {value}" for key, value in got.items() if key != "reads")
+
+
+def input_of(case: Case, table: str) -> RenderInput:
+    """The case as the mapping gets it, with what its event leaves out."""
+    return RenderInput(
+        event=_completed(case.event, table),
         tenant="case",
         route="case",
         params=case.params,
         delivery_id="case",
         timezone=case.timezone,
     )
-    if case.answer is not None:
-        outcome = mapping.classify(_by_status(case.answer), given)
-        word = {Delivered: "delivered", RetryLater: "retry", Rejected: "rejected"}[type(outcome)]
-        return "" if word == case.value else f"expected outcome {case.value}, got {word}"
-    try:
-        result = mapping.render(given)
-    except RenderError as error:
-        if (case.expected, case.value) == ("error", error.class_):
-            return ""
-        return f"expected {_wanted(case)}, got error {error.class_}: {error}"
-    assert isinstance(result, Rendered | Skipped)
-    got, value = ("skipped", result.by) if isinstance(result, Skipped) else ("request", result.request)
-    if got != case.expected:
-        return f"expected {_wanted(case)}, got {got} {value}"
-    return first_difference(case.value, value, "request" if got == "request" else got)
-
-
-def _wanted(case: Case) -> str:
-    return "a request" if case.expected == "request" else f"{case.expected} {case.value}"
-
-
-def _by_status(answer: Answer) -> Outcome:
-    """What a status alone would mean: the connectors know better, the mapping's rules best."""
-    return Delivered(answer) if answer.status < 300 else Rejected(f"status {answer.status}", answer)
 
 
 def _completed(event: dict[str, Value], table: str) -> dict[str, Value]:

@@ -1,52 +1,65 @@
 """Read a mapping's text into a Mapping, with everything that is wrong with it at once."""
 
-import re
 from collections.abc import Mapping as Members
+from collections.abc import Sequence
 from hashlib import sha256
 
-from connectors.registry import PLANNED, kinds, shape
+from pipeline.mapping.course import CourseCompiler, compiled_requirement
+from pipeline.mapping.declarations import Declarations
+from pipeline.mapping.enrichment import compile_enrichments
 from pipeline.mapping.errors import Finding, MappingInvalid
 from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.extends import merged
 from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.lint import warnings_of
 from pipeline.mapping.lookups import Lookup
-from pipeline.mapping.mapping_facts import ParamSpec, Source
-from pipeline.mapping.render import Mapping, Program
-from pipeline.mapping.request_leaves import compile_request
+from pipeline.mapping.payload import Schemas
+from pipeline.mapping.program import Program
+from pipeline.mapping.render import Mapping
 from pipeline.mapping.response import compile_rules
-from pipeline.mapping.results import Repeat
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.structure import compile_tree
-from pipeline.yaml_tree import MappingNode, Mark, Node, ScalarNode, YamlError, load, nearest
+from pipeline.mapping.values import Value
+from pipeline.mapping_text import MappingText
+from pipeline.yaml_tree import MappingNode, ScalarNode, YamlError
 
 KEYS = (
     "description",
     "source",
+    "ordering",
     "when",
     "params",
+    "enrich",
     "vars",
     "skip_if",
     "require",
     "connector",
     "request",
+    "schema",
+    "steps",
     "repeat",
     "response",
 )
-LATER = dict.fromkeys(("extends", "enrich", "steps", "ordering"), "not built yet")
-OPERATIONS = ("insert", "update", "delete", "read", "truncate", "message")
-_REPEATS: tuple[Repeat, ...] = ("upsert", "idempotency_key", "unsafe")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def compile_mapping(
-    text: str, *, file: str, name: str, lookups: Members[str, Lookup] | None = None
+    text: str,
+    *,
+    file: str,
+    name: str,
+    lookups: Members[str, Lookup] | None = None,
+    bases: Sequence[MappingText] = (),
 ) -> Mapping:
+    """`compile_stored` of a text that stands alone, or extends `bases`."""
+    return compile_stored(MappingText(file, text, tuple(bases)), name, lookups)
+
+
+def compile_stored(text: MappingText, name: str, lookups: Members[str, Lookup] | None = None) -> Mapping:
     """Compile once, render for each event.
 
     Args:
-        text: YAML or JSON.
-        file: how errors call it.
+        text: YAML or JSON, with what it names.
         name: the mapping's name, as routes write it.
         lookups: the tenant's crosswalk tables; None where they are not known, as in the shipped mappings' lint:
             then a lookup is an error only when it is used.
@@ -55,158 +68,103 @@ def compile_mapping(
         MappingInvalid: with every finding.
     """
     try:
-        root = load(text, file).as_mapping()
+        root = merged(text)
     except YamlError as error:
         raise MappingInvalid([Finding.of(error)]) from None
-    compiler = _MappingCompiler(root, Reader(Scope(), Toolbox(lookups), []))
-    mapping = compiler.mapping(text, file, name, lookups or {})
-    if compiler.reader.findings:
-        findings = sorted(
-            compiler.reader.findings, key=lambda finding: (finding.mark.line, finding.mark.column)
-        )
-        raise MappingInvalid(findings)
+    reader = Reader(Scope(), Toolbox(lookups), [])
+    mapping = _MappingCompiler(root, reader, text).mapping(name, lookups or {})
+    if reader.findings:
+        raise MappingInvalid(sorted(reader.findings, key=lambda found: (found.mark.line, found.mark.column)))
     return mapping
 
 
 class _MappingCompiler:
-    def __init__(self, root: MappingNode, reader: Reader) -> None:
+    def __init__(self, root: MappingNode, reader: Reader, text: MappingText) -> None:
         self.root = root
         self.reader = reader
         self.scope = reader.scope
+        self.text = text
+        self.declared = Declarations(root, reader)
 
-    def mapping(self, text: str, file: str, name: str, lookups: Members[str, Lookup]) -> Mapping:
-        for error in self.root.unknown_keys(KEYS, LATER):
+    def mapping(self, name: str, lookups: Members[str, Lookup]) -> Mapping:
+        for error in self.root.unknown_keys(KEYS):
             self.reader.refuse(error.mark, error.message)
-        source, params = self._source(), self._params()
-        connector, repeat = self._connector(), self._repeat()
-        program = self._program(connector)
+        source, params = self.declared.source(), self.declared.params()
+        connector = self.declared.connector()
+        courses = CourseCompiler(self.declared, connector, Schemas(self.text))
+        defaults = {name: spec.default for name, spec in params.items() if not spec.required}
+        program = self._program(courses, defaults)
         return Mapping(
             name=name,
-            file=file,
+            file=self.text.file,
             source=source,
             connector=connector,
             params_spec=params,
-            repeat=repeat,
-            version=_version(text, lookups, self.reader.toolbox.lookups_used),
+            repeat=courses.repeat,
+            version=_version(self.text, lookups, self.reader.toolbox.lookups_used),
             program=program,
             compared=frozenset(self.scope.compared),
+            routes_read=frozenset(self.scope.routes_read),
             warnings=tuple(warnings_of(self.root, self.scope)),
             judges=program.response.any,
             lookups=frozenset(self.reader.toolbox.lookups_used),
+            tables=tuple(one.table for one in program.enrich),
+            orders=program.ordering is not None,
         )
 
-    def _program(self, connector: str) -> Program:
+    def _program(self, courses: CourseCompiler, defaults: dict[str, Value]) -> Program:
+        """Compiled in the order of evaluation, so that each part knows the names of those before it, and no others."""
+        ordering = self._ordering()
         when = self._condition("when")
+        enrich = compile_enrichments(self.declared.section("enrich"), self.reader)
         variables = self._vars()
         skip_if = self._condition("skip_if")
-        require = self._condition("require")
-        required = self.root.get("require")
-        request = self._request(connector)
+        require = compiled_requirement(self.root, self.reader, "the mapping's `require`")
+        course = courses.course()
+        rules = compile_rules(
+            self.declared.section("response"),
+            self.reader,
+            tuple(step.name for step in course.steps if step.name),
+        )
+        used = self.scope.used
+        any_column = bool(used & {"after.*", "event.*", "event.after"})
         return Program(
+            ordering=ordering,
             when=when,
+            enrich=enrich,
             vars=variables,
             skip_if=skip_if,
-            require=(require, required.mark, required.text)
-            if require and isinstance(required, ScalarNode)
-            else None,
-            request=request,
-            response=compile_rules(self._section("response"), self.reader),
-            needs_uuid=bool(self.scope.used & {"delivery.uuid", "delivery.*"}),
+            require=require,
+            course=course,
+            response=rules,
+            defaults=defaults,
+            needs_uuid=bool(used & {"delivery.uuid", "delivery.*"}),
+            columns=None
+            if any_column
+            else frozenset(name.removeprefix("after.") for name in used if name.startswith("after.")),
         )
 
-    def _section(self, key: str) -> MappingNode | None:
-        node = self.root.get(key)
-        if node is None or isinstance(node, MappingNode):
-            return node
-        self.reader.refuse(node.mark, f"{key} takes a mapping of keys to values, not {node.describe()}")
-        return None
-
-    def _read(self, node: Node | None, otherwise: str) -> str:
-        """A text, or a finding and what to go on with."""
-        if node is None:
-            return otherwise
-        try:
-            return node.as_text()
-        except YamlError as error:
-            self.reader.refuse(error.mark, error.message)
-            return otherwise
-
-    def _required(self, key: str, example: str) -> Node | None:
-        node = self.root.get(key)
-        if node is None:
-            self.reader.refuse(self.root.mark, f"key {key!r} is missing; write {example}")
-        return node
-
-    def _source(self) -> Source:
-        self._required("source", "source: {table: public.work_orders}")
-        section = self._section("source")
-        if section is None:
-            return Source("", frozenset())
-        for error in section.unknown_keys(("table", "operations", "tenant")):
-            self.reader.refuse(error.mark, error.message)
-        table = self._read(section.get("table"), "")
-        schema, _, name = table.partition(".")
-        # a webhook's type and a message's topic may have points: intake.order.created
-        if not schema or not name or ("." in name and schema not in {"intake", "outbox"}):
-            self.reader.refuse(
-                section.mark, f"source.table is written schema.table, as in public.work_orders, not {table!r}"
-            )
-        tenant = section.get("tenant")
-        if tenant is not None and self._read(tenant, "any") != "any":
-            self.reader.refuse(tenant.mark, "source.tenant is `any` or left out")
-        return Source(table, self._operations(section), tenant is not None)
-
-    def _operations(self, section: MappingNode) -> frozenset[str]:
-        node = section.get("operations")
-        if node is None:
-            return frozenset(("insert", "update"))
-        try:
-            operations = node.as_sequence().texts()
-        except YamlError as error:
-            self.reader.refuse(error.mark, error.message)
-            return frozenset()
-        for operation in operations:
-            if operation not in OPERATIONS:
+    def _ordering(self) -> Evaluator | None:
+        entry = self.root.entry("ordering")
+        if entry is None:
+            return None
+        if isinstance(entry.value, ScalarNode) and isinstance(entry.value.value, str):
+            with self.scope.noting() as used:
+                evaluate = self.reader.expression(entry.value, entry.value.text.strip())
+            if used & {"vars", "delivery"}:
                 self.reader.refuse(
-                    node.mark, f"unknown operation {operation!r}{nearest(operation, OPERATIONS)}"
+                    entry.value.mark,
+                    "ordering is asked before anything else; it knows the event and the params alone",
+                    entry.value.text,
                 )
-        return frozenset(operations)
-
-    def _params(self) -> dict[str, ParamSpec]:
-        specs = {}
-        for entry in self._section("params") or ():
-            self._check_name(entry.key, entry.mark)
-            specs[entry.key] = self._param(entry.key, entry.value)
-        self.scope.members["params"] = set(specs)
-        return specs
-
-    def _param(self, name: str, node: Node) -> ParamSpec:
-        if node.is_null:
-            return ParamSpec()
-        try:
-            section = node.as_mapping()
-            section.check_keys(("required", "default", "description"))
-            required = section.get("required")
-            default = section.get("default")
-            if required is not None and required.as_bool() and default is not None:
-                raise default.error(f"param {name!r} is required, so its default is never used; remove one")
-            return ParamSpec(
-                required is not None and required.as_bool(), None if default is None else default.plain()
-            )
-        except YamlError as error:
-            self.reader.refuse(error.mark, error.message)
-            return ParamSpec()
-
-    def _check_name(self, name: str, mark: Mark) -> None:
-        if not _NAME.fullmatch(name):
-            self.reader.refuse(
-                mark, f"{name!r} is no name; names are letters, digits and _, as in cost_center"
-            )
+            return evaluate
+        self.reader.refuse(entry.mark, "ordering takes an expression, as in after.id_asset")
+        return None
 
     def _vars(self) -> tuple[tuple[str, Evaluator], ...]:
         compiled = []
-        for entry in self._section("vars") or ():
-            self._check_name(entry.key, entry.mark)
+        for entry in self.declared.section("vars") or ():
+            self.declared.check_name(entry.key, entry.mark)
             compiled.append((entry.key, compile_tree(entry.value, self.reader)))
             self.scope.members["vars"].add(entry.key)
         return tuple(compiled)
@@ -215,40 +173,15 @@ class _MappingCompiler:
         entry = self.root.entry(key)
         return None if entry is None else self.reader.condition_of(entry, key)
 
-    def _connector(self) -> str:
-        node = self._required("connector", "connector: rest")
-        kind = self._read(node, "rest")
-        if node is not None and kind in PLANNED:
-            self.reader.refuse(node.mark, f"connector {kind!r} is not built yet; built: {', '.join(kinds())}")
-        elif node is not None and kind not in kinds():
-            self.reader.refuse(node.mark, f"unknown connector {kind!r}{nearest(kind, kinds())}")
-        return kind
 
-    def _repeat(self) -> Repeat:
-        node = self.root.get("repeat")
-        if node is None:
-            return "unsafe"
-        if isinstance(node, MappingNode) and "find" in node:
-            self.reader.refuse(node.mark, "repeat: {find: …} is not built yet")
-            return "unsafe"
-        written = self._read(node, "unsafe")
-        for known in _REPEATS:
-            if written == known:
-                return known
-        self.reader.refuse(node.mark, f"unknown repeat {written!r}{nearest(written, _REPEATS)}")
-        return "unsafe"
-
-    def _request(self, connector: str) -> Evaluator:
-        self._required("request", "request: {method: POST, path: /…, body: {…}}")
-        section = self._section("request")
-        if section is None or connector not in kinds():
-            return lambda _frame: {}
-        return compile_request(section, shape(connector), self.reader)
-
-
-def _version(text: str, lookups: Members[str, Lookup], used: set[str]) -> str:
-    """Short and stable: the text, and the lookups it uses."""
-    digest = sha256(text.encode())
+def _version(text: MappingText, lookups: Members[str, Lookup], used: set[str]) -> str:
+    """Short and stable: the text, those it extends, the files they name, and the lookups it uses."""
+    digest = sha256(text.text.encode())
+    for base in text.bases:
+        digest.update(b"\0\0" + base.text.encode())
+    for each in (text, *text.bases):
+        for name, content in sorted(each.files.items()):
+            digest.update(f"\0\0{name}\0{content}".encode())
     for name in sorted(used & lookups.keys()):
         digest.update(f"\0{name}\0{lookups[name].digest}".encode())
     return digest.hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.mapping.known import Read
 from pipeline.yaml_tree import Mark, YamlError
 
 
@@ -66,6 +67,18 @@ class Missing(EvaluationError):
 
     def __init__(self, message: str, class_: str = "missing") -> None:
         super().__init__(class_, message)
+
+
+class Wanted(Exception):
+    """An expression has no value before something is read. Nothing is wrong, so `default` does not cover it."""
+
+    def __init__(self, *reads: Read) -> None:
+        super().__init__(reads)
+        self.reads = reads
+
+
+WAIT_FOR = "wait_for"
+"""The class of the error by which `wait_for` ends a rendering."""
 
 
 def invalid_value(message: str) -> EvaluationError:

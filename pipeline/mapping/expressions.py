@@ -16,6 +16,7 @@ from pipeline.mapping.changes import became, changed
 from pipeline.mapping.errors import Missing, invalid_value, limit_passed
 from pipeline.mapping.filters import Toolbox
 from pipeline.mapping.predicates import predicate
+from pipeline.mapping.saved import saved, wait_for, wait_until
 from pipeline.mapping.scope import FUNCTIONS, Scope
 from pipeline.mapping.syntax import SyntaxInvalid
 from pipeline.mapping.values import OMIT, Frame, Value, bounded_text, equal, text_of
@@ -41,6 +42,22 @@ _COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
     "in": arithmetic.contains,
     "notin": lambda left, right: not arithmetic.contains(left, right),
     **{sign: partial(arithmetic.compare, sign) for sign in ("lt", "lteq", "gt", "gteq")},
+}
+
+
+_SIGNATURES = {
+    "changed": ((1,), "changed('column')"),
+    "became": ((2,), "became('column', value)"),
+    "range": ((1, 2), "range(n) or range(from, to)"),
+    "saved": ((3,), "saved('route', key, 'name')"),
+    "wait_for": ((1, 3), "wait_for('route', key, 'name'), or wait_for(value), which waits while it is null"),
+}
+"""How many arguments a function takes, and how it is written."""
+_FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "changed": changed,
+    "became": became,
+    "saved": saved,
+    "wait_for": wait_for,
 }
 
 
@@ -202,19 +219,18 @@ class Compiler:
             raise SyntaxInvalid(self._not_callable(node.node))
         name = node.node.name
         arguments, named = self._arguments(node)
-        counts = {"changed": (1, 1), "became": (2, 2), "range": (1, 2)}[name]
-        if named or not counts[0] <= len(arguments) <= counts[1]:
-            signatures = {
-                "changed": "changed('column')",
-                "became": "became('column', value)",
-                "range": "range(n) or range(from, to)",
-            }
-            raise SyntaxInvalid(f"write {signatures[name]}")
+        counts, signature = _SIGNATURES[name]
+        if named or len(arguments) not in counts:
+            raise SyntaxInvalid(f"write {signature}")
+        if name in ("changed", "became") and (column := _constant_text(node.args[0])) is not None:
+            self.scope.compared.add(column)
         if name == "range":
             return lambda frame: _range(*[argument(frame) for argument in arguments])
-        if (column := _constant_text(node.args[0])) is not None:
-            self.scope.compared.add(column)
-        function: Callable[..., bool] = changed if name == "changed" else became
+        if name == "wait_for" and len(arguments) == 1:
+            return lambda frame: wait_until(arguments[0](frame))
+        if name in ("saved", "wait_for") and (route := _constant_text(node.args[0])) is not None:
+            self.scope.routes_read.add(route)
+        function = _FUNCTIONS[name]
         return lambda frame: function(frame, *[argument(frame) for argument in arguments])
 
     def _not_callable(self, node: nodes.Node) -> str:
@@ -223,8 +239,6 @@ class Compiler:
                 return f"methods cannot be called; write {spell(node.node)} | {node.attr}"
             return f"methods such as .{node.attr}() cannot be called; use a filter: … | filter"
         name = node.name if isinstance(node, nodes.Name) else "this"
-        if name in ("saved", "wait_for"):
-            return f"{name}() is not built yet"
         hint = f"; write … | {name}" if name in self._toolbox else nearest(name, FUNCTIONS)
         return f"{name!r} is not a function{hint}"
 

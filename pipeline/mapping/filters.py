@@ -21,7 +21,7 @@ ZONE = "\0timezone"
 """The frame's name for the tenant's time zone: no expression can spell it."""
 
 _PLAIN: dict[str, Callable[..., Value]] = {**TEXT_FILTERS, **LIST_FILTERS, **DATE_FILTERS}
-NULL_STAYS = frozenset({*TEXT_FILTERS, *DATE_FILTERS, "local"}) - {"tojson"}
+NULL_STAYS = frozenset({*TEXT_FILTERS, *DATE_FILTERS, "local"}) - {"tojson", "csv"}
 _SHAPES: dict[str, Callable[..., None]] = {
     "default": lambda value, default_value="", boolean=False: None,  # noqa: ARG005 — only its signature counts
     "lookup": lambda value, table, column=None, default=None: None,  # noqa: ARG005 — see above

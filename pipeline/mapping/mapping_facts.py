@@ -42,7 +42,9 @@ class MappingFacts:
     """`version` changes with the mapping's text and with the lookups it uses.
 
     compared: the columns that `changed` and `became` compare with the row before. judges: it has a word on what an
-    answer means. lookups: the crosswalks that it uses.
+    answer means. lookups: the crosswalks that it uses. routes_read: the routes whose saved values it asks for. tables: what
+    `enrich` reads, as `schema.table`. orders: it has an `ordering`. repeat: of a mapping with steps, what a step has that
+    says nothing else.
     """
 
     name: str
@@ -56,6 +58,9 @@ class MappingFacts:
     warnings: tuple[Finding, ...] = ()
     judges: bool = False
     lookups: frozenset[str] = frozenset()
+    routes_read: frozenset[str] = frozenset()
+    tables: tuple[str, ...] = ()
+    orders: bool = False
 
     def leaves(self, outcome: Outcome, rendered: Rendered | None) -> bool:
         """Whether the connector's word on an answer stands, so that `Mapping.classify` need not be asked."""

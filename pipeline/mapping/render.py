@@ -1,23 +1,24 @@
 """A compiled mapping: a pure function from an event to a request, and from an answer to its meaning."""
 
-from dataclasses import dataclass, field, fields
-from uuid import NAMESPACE_URL, uuid5
+from dataclasses import dataclass, field, fields, replace
 
 from connectors.protocol import Delivered, Outcome, Rejected
+from pipeline.mapping.access import UNREAD, Unread
 from pipeline.mapping.changes import NAMED
-from pipeline.mapping.errors import EvaluationError, RenderError
-from pipeline.mapping.expressions import Evaluator
+from pipeline.mapping.delivery_names import delivery_names
+from pipeline.mapping.enrichment import fill
+from pipeline.mapping.errors import WAIT_FOR, RenderError, Wanted
 from pipeline.mapping.filters import ZONE
 from pipeline.mapping.known import NOTHING_KNOWN, Known
 from pipeline.mapping.leaves import BUDGET, MEASURE
 from pipeline.mapping.mapping_facts import MappingFacts
-from pipeline.mapping.response import Rules
-from pipeline.mapping.results import Rendered, Result, Skipped
-from pipeline.mapping.values import OMIT, Frame, Measure, Value
-from pipeline.yaml_tree import Mark
+from pipeline.mapping.program import Program
+from pipeline.mapping.results import Done, Needs, Rendered, Result, Skipped, Waits
+from pipeline.mapping.saved import KNOWN
+from pipeline.mapping.steps import MAX_REQUEST, STEPS, answer_names
+from pipeline.mapping.values import OMIT, Frame, Measure, Value, equal
 
 MAX_LOOP_TURNS = 100_000
-MAX_REQUEST = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,6 @@ class RenderInput:
     known: Known = NOTHING_KNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A mapping's expressions, in the order in which they are evaluated."""
-
-    when: Evaluator | None
-    vars: tuple[tuple[str, Evaluator], ...]
-    skip_if: Evaluator | None
-    require: tuple[Evaluator, Mark, str] | None
-    request: Evaluator
-    response: Rules
-    needs_uuid: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping(MappingFacts):
     """One mapping, ready to use."""
@@ -68,22 +56,61 @@ class Mapping(MappingFacts):
         Raises:
             RenderError: the event cannot be rendered; class `rejected` where `require` is false.
         """
-        program = self.program
+        try:
+            return self._next(given)
+        except Wanted as wanted:
+            return Needs(wanted.reads)
+        except RenderError as error:
+            if error.class_ == WAIT_FOR:
+                return Waits(error.message, error.file, error.line, error.expression)
+            if error.class_ != "rejected" and self.program.course.last.name in given.known.answers:
+                return Done(problems=(str(error),))
+            raise
+
+    def _next(self, given: RenderInput) -> Result:
+        program, known = self.program, given.known
         if not self.source.takes(given.event, any_operation=given.named):
             return Skipped("source")
         frame = self._frame(given)
-        if program.when is not None and not program.when(frame):
+        # what was begun is ended, whatever the conditions say by now
+        begun = bool(known.answers)
+        if program.when is not None and not begun and not program.when(frame):
             return Skipped("when")
+        if program.enrich:
+            fill(program.enrich, frame, known)
         self._compute_vars(frame)
-        if program.skip_if is not None and program.skip_if(frame):
-            return Skipped("skip_if")
-        if program.require is not None and not program.require[0](frame):
-            _, mark, written = program.require
-            raise RenderError(
-                "rejected", "the mapping's `require` does not hold for this event", mark, written
-            )
-        request = self._measured(program.request(frame))
-        return Rendered(request, delivery_id=given.delivery_id, repeat=self.repeat)
+        if not begun:
+            if program.skip_if is not None and program.skip_if(frame):
+                return Skipped("skip_if")
+            if program.require is not None:
+                program.require.hold(frame)
+        return program.course.next(frame, known, given.delivery_id) or Skipped("steps")
+
+    def ordering_keys(self, given: RenderInput) -> tuple[Value, ...]:
+        """What must stay in order with what, besides the event's own key: the values of `ordering` for the row before
+        and the row now, once where they are the same; none where there is no `ordering`, or it has no value.
+        """
+        if self.program.ordering is None:
+            return ()
+        event = given.event
+        before, after = event.get("before"), event.get("after")
+        rows: list[Value] = [{**(after or {}), **before}] if isinstance(before, dict) else []
+        if after is not None or not rows:
+            rows.append(after)
+        keys: list[Value] = []
+        for row in rows:
+            value = self._ordering(replace(given, event={**event, "after": row}))
+            if value is not None and not any(equal(value, key) for key in keys):
+                keys.append(value)
+        return tuple(keys)
+
+    def _ordering(self, given: RenderInput) -> Value:
+        assert self.program.ordering is not None
+        try:
+            value = self.program.ordering(self._frame(given))
+        except (RenderError, Wanted):
+            return None
+        return None if value is OMIT else value
 
     def classify(self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None) -> Outcome:
         """What an answer to `rendered` means, where the mapping says something else than the connector.
@@ -93,23 +120,24 @@ class Mapping(MappingFacts):
         if rendered is not None and (rendered.reads or rendered.kind == "find") and _tells_absence(outcome):
             return Delivered(outcome.answer)
         rules = self.program.response
-        if not rules.any:
+        if not rules.any or outcome.answer is None or (rendered is not None and rendered.kind == "find"):
             return outcome
-        frame = self._frame(given)
-        if rules.needs_vars:
-            try:
+        step = "" if rendered is None else rendered.step
+        try:
+            frame = self._frame(given)
+            fill(self.program.enrich, frame, given.known)
+            if rules.needs_vars:
                 self._compute_vars(frame)
-            except RenderError:
-                return outcome
+        except (RenderError, Wanted):
+            return outcome
+        answers = {name: answer_names(answer) for name, answer in given.known.answers.items()}
+        heard = answer_names(outcome.answer)
+        frame |= {**heard, "step": step, STEPS: {**answers, step: heard}}
         return rules.classify(outcome, frame)
 
     def _frame(self, given: RenderInput) -> Frame:
         event = given.event
-        delivery = {"id": given.delivery_id}
-        if self.program.needs_uuid:
-            delivery["uuid"] = delivery_uuid(given.delivery_id)
-        defaults = {name: spec.default for name, spec in self.params_spec.items() if not spec.required}
-        return {
+        frame = {
             "event": event,
             "after": event.get("after"),
             "before": event.get("before"),
@@ -118,14 +146,30 @@ class Mapping(MappingFacts):
             "source": event.get("source"),
             "tenant": given.tenant,
             "route": given.route,
-            "params": {**defaults, **given.params},
+            "params": {**self.program.defaults, **given.params},
             "vars": {},
-            "delivery": delivery,
+            "delivery": delivery_names(given.delivery_id, with_uuid=self.program.needs_uuid),
             ZONE: given.timezone,
             NAMED: given.named,
+            KNOWN: given.known,
             BUDGET: [MAX_LOOP_TURNS],
             MEASURE: Measure(2 * MAX_REQUEST),
         }
+        if event.get("unchanged"):
+            self._complete(frame, given)
+        return frame
+
+    def _complete(self, frame: Frame, given: RenderInput) -> None:
+        """The row with the columns that were read since, and what it still lacks."""
+        event, known = given.event, given.known
+        if isinstance(event.get("after"), dict) and known.columns:
+            read = {name: value for name, value in known.columns.items() if name in event["unchanged"]}
+            frame["after"] = {**event["after"], **read}
+            frame["event"] = {**event, "after": frame["after"]}
+        columns = frozenset(map(str, event["unchanged"])) - known.columns.keys()
+        if columns:
+            used = self.program.columns
+            frame[UNREAD] = Unread(columns, columns if used is None else columns & used, known.unreadable)
 
     def _compute_vars(self, frame: Frame) -> None:
         computed = frame["vars"]
@@ -133,21 +177,9 @@ class Mapping(MappingFacts):
             value = evaluate(frame)
             computed[name] = None if value is OMIT else value
 
-    def _measured(self, request: dict[str, Value]) -> dict[str, Value]:
-        try:
-            Measure(MAX_REQUEST).take(request)
-        except EvaluationError as error:
-            raise RenderError(error.class_, error.message, Mark(self.file, 1, 1)) from None
-        return request
-
 
 def _tells_absence(outcome: Outcome) -> bool:
     """What a request that only reads asked for is not there: an answer like any other."""
     return (
         isinstance(outcome, Rejected) and outcome.answer is not None and outcome.answer.status in (404, 410)
     )
-
-
-def delivery_uuid(delivery_id: str) -> str:
-    """The delivery's UUIDv5 (RFC 9562), for ERPs that want a UUID as the idempotency key."""
-    return str(uuid5(NAMESPACE_URL, f"fracttal-bridge:{delivery_id}"))

@@ -1,4 +1,4 @@
-"""The request's keys, each rendered as the connector sends it: a path, a query, a header, a JSON tree."""
+"""The request's keys, each rendered as the connector sends it: a path, a query, a header, a tree of JSON or XML."""
 
 from urllib.parse import quote, unquote
 
@@ -10,23 +10,27 @@ from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.structure import RESERVED, compile_tree
 from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_template
-from pipeline.mapping.values import OMIT, Frame, Value, kind_of, text_of
+from pipeline.mapping.values import NIL, OMIT, Frame, Value, kind_of, text_of
 from pipeline.yaml_tree import Entry, MappingNode, Mark, Node, ScalarNode
 
-_LATER = dict.fromkeys(("form", "xml", "text"), "raw bodies are not built yet; write body")
 _LINE_BREAKS = ("\r", "\n", "\0")
 
 
 def compile_request(node: MappingNode, shape: RequestShape, reader: Reader) -> Evaluator:
     """The closure that gives the request as the connector takes it."""
-    later = {key: text for key, text in _LATER.items() if key not in shape.keys}
-    for error in node.unknown_keys(shape.keys, later):
+    for error in node.unknown_keys(shape.keys):
         reader.refuse(error.mark, error.message)
+    payloads = [entry for entry in node if entry.key in shape.payload]
+    for entry in payloads[1:]:
+        reader.refuse(
+            entry.mark,
+            f"a request holds one of {', '.join(shape.payload)}; this has {payloads[0].key} already",
+        )
     for key, spec in shape.keys.items():
         if spec.required and node.get(key) is None:
             reader.refuse(node.mark, f"the request needs {key!r}")
     known = [entry for entry in node if entry.key in shape.keys]
-    parts = [(entry.key, _part(entry, shape.keys[entry.key].leaf, reader)) for entry in known]
+    parts = [(entry.key, _part(entry, shape.keys[entry.key], reader)) for entry in known]
     for entry in known:
         _check_what_is_written(entry, shape.keys[entry.key], reader)
     return lambda frame: {key: value for key, inner in parts if (value := inner(frame)) is not OMIT}
@@ -63,11 +67,13 @@ def _written_text(node: Node, value: str) -> str:
     return ("/" if text.startswith("{") else "") + value.join([*literals, ""])
 
 
-def _part(entry: Entry, leaf: Leaf, reader: Reader) -> Evaluator:
-    node = entry.value
+def _part(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
+    node, leaf = entry.value, key.leaf
     match leaf:
         case Leaf.TREE:
             return compile_tree(node, reader)
+        case Leaf.XML:
+            return _xml(entry, key, reader)
         case Leaf.QUERY | Leaf.HEADER:
             return _section(entry, reader, header=leaf is Leaf.HEADER)
         case Leaf.PATH | Leaf.TEXT:
@@ -75,6 +81,33 @@ def _part(entry: Entry, leaf: Leaf, reader: Reader) -> Evaluator:
                 reader.refuse(entry.mark, f"{entry.key} takes a text, not {node.describe()}")
                 return lambda _frame: None
             return _path(node, reader) if leaf is Leaf.PATH else reader.text(node)
+
+
+def _xml(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
+    """An element's tree: null leaves an element or attribute out, `nil` writes it as xsi:nil."""
+    with reader.scope.inside("nil"):
+        evaluate = compile_tree(entry.value, reader)
+    check = key.check
+
+    def element(frame: Frame) -> Value:
+        tree = with_nil(evaluate({**frame, "nil": NIL}))
+        if check is not None and tree is not OMIT:
+            try:
+                check(tree)
+            except RequestInvalid as error:
+                raise RenderError("xml", str(error), entry.mark) from None
+        return tree
+
+    return element
+
+
+def with_nil(value: Value) -> Value:
+    """The tree as a connector takes it: without nulls, `nil` spelt out."""
+    if value is NIL:
+        return {"@xsi:nil": "true"}
+    if isinstance(value, dict):
+        return {name: with_nil(each) for name, each in value.items() if each is not None}
+    return [with_nil(each) for each in value if each is not None] if isinstance(value, list) else value
 
 
 def _path(node: ScalarNode, reader: Reader) -> Evaluator:

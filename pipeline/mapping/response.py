@@ -1,16 +1,19 @@
-"""`response: {ok, retry, reject}`: what the mapping knows better than the connector about an answer."""
+"""`response: {ok, retry, reject, save}`: what the mapping knows better than the connector about an answer."""
 
 from dataclasses import dataclass, replace
 
 from connectors.protocol import Delivered, Outcome, Rejected, RetryLater
-from pipeline.mapping.errors import RenderError
+from pipeline.mapping.errors import EvaluationError, RenderError, Wanted
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.scope import ANSWER_NAMES
-from pipeline.mapping.values import Frame
-from pipeline.yaml_tree import MappingNode
+from pipeline.mapping.structure import compile_tree
+from pipeline.mapping.values import OMIT, Frame, Measure, Value
+from pipeline.yaml_tree import MappingNode, Mark
 
 RULES = ("ok", "retry", "reject")
+MAX_SAVED = 64_000
+"""What one delivery may save, about, in characters of JSON: it is looked up by other deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,6 @@ class Rules:
         answer = outcome.answer
         if answer is None:
             return outcome
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        frame = {**frame, "status": answer.status, "headers": headers, "body": answer.body}
         ok = _holds(self.ok, frame)
         if ok:
             return Delivered(answer)
@@ -55,7 +56,7 @@ def _holds(rule: Evaluator | None, frame: Frame) -> bool | None:
         return None
     try:
         return bool(rule(frame))
-    except RenderError:
+    except (RenderError, Wanted):
         return None
 
 
@@ -71,20 +72,56 @@ def _rejected(outcome: Outcome, message: str) -> Rejected:
     return Rejected(message, outcome.answer, getattr(outcome, "code", ""))
 
 
-def compile_rules(node: MappingNode | None, reader: Reader) -> Rules:
-    """The mapping's `response`."""
+def compile_rules(node: MappingNode | None, reader: Reader, steps: tuple[str, ...] = ()) -> Rules:
+    """The mapping's `response`; steps: the names that `step` may have, where there are steps."""
     if node is None:
         return Rules()
-    for error in node.unknown_keys(RULES, {"save": "not built yet"}):
+    for error in node.unknown_keys((*RULES, "save")):
         reader.refuse(error.mark, error.message)
-    used, reader.scope.used = reader.scope.used, set()
-    with reader.scope.inside(*ANSWER_NAMES):
+    names = (*ANSWER_NAMES, "step") if steps else ANSWER_NAMES
+    with reader.scope.noting() as used, reader.scope.inside(*names):
         rules = {key: _rule(node, key, reader) for key in RULES}
-    needs_vars = "vars" in reader.scope.used
-    reader.scope.used |= used
-    return Rules(**rules, needs_vars=needs_vars)
+    return Rules(**rules, needs_vars="vars" in used)
 
 
 def _rule(node: MappingNode, key: str, reader: Reader) -> Evaluator | None:
     entry = node.entry(key)
     return None if entry is None else reader.condition_of(entry, f"response.{key}")
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """One value to keep for other deliveries."""
+
+    name: str
+    mark: Mark
+    evaluate: Evaluator
+
+
+def compile_save(section: MappingNode | None, reader: Reader) -> tuple[Save, ...]:
+    """A `save`: names to values of the answer."""
+    if section is None:
+        return ()
+    with reader.scope.inside(*ANSWER_NAMES):
+        return tuple(Save(each.key, each.mark, compile_tree(each.value, reader)) for each in section)
+
+
+def save_values(saves: tuple[Save, ...], frame: Frame) -> tuple[dict[str, Value], list[str]]:
+    """What is to be kept, and what cannot be had: the ERP has the document either way. Null is not kept."""
+    values: dict[str, Value] = {}
+    problems: list[str] = []
+    measure = Measure(MAX_SAVED)
+    for one in saves:
+        try:
+            value = one.evaluate(frame)
+            if value is None or value is OMIT:
+                continue
+            measure.take(value)
+            values[one.name] = value
+        except RenderError as error:
+            problems.append(str(error))
+        except Wanted:
+            problems.append(f"{one.mark}: nothing more is read once the ERP has it; name it in vars as well")
+        except EvaluationError as error:
+            problems.append(f"{one.mark}: {error.message}")
+    return values, problems

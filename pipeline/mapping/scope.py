@@ -1,5 +1,6 @@
 """Which names an expression may use, and which it did use."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +26,18 @@ NAMES = (
     "omit",
 )
 ANSWER_NAMES = ("status", "headers", "body")
-FUNCTIONS = ("changed", "became", "range")
-LATER = ("saved", "wait_for", "steps", "nil")
+FUNCTIONS = ("changed", "became", "range", "saved", "wait_for")
+ELSEWHERE = {
+    "steps": "steps are there in a mapping with `steps`, in what stands below them",
+    "nil": "nil is for the trees of xml and SOAP; elsewhere write null",
+    **dict.fromkeys(
+        ANSWER_NAMES, "an answer is there in `response`, `found` and `save` alone; of a step: steps.NAME.body"
+    ),
+}
+"""Names that only some places know."""
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(slots=True)
@@ -34,7 +45,7 @@ class Scope:
     """The names known while a mapping compiles.
 
     members: of those whose members are known then too. assigned: by `{% set %}`. compared: the columns that
-    `changed` and `became` ask about.
+    `changed` and `became` ask about. routes_read: those that `saved` and `wait_for` name.
     """
 
     names: set[str] = field(default_factory=lambda: set(NAMES))
@@ -51,13 +62,14 @@ class Scope:
     used: set[str] = field(default_factory=set)
     assigned: set[str] = field(default_factory=set)
     compared: set[str] = field(default_factory=set)
+    routes_read: set[str] = field(default_factory=set)
 
     def use(self, name: str) -> None:
         """Note that a name is used. Raises SyntaxInvalid where there is none such."""
-        if name in LATER:
-            raise SyntaxInvalid(f"{name!r} is not built yet")
         if name in FUNCTIONS:
             raise SyntaxInvalid(f"{name} is a function: write {name}(…)")
+        if name not in self.names and name in ELSEWHERE:
+            raise SyntaxInvalid(f"no {name!r} here: {ELSEWHERE[name]}")
         if name not in self.names:
             raise SyntaxInvalid(f"unknown name {name!r}{self._hint(name)}")
         self.used.add(name)
@@ -70,6 +82,24 @@ class Scope:
             hint = f"; add {member} to params" if name == "params" and not known else ""
             raise SyntaxInvalid(f"no {member!r} {where}{hint or nearest(member, known)}")
         self.used.add(f"{name}.{member}")
+
+    def declare(self, name: str) -> None:
+        """One more name, for all that is compiled from here on. Raises SyntaxInvalid for one that is taken."""
+        if not _NAME.fullmatch(name):
+            raise SyntaxInvalid(f"{name!r} is no name; names are letters, digits and _, as in cost_center")
+        if name in self.names or name in ELSEWHERE or name == "loop":
+            raise SyntaxInvalid(f"{name!r} already means something here; choose another name")
+        self.names.add(name)
+
+    @contextmanager
+    def noting(self) -> Iterator[set[str]]:
+        """What is used inside, by itself; afterwards it belongs to the rest as well."""
+        before, self.used = self.used, set()
+        inside = self.used
+        try:
+            yield inside
+        finally:
+            self.used = before | inside
 
     @contextmanager
     def inside(self, *names: str) -> Iterator[None]:

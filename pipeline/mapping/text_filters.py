@@ -5,6 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
+from xml.sax.saxutils import escape as escape_xml
 
 import jinja2.filters
 import re2  # type: ignore[import-untyped]  # google-re2 brings no types
@@ -12,6 +13,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 from markupsafe import escape as escape_markup
 
+from connectors.protocol import RequestInvalid
+from connectors.xml_payload import xml_text
 from eventbus.event import encode_json
 from pipeline.mapping.arithmetic import EXACT
 from pipeline.mapping.errors import EvaluationError, invalid_value, limit_passed
@@ -117,6 +120,33 @@ def absolute(value: Value) -> int | Decimal:
 def odata(value: Value) -> str:
     """The inside of an OData string literal: single quotes doubled."""
     return bounded_text(text_of(value).replace("'", "''"))
+
+
+def xml(value: Value) -> str:
+    """A value inside XML written as text, in an element or an attribute: markup in it is text."""
+    try:
+        text = xml_text(value if isinstance(value, str) else text_of(value), "the text")
+    except RequestInvalid as error:
+        raise invalid_value(str(error)) from None
+    return bounded_text(escape_xml(text, _XML_ENTITIES))
+
+
+_XML_ENTITIES = {'"': "&quot;", "'": "&apos;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
+
+
+def csv(value: Value, sep: Value = ",") -> str:
+    """A field of CSV (RFC 4180), or a row of a list: quoted where it has to be; null is empty."""
+    if sep not in (",", ";", "\t", "|"):
+        raise invalid_value("csv separates with , ; | or a tab")
+    fields = value if isinstance(value, list) else [value]
+    return bounded_text(sep.join(_csv_field(each, sep) for each in fields))
+
+
+def _csv_field(value: Value, sep: str) -> str:
+    text = "" if value is None else text_of(value)
+    if any(character in text for character in (sep, '"', "\r", "\n")) or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def replace(value: Value, old: Value, new: Value, count: Value = None) -> str:
@@ -231,6 +261,7 @@ TEXT_FILTERS: dict[str, Any] = {
     "abs": absolute,
     "capitalize": lambda value: text_of(value).capitalize(),
     "center": center,
+    "csv": csv,
     "cut": cut,
     "decimal": decimal,
     "digits": digits,
@@ -255,4 +286,5 @@ TEXT_FILTERS: dict[str, Any] = {
     "urlencode": lambda value: quote(text_of(value), safe=""),
     "wordcount": lambda value: len(text_of(value).split()),
     "wordwrap": wordwrap,
+    "xml": xml,
 }

@@ -25,6 +25,18 @@ class Omit:
 OMIT: Final = Omit()
 
 
+class Nil:
+    """What `nil` stands for in XML: an element that is there and holds nothing."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "nil"
+
+
+NIL: Final = Nil()
+
+
 def kind_of(value: Value) -> str:
     """A value's kind in the words of the language, for errors."""
     match value:
@@ -40,7 +52,7 @@ def kind_of(value: Value) -> str:
             return "a list"
         case dict():
             return "an object"
-    return "omit"
+    return repr(value)
 
 
 def text_of(value: Value) -> str:
@@ -69,7 +81,7 @@ def text_of(value: Value) -> str:
             raise invalid_value(
                 "an object cannot stand in a text; name one of its members or write … | tojson"
             )
-    raise invalid_value("omit leaves out a whole leaf; it cannot stand in a text")
+    raise invalid_value(f"{value!r} stands for a whole leaf; it cannot stand in a text")
 
 
 def integer_text(value: int) -> str:

@@ -1,15 +1,17 @@
 """The mappings and crosswalk tables of one tenant's folder, and the shipped mappings behind them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.jail.blocking import compiled
-from pipeline.mapping import Lookup, MappingFacts, MappingInvalid, parse_lookup
+from pipeline.mapping import Lookup, MappingFacts, MappingInvalid, MappingText, parse_lookup
+from pipeline.mapping.extends import named_base
+from pipeline.mapping.payload import named_files
 from pipeline.problems import ConfigurationInvalid, Problems
-from pipeline.tenants.model import MappingText
-from pipeline.yaml_nodes import Mark, Node, YamlError, nearest
+from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
+from pipeline.yaml_tree import load
 
 _CASES = ".cases.yaml"
 
@@ -18,41 +20,90 @@ _CASES = ".cases.yaml"
 class MappingFiles:
     """Where one tenant's mappings are looked up: first its own folder, then the shipped one (`templates/`).
 
-    A mapping's name is its path below the folder, without `.yaml`: `sap_s4hana/purchase_requisition`.
+    A mapping's name is its path below the folder, without `.yaml`: `sap_s4hana/purchase_requisition`. tenant: None: the
+    shipped ones alone.
     """
 
-    tenant: Path
+    tenant: Path | None
     shipped: Path
 
     @cached_property
     def own(self) -> dict[str, Path]:
         """The tenant's own, by name."""
-        return _by_name(self.tenant / "mappings")
+        return {} if self.tenant is None else _by_name(self.tenant / "mappings")
+
+    @cached_property
+    def shipped_ones(self) -> dict[str, Path]:
+        return _by_name(self.shipped)
 
     @cached_property
     def names(self) -> set[str]:
         """Every name that a route may use."""
-        return {*self.own, *_by_name(self.shipped)}
+        return {*self.own, *self.shipped_ones}
 
     def path(self, name: str) -> Path:
         """A known name's file."""
-        return self.own.get(name) or self.shipped / f"{name}.yaml"
+        return self.own.get(name) or self.shipped_ones[name]
 
     def stored(self, name: str) -> MappingText:
-        """As a version holds it; its file name is the same on every machine."""
-        path = self.path(name)
-        base = self.tenant.parent if name in self.own else self.shipped.parent
-        return MappingText(path.relative_to(base).as_posix(), read_text(path))
+        """As a version holds it, with all that it names; its file names are the same on every machine.
+
+        Raises YamlError: a file that it names is not there, or it extends itself.
+        """
+        return self._under(self.read(self.path(name)))
+
+    def read(self, path: Path) -> MappingText:
+        """A mapping's file with all that it names, each under its path. Raises YamlError as `stored` does."""
+        chain = [path]
+        texts = [read_text(path)]
+        while (named := named_base(load(texts[-1], str(chain[-1])))) is not None:
+            base = self._base(named, chain)
+            chain.append(base)
+            texts.append(read_text(base))
+        found = [
+            MappingText(str(file), text, files=_files(file, text))
+            for file, text in zip(chain, texts, strict=True)
+        ]
+        return replace(found[0], bases=tuple(found[1:]))
+
+    def _base(self, named: ScalarNode, chain: Sequence[Path]) -> Path:
+        """The file behind `extends`: never the one that says so, so that a tenant's own may extend a shipped namesake."""
+        name, by = named.text.strip(), chain[-1].resolve()
+        folders = (self.own, self.shipped_ones) if self._is_own(by) else (self.shipped_ones,)
+        candidates = [folder[name] for folder in folders if name in folder]
+        base = next((path for path in candidates if path.resolve() != by), None)
+        if base is None:
+            why = "it would extend itself" if candidates else f"there is no mapping {name!r}"
+            raise named.error(f"extends: {why}{nearest(name, self.names - {name})}")
+        passed = [path.resolve() for path in chain]
+        if base.resolve() in passed:
+            circle = " → ".join(str(path) for path in [*chain[passed.index(base.resolve()) :], base])
+            raise named.error(f"extends goes in a circle: {circle}")
+        return base
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether it may extend the tenant's own mappings; the shipped ones mean shipped ones, whatever a tenant has."""
+        return not path.resolve().is_relative_to(self.shipped.resolve())
+
+    def _under(self, text: MappingText) -> MappingText:
+        path = Path(text.file)
+        base = self.shipped.parent if self.tenant is None or not self._is_own(path) else self.tenant.parent
+        return replace(
+            text,
+            file=path.relative_to(base).as_posix(),
+            bases=tuple(self._under(each) for each in text.bases),
+        )
 
     def lookups(self) -> dict[str, str]:
         """The texts of `lookups/*.csv`, by name."""
+        if self.tenant is None:
+            return {}
         return {path.stem: read_text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
 
     def compile(self, name: str, lookups: Mapping[str, Lookup]) -> MappingFacts:
         """Raises ConfigurationInvalid with every finding, YamlError."""
-        path = self.path(name)
         try:
-            return compiled(read_text(path), file=str(path), name=name, lookups=lookups)
+            return compiled(self.read(self.path(name)), name, lookups)
         except MappingInvalid as invalid:
             problems = [
                 YamlError(finding.mark, str(finding).removeprefix(f"{finding.mark}: "))
@@ -64,11 +115,26 @@ class MappingFiles:
         """The mapping's name in a route. Raises YamlError where there is none."""
         name = node.as_text()
         if name not in self.names:
+            own = f"neither in {self.tenant / 'mappings'} nor " if self.tenant else "not "
             raise node.error(
-                f"{node.mark.path}: there is no mapping {name!r}, neither in {self.tenant / 'mappings'} nor "
+                f"{node.mark.path}: there is no mapping {name!r}, {own}"
                 f"among the shipped ones{nearest(name, self.names)}"
             )
         return name
+
+
+def _files(path: Path, text: str) -> dict[str, str]:
+    """The files that a mapping names, which stand beside it or in folders there. Raises YamlError."""
+    files: dict[str, str] = {}
+    for node in named_files(load(text, str(path))):
+        name = node.as_text()
+        beside = PurePosixPath(name)
+        if beside.is_absolute() or ".." in beside.parts:
+            raise node.error(f"{node.mark.path}: a file beside the mapping, not {name!r}")
+        if not (path.parent / beside).is_file():
+            raise node.error(f"{node.mark.path}: there is no file {name!r} beside the mapping")
+        files[name] = read_text(path.parent / beside)
+    return files
 
 
 def parse_lookups(files: MappingFiles, texts: Mapping[str, str]) -> dict[str, Lookup]:
@@ -76,7 +142,7 @@ def parse_lookups(files: MappingFiles, texts: Mapping[str, str]) -> dict[str, Lo
     problems = Problems()
     tables: dict[str, Lookup] = {}
     for name, text in texts.items():
-        file = str(files.tenant / "lookups" / f"{name}.csv")
+        file = str((files.tenant or Path()) / "lookups" / f"{name}.csv")
         table = problems.attempt(partial(parse_lookup, text, file, name), None)
         if table is not None:
             tables[name] = table

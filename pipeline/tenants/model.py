@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pipeline.mapping_text import MappingText
+
 SECRET_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
 """How a connection's `auth` names a secret: a whole value is `${secret:NAME}`."""
 
@@ -87,14 +89,6 @@ class Route:
     retry: RetryPolicy = RetryPolicy()
     deadline_s: float | None = None
     on_dead_letter: Literal["continue", "block"] = "continue"
-
-
-@dataclass(frozen=True, slots=True)
-class MappingText:
-    """A mapping's source as it was at `apply`. file: for messages; a shipped one's is `templates/…`."""
-
-    file: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

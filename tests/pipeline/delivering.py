@@ -30,11 +30,12 @@ from eventbus.topology import desired_streams, ensure_topology
 from eventbus.wire import header_lines
 from pipeline.keeper import KeeperSettings
 from pipeline.lease import Lease
+from pipeline.mapping_text import MappingText
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router
 from pipeline.takeover import State, Suspect
 from pipeline.tenants.apply import Application
-from pipeline.tenants.model import BreakerPolicy, MappingText, RetryPolicy, Route, RouteSource, Tenant
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy, Route, RouteSource, Tenant
 from pipeline.tenants.model import Connection as Endpoint
 from pipeline.trouble import Trouble
 from pipeline.worker import Worker, WorkerSettings

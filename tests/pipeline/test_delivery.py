@@ -10,7 +10,8 @@ from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
 from pipeline import lane_owner
-from pipeline.tenants.model import MappingText, RetryPolicy
+from pipeline.mapping_text import MappingText
+from pipeline.tenants.model import RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
 BUSY = Reply(423, {"message": "locked"})

@@ -26,7 +26,7 @@ from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
-from pipeline.tenants.model import MappingText
+from pipeline.mapping_text import MappingText
 from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 from tests.pipeline.mapping.test_hostile import BOMBS, ESCAPES
 

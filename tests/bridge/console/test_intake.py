@@ -16,7 +16,6 @@ from bridge import asgi_server
 from bridge.asgi_server import bind
 from bridge.console import request_body
 from bridge.console.intake_source import IntakeSource
-from bridge.console.payload_schema import PayloadSchema
 from bridge.console.service import Console
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.listen import Listen
@@ -24,6 +23,7 @@ from eventbus.errors import EventBusError
 from eventbus.event import HEADER_OBJECT
 from eventbus.jetstream import StoredMessage
 from eventbus.objects import ObjectStore
+from pipeline.payload_schema import PayloadSchema
 from pipeline.secrets import SecretStore
 from pipeline.tenants.model import Tenant
 from tests.bridge.console.sending import ORDER, SECRET, WRITTEN, Sender

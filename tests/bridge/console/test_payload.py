@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from bridge.console.payload import MAX_DEPTH, PayloadInvalid, read_payload
-from bridge.console.payload_schema import PayloadSchema, SchemaInvalid
 from eventbus.event import encode_json
+from pipeline.payload_schema import PayloadSchema, SchemaInvalid
 
 SCHEMA = b"""
 {"type": "object", "required": ["type"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.mapping import Lookup, Mapping, RenderError, RenderInput, compile_mapping
+from pipeline.mapping import NOTHING_KNOWN, Known, Lookup, Mapping, RenderError, RenderInput, compile_mapping
 
 HEAD = "source: {table: public.work_orders, operations: [insert, update, delete, read]}\nconnector: rest\n"
 REQUEST = "request:\n  method: POST\n  path: /orders\n"
@@ -37,7 +37,12 @@ def event(**members: Any) -> dict[str, Any]:
     }
 
 
-def given(params: dict[str, Any] | None = None, timezone: str = "UTC", **members: Any) -> RenderInput:
+def given(
+    params: dict[str, Any] | None = None,
+    timezone: str = "UTC",
+    known: Known = NOTHING_KNOWN,
+    **members: Any,
+) -> RenderInput:
     return RenderInput(
         event=event(**members),
         tenant="acme",
@@ -45,6 +50,7 @@ def given(params: dict[str, Any] | None = None, timezone: str = "UTC", **members
         params=params or {},
         delivery_id="fracttal:0/16B3748:3/acme/orders",
         timezone=timezone,
+        known=known,
     )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from bridge.shipped_files import shipped
+from pipeline.mapping import MappingText
 from pipeline.mapping.cases import read_cases, run_cases
 from pipeline.yaml_tree import YamlError
 
@@ -29,7 +30,9 @@ cases:
 def problems(cases: str, mapping: Any = MAPPING) -> Any:
     return [
         result.problem
-        for result in run_cases(mapping, "m.yaml", read_cases(SHARED + cases, "m.cases.yaml"), {})
+        for result in run_cases(
+            MappingText("m.yaml", mapping), read_cases(SHARED + cases, "m.cases.yaml"), {}
+        )
     ]
 
 
@@ -67,7 +70,7 @@ def test_cases_that_hold() -> None:
         ("skipped: when", "skipped: skip_if", 'expected "skip_if", got "when"'),
         ("error: lookup", "error: missing", "expected error missing, got error lookup"),
         ("error: lookup", "skipped: when", "expected skipped when, got error lookup"),
-        ("outcome: retry", "outcome: delivered", "expected outcome delivered, got retry"),
+        ("outcome: retry", "outcome: delivered", "expected outcome delivered, got outcome retry"),
     ],
 )
 def test_a_case_that_does_not_hold_says_where(written: str, wrong: str, says: str) -> None:
@@ -103,7 +106,7 @@ TEMPLATES = sorted(
 @pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_shipped_mapping_has_cases_and_they_hold(file: Path) -> None:
     cases = file.with_name(f"{file.stem}.cases.yaml")
-    found = run_cases(file.read_text(), str(file), read_cases(cases.read_text(), str(cases)), {})
+    found = run_cases(MappingText(str(file), file.read_text()), read_cases(cases.read_text(), str(cases)), {})
     assert found
     assert [result.problem for result in found if result.problem] == []
 

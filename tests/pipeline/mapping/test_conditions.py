@@ -114,7 +114,7 @@ def test_a_condition_that_was_forgotten_is_no_condition_that_holds(
         ("after.a === 'b ? c'", "write =="),
         ("after.a ? true : false", "a if condition else b"),
         ("!after.a", "write `not`"),
-        ("nil == 1", "not built yet"),
+        ("nil == 1", "write null"),
     ],
 )
 def test_what_other_languages_write_is_answered_with_what_this_one_does(
@@ -222,14 +222,15 @@ def test_the_version_changes_with_the_text_and_the_lookups_used(compiled: Callab
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("extends: x", "'extends': not built yet"),
-        ("enrich: {a: {}}", "'enrich': not built yet"),
-        ("steps: {}", "'steps': not built yet"),
-        ("repeat: {find: {}}", "not built yet"),
+        ("extends: x", "'x' is not at hand here"),
+        ("enrich: {a: {}}", "'table' is missing"),
+        ("steps: {}", "steps needs a step"),
+        ("repeat: {find: {}}", "find needs 'request'"),
+        ("repeat: {find: {request: {method: GET, path: /x}, found: true, svae: {}}}", "did you mean 'save'?"),
         ("repeat: upsrt", "did you mean 'upsert'?"),
         ("wen: true", "did you mean 'when'?"),
-        ("response: {save: {}}", "not built yet"),
-        ("request: {method: POST, path: /x, form: {}}", "not built yet"),
+        ("response: {svae: {}}", "did you mean 'save'?"),
+        ("request: {method: POST, path: /x, form: {}, body: {}}", "this has form already"),
         ("request: {method: POST, pth: /x}", "did you mean 'path'?"),
         ("request: {method: POST}", "needs 'path'"),
         ("params: {a-b: {}}", "no name"),
@@ -237,7 +238,7 @@ def test_the_version_changes_with_the_text_and_the_lookups_used(compiled: Callab
         ("params: {a: {requird: true}}", "did you mean 'required'?"),
     ],
 )
-def test_keys_that_are_unknown_or_not_built_yet(compiled: Callable[..., Any], text: str, says: str) -> None:
+def test_keys_that_are_unknown_or_missing(compiled: Callable[..., Any], text: str, says: str) -> None:
     with pytest.raises(MappingInvalid) as caught:
         compiled(text)
     assert says in str(caught.value)

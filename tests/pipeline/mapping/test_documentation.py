@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.shipped_files import shipped
 from eventbus.event import decode_json, encode_json
 from pipeline.mapping import RenderInput, compile_mapping
 from pipeline.mapping.cases import read_cases, run_cases
@@ -13,6 +14,7 @@ from pipeline.mapping.filters import NAMES
 from pipeline.mapping.predicates import _WITH_ARGUMENT, _WITHOUT_ARGUMENT
 from pipeline.mapping.scope import NAMES as CONTEXT
 from pipeline.mapping.structure import RESERVED
+from pipeline.tenants.mapping_files import MappingFiles
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "mappings.md").read_text()
 MAPPINGS = re.findall(r"```yaml mapping\n(.*?)```", GUIDE, re.DOTALL)
@@ -23,8 +25,10 @@ AFTER = decode_json(re.findall(r"```json after\n(.*?)```", GUIDE, re.DOTALL)[0].
 
 
 @pytest.mark.parametrize(("mapping", "cases"), list(zip(MAPPINGS, CASES, strict=True)))
-def test_the_mappings_of_the_guide_do_what_their_cases_say(mapping: str, cases: str) -> None:
-    results = run_cases(mapping, "docs/mappings.md", read_cases(cases, "docs/mappings.md"), {})
+def test_the_mappings_of_the_guide_do_what_their_cases_say(mapping: str, cases: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(mapping)
+    text = MappingFiles(None, shipped("templates")).read(tmp_path / "m.yaml")
+    results = run_cases(text, read_cases(cases, "docs/mappings.md"), {})
     assert results
     assert [result.problem for result in results if result.problem] == []
 

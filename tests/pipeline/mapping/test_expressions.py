@@ -94,7 +94,11 @@ def test_what_makes_no_sense_is_an_error_that_says_so(failure: Callable[..., Any
     [
         ("{{ after.code.upper() }}", "write after.code | upper"),
         ("{{ upper(after.code) }}", "write … | upper"),
-        ("{{ saved('r', 'k', 'n') }}", "not built yet"),
+        ("{{ saved('r', 'k') }}", "write saved('route', key, 'name')"),
+        ("{{ steps.find }}", "no 'steps' here"),
+        ("{{ body.id }}", "no 'body' here"),
+        ("{{ wait_for() }}", "write wait_for("),
+        ("{{ saved }}", "saved is a function"),
         ("{{ after.x | cutt(4) }}", "did you mean 'cut'?"),
         ("{{ after.x | cut }}", "it is written cut(n)"),
         ("{{ after.x | cut(1, 2) }}", "cut"),
@@ -126,7 +130,7 @@ def test_elements_that_are_not_there_are_missing(failure: Callable[..., Any], ex
 
 def test_all_findings_come_at_once(compiled: Callable[..., Any]) -> None:
     with pytest.raises(MappingInvalid) as caught:
-        compiled('when: "{{ a }}"\nenrich: {}\nskip_if: aftr.x\nrepeat: upsrt\nrequire: [1]\n')
+        compiled('when: "{{ a }}"\nenrch: {}\nskip_if: aftr.x\nrepeat: upsrt\nrequire: [1]\n')
     lines = [finding.mark.line for finding in caught.value.findings]
     assert lines == [6, 7, 8, 9, 10]
 

@@ -5,7 +5,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from pipeline.mapping import MappingInvalid
+from pipeline.mapping import Known, MappingInvalid
 
 NASTY = r"Argolla de 5/8\ con lado plano { PPC.TH.AR2.346 }"
 
@@ -138,12 +138,14 @@ def test_a_body_that_is_omitted_is_no_null_body(
 def test_unchanged_columns_are_an_error_of_their_own(
     failure: Callable[..., Any], leaf: Callable[..., Any]
 ) -> None:
-    members = {"op": "update", "after": {"id": 1}, "unchanged": ["photo"]}
+    known = Known(unreadable="the row is gone")
+    members = {"op": "update", "after": {"id": 1}, "unchanged": ["photo"], "known": known}
     for text in ("{{ after.photo }}", "{{ after.photo | default('') }}", "{{ after['photo'] }}", "{{ event.after.photo }}",
                  "{{ after }}", "{{ after | tojson }}", "{{ event.after | length }}"):  # fmt: skip
         error = failure(text, **members)
         assert error.class_ == "unchanged_column", text
         assert "'photo'" in error.message
+        assert "the row is gone" in error.message
     assert leaf("{{ after is not none and after.id == 1 }}", **members) is True
     assert leaf("{{ event.unchanged }}", **members) == ["photo"]
 

@@ -13,9 +13,10 @@ from eventbus.jetstream import JetStream
 from eventbus.settings import NatsSettings, StreamSettings
 from eventbus.subjects import EventSubject, Subjects
 from eventbus.topology import desired_streams, ensure_topology
+from pipeline.mapping_text import MappingText
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.apply import Application
-from pipeline.tenants.model import Connection, MappingText, Route, RouteSource, Tenant
+from pipeline.tenants.model import Connection, Route, RouteSource, Tenant
 from pipeline.tenants.routing import RoutingTable
 from pipeline.tenants.store import RoutesConflict, RoutesStore, TenantStore, VersionInvalid, VersionTooLarge
 

@@ -1,10 +1,10 @@
-"""The JSON Schema that a source's payloads must fulfil (json-schema.org; draft 2020-12 unless `$schema` says otherwise).
+"""A JSON Schema that payloads must fulfil (json-schema.org; draft 2020-12 unless `$schema` says otherwise).
 
 Numbers are int or Decimal on both sides. `format` is a remark, as the specification has it, and checks nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -27,10 +27,14 @@ class SchemaInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Where a payload does not fulfil the schema (a JSON pointer, "" for all of it), and by which of its keywords."""
+    """Where a payload does not fulfil the schema (a JSON pointer, "" for all of it), and by which of its keywords.
+
+    message: in the library's words, with the value in them.
+    """
 
     path: str
     keyword: str
+    message: str = field(default="", compare=False)
 
 
 class PayloadSchema:
@@ -61,7 +65,7 @@ class PayloadSchema:
             error = next(self._validator.iter_errors(payload), None)
         except ArithmeticError:  # `multipleOf` of 1e1000000, of which no remainder can be told
             return Complaint("", "multipleOf")
-        return None if error is None else Complaint(_pointer(error), str(error.validator))
+        return None if error is None else Complaint(_pointer(error), str(error.validator), error.message)
 
 
 def _is_integer(_checker: TypeChecker, value: object) -> bool:

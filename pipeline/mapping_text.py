@@ -1,0 +1,17 @@
+"""A mapping's text with all that it names: what a version of a tenant holds, so that nothing outside it changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class MappingText:
+    """A mapping's source as it was at `apply`. file: for messages; a shipped one's is `templates/…`.
+
+    bases: what it `extends`, the nearest first. files: the texts of the files that it names itself, as it names them.
+    """
+
+    file: str
+    text: str
+    bases: tuple["MappingText", ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
