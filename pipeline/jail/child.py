@@ -51,7 +51,11 @@ request:
     b: "{{ after.d | local | date_format('%d/%m/%Y %A %b %H') }} {{ after.d | add_days(1) | odata_date | urlencode }}"
     c: "{{ after.n | decimal(2) }} {{ '%05d %s' | format(after.n, after.t) }} {{ after | tojson | striptags | escape }}"
     d: "{{ after.l | groupby('a') | tojson }} {{ delivery.uuid }} {{ after.n | round | int | float }}"
+    e: "{{ after.t | xml }} {{ [after.t] | csv }}"
+schema: {properties: {a: {type: string, pattern: ^.}}, required: [b]}
 """
+WRONG = (("| upper", "| (upper"), ("type: string", "type: nonsense"), ("required: [b]", "required: [z]"))
+"""What complaining loads, too: the grammar, a schema, and what does not fulfil one."""
 
 
 class Child:
@@ -137,8 +141,9 @@ def warm_up() -> None:
         answer = desk.answer(Task(1, op, b"", encode_json(event), to_json(given), 1.0))
         if not isinstance(answer, Result):
             sys.exit(f"the renderer does not render: {answer}")
-    desk.keep(Load(b"wrong", MappingSource(WARM_UP.replace("| upper", "| (upper"))))
-    desk.answer(Task(1, "facts", b"wrong", b"", b"", 1.0))  # Jinja loads more to complain
+    for right, wrong in WRONG:
+        desk.keep(Load(wrong.encode(), MappingSource(WARM_UP.replace(right, wrong))))
+        desk.answer(Task(1, "render", wrong.encode(), encode_json(event), to_json(given), 1.0))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pipeline.quantities import check_name
 from pipeline.tenants.mapping_files import MappingFiles, parse_lookups
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from pipeline.tenants.tenant_reader import WrittenRoute, WrittenTenant, read_tenant
-from pipeline.yaml_nodes import Mark, YamlError
+from pipeline.yaml_nodes import Mark, YamlError, nearest
 from pipeline.yaml_tree import load_file
 
 FILE = "tenant.yaml"
@@ -133,6 +133,11 @@ class _Reading:
             params = route.node.get("params") or route.node
             raise ConfigurationInvalid(
                 [params.error(f"{route.node.mark.path}.params: {each}") for each in wrong]
+            )
+        for asked in sorted(mapping.routes_read - self.written.routes.keys()):
+            raise node.error(
+                f"{node.mark.path}: mapping {name!r} asks what route {asked!r} saved, and this tenant has none"
+                f"{nearest(asked, self.written.routes)}"
             )
         source = mapping.source
         return Route(

@@ -18,6 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import PlainErp
+from bridge.shipped_files import shipped
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
 from pipeline import lane_turns
 from pipeline.jail import pool as render_pool
@@ -25,9 +26,12 @@ from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
+from pipeline.jail.work import CasesGiven
 from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
 from pipeline.mapping_text import MappingText
+from pipeline.tenants.mapping_files import MappingFiles
 from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
+from tests.pipeline.mapping.test_documentation import CASES, MAPPINGS
 from tests.pipeline.mapping.test_hostile import BOMBS, ESCAPES
 
 HEAD = "source: {table: public.orders, operations: [insert]}\nconnector: rest\n"
@@ -297,3 +301,13 @@ async def test_deliveries_wait_while_no_renderer_starts(
     await erp.until(lambda: len(erp.effects) == 1)
     await shop.settled()
     assert await shop.dead_letters() == []
+
+
+async def test_all_that_the_guide_shows_works_there(renderer: Renderer, tmp_path: Path) -> None:
+    zones = ("UTC", "America/Santiago")
+    for text, cases in zip(MAPPINGS, CASES, strict=True):
+        (tmp_path / "m.yaml").write_text(text)
+        source = MappingSource.of(MappingFiles(None, shipped("templates")).read(tmp_path / "m.yaml"), {})
+        problems = await renderer.problems(source, CasesGiven("m.yaml", "m.cases.yaml", cases), zones)
+        assert problems
+        assert not any(problems)
