@@ -216,10 +216,11 @@ def bury(letter: DeadLetter, known: Known) -> Turn:
     What is finished of it stays known: a replay does not send it again.
     """
     record = known.record
-    if record.answers:
-        yield WriteRecord(RetryRecord(answers=record.answers), known.revision, stays=True)
+    kept = record.for_replay
+    if kept is not None:
+        yield WriteRecord(kept, known.revision, stays=True)
     yield Bury(letter, record)
-    yield Settle(letter.reason, forgets=not record.answers)
+    yield Settle(letter.reason, forgets=kept is None)
     return Settled()
 
 
@@ -284,16 +285,16 @@ def _request(at: _At, rendered: Rendered) -> Turn:
         at = replace(at, known=Known(record, revision))
     sent: Sent = yield Send()
     disposition = _decided(at, rendered, sent)
+    keeps = unsure or isinstance(sent.outcome, Uncertain)
     match disposition:
         case Ack():
             return (yield from _answered(at, rendered, sent))
         case DeadLetter():
             yield _report(at, rendered, sent, disposition)
-            record = spent(at.known.record, sent.ended, None)
+            record = spent(at.known.record, sent.ended, None, keeps=keeps)
             return (yield from bury(disposition, Known(record, at.known.revision)))
         case RetryAt(due):
             yield _report(at, rendered, sent, disposition)
-            keeps = unsure or isinstance(sent.outcome, Uncertain)
             record = spent(at.known.record, sent.ended, due, keeps=keeps)
             return Waiting(due, (yield from _remember(record, at.known.revision)))
         case Hold(due):
@@ -328,12 +329,16 @@ def _answered(at: _At, rendered: Rendered, sent: Sent) -> Turn:
     if rendered.last:
         yield _report(at, rendered, sent, Ack())
         if record.intent is not None:
-            yield WriteRecord(msgspec.structs.replace(record, intent="done", answers={}), at.known.revision)
+            done = msgspec.structs.replace(record, intent="done", answers={}, finds={})
+            yield WriteRecord(done, at.known.revision)
         return (yield from _settle())
     if not rendered.lookup and not rendered.reads and (rendered.step or record.intent is not None):
         known = yield from _remember(finished(record, rendered.step, sent.outcome.answer), at.known.revision)
         at = replace(at, known=known)
     following = yield Render(then=True)
+    if rendered.lookup and isinstance(following, Rendered) and following.step != rendered.step:
+        record = finished(record, rendered.step, sent.outcome.answer, found=True)
+        at = replace(at, known=(yield from _remember(record, at.known.revision)))
     if isinstance(following, Problem) and not rendered.step and not rendered.lookup:
         following = Done()  # what is wrong with saving undoes nothing
     yield _report(at, rendered, sent, Ack() if isinstance(following, Done) else Next())

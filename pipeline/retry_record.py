@@ -1,5 +1,6 @@
 """What is kept of a delivery that is not done, so that the next owner goes on where this one was (rules R1, R14). Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,8 @@ class RetryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     attempts: spent; first, last, due: seconds since the epoch. intent, for what must not simply be repeated: `started`
     before it is sent, or `unsure` where the mapping says how to look it up, `done` once the ERP has it; step: whose
-    request. answers: by step, of those that are finished, without their cookies; "" is a mapping's only request.
+    request. answers: by step, of those that are finished, without their cookies; "" is a mapping's only request. finds:
+    likewise, of lookups that found a step's request finished.
     """
 
     attempts: int = 0
@@ -31,6 +33,23 @@ class RetryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     intent: Intent | None = None
     step: str = ""
     answers: dict[str, Answer] = {}
+    finds: dict[str, Answer] = {}
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """The steps that may have arrived, and those that were found."""
+        return frozenset([*self.finds, self.step] if self.intent == "unsure" else self.finds)
+
+    @property
+    def for_replay(self) -> "RetryRecord | None":
+        """What a replay has to know, None where that is nothing."""
+        unsure = self.intent == "unsure"
+        if not (self.answers or self.finds or unsure):
+            return None
+        intent: Intent | None = "unsure" if unsure else None
+        return RetryRecord(
+            intent=intent, step=self.step if unsure else "", answers=self.answers, finds=self.finds
+        )
 
 
 _FRESH = RetryRecord()
@@ -69,17 +88,17 @@ def unspent(record: RetryRecord) -> RetryRecord:
     return msgspec.structs.replace(record, intent=None, step="")
 
 
-def finished(record: RetryRecord, step: str, answer: Answer | None) -> RetryRecord:
-    """The step's request is delivered: it is not sent again."""
-    others = sum(len(encode_json(found.body)) for found in record.answers.values())
-    answers = {**record.answers, step: _kept(answer or Answer(0, {}, None), others)}
-    return msgspec.structs.replace(record, intent=None, step="", due=None, answers=answers)
+def finished(record: RetryRecord, step: str, answer: Answer | None, *, found: bool = False) -> RetryRecord:
+    """The step's request is delivered: it is not sent again. found: so says a lookup, whose answer this is."""
+    kept = _kept(answer or Answer(0, {}, None), [*record.answers.values(), *record.finds.values()])
+    more = {"finds": {**record.finds, step: kept}} if found else {"answers": {**record.answers, step: kept}}
+    return msgspec.structs.replace(record, intent=None, step="", due=None, **more)
 
 
-def _kept(answer: Answer, others: int) -> Answer:
+def _kept(answer: Answer, others: Iterable[Answer]) -> Answer:
     """What later requests may read. Of one that is too large only the status, for that it was there must not be lost."""
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in _SECRET_HEADERS}
     size = len(encode_json([headers, answer.body]))
-    if size > ANSWER_BYTES or others + size > ANSWERS_BYTES:
+    if size > ANSWER_BYTES or size + sum(len(encode_json(other.body)) for other in others) > ANSWERS_BYTES:
         return Answer(answer.status, {}, None, truncated=True)
     return Answer(answer.status, headers, answer.body, answer.truncated)

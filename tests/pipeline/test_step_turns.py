@@ -84,7 +84,7 @@ class Worker:
         world = self.world
         kept, self.facts = self.facts, None
         record = (self.known.record if self.known else None) or world.record or RetryRecord()
-        self._facts = kept or {"answers": {**record.answers, **self.answers}, "finds": {}}
+        self._facts = kept or self._from(record)
         turn = take_turn(RULES, self.known, self.held, lambda: world.now, 0.0)
         answer: Any = None
         ending: Any = None
@@ -106,13 +106,16 @@ class Worker:
         else:
             assert isinstance(ending, Settled)
 
+    def _from(self, record: RetryRecord) -> dict[str, Any]:
+        finds = dict.fromkeys(record.finds, True)
+        return {"answers": {**record.answers, **self.answers}, "finds": finds, "unsure": record.unsure}
+
     def _perform(self, step: Any) -> Any:
         world = self.world
         match step:
             case ReadRecord():
                 known = Known(world.record or RetryRecord(), world.revision)
-                self._facts["answers"] = {**known.record.answers, **self._facts["answers"]}
-                self._record = known.record
+                self._facts = self._from(known.record)
                 return known
             case WriteRecord(record, expected):
                 if expected != world.revision:
@@ -136,18 +139,16 @@ class Worker:
 
     def _render(self) -> Rendered | Done:
         world = self.world
-        record = world.record or RetryRecord()
         for step in world.steps:
             if step.name in self._facts["answers"]:
                 continue
             safe = step.reads or step.repeat != "unsafe"
             last = step is world.steps[-1] and not world.saves
             finds = self._facts["finds"]
-            if step.repeat == "find" and record.intent == "unsure" and record.step == step.name:
+            if step.repeat == "find" and step.name in self._facts["unsure"]:
                 if step.name not in finds:
                     return Rendered(safe=True, step=step.name, lookup=True, last=False)
                 if finds[step.name]:
-                    self._facts["answers"][step.name] = Answer(200, {}, None)
                     continue
             return Rendered(
                 safe=safe, step=step.name, reads=step.reads, looked_up=step.repeat == "find", last=last
@@ -245,6 +246,16 @@ def test_an_end_in_the_middle_leaves_what_is_finished_for_a_replay() -> None:
     replay = World(world.steps, record=world.record, revision=world.revision)
     Worker(replay).run()
     assert (replay.arrivals, replay.letter, replay.forgotten) == (["two", "three"], None, True)
+    # one that may have arrived is looked up by a replay, too
+    world = World([Step("one", "find"), Step("two")], outcomes=[Uncertain("no answer")])
+    worker = Worker(world)
+    worker.turn()
+    world.now = RULES.deadline
+    worker.run()
+    assert (world.letter, world.arrivals) == ("expired", ["one"])
+    replay = World(world.steps, arrivals=["one"], record=world.record, revision=world.revision)
+    Worker(replay).run()
+    assert (replay.arrivals, replay.lookups, replay.letter) == (["one", "two"], 1, None)
 
 
 def test_a_wait_for_what_is_read_spends_no_attempt_and_keeps_what_is_finished() -> None:
