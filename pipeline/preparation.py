@@ -125,8 +125,8 @@ class Preparation:
         rendering = Rendering(self.mapping.render, given, reads.rows, reads.saved, reads.tenant)
         facts, self._progress.facts = self._progress.facts, None
         if facts is None:
-            unsure = frozenset({record.step}) if record.intent == "unsure" else frozenset()
-            facts = Facts(answers={**record.answers, **self._progress.answers}, unsure=unsure)
+            answers = {**record.answers, **self._progress.answers}
+            facts = Facts(answers=answers, finds=dict(record.finds), unsure=record.unsure)
         rendering.known(facts)
         return rendering
 
