@@ -98,9 +98,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """What the mapping reads is not there yet: again later, and nothing is spent."""
+    """What the mapping reads is not there yet: again later, and nothing is spent. class_: as of a Problem."""
 
     why: str
+    class_: str = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +205,8 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
             return (yield from _done(rendered))
         case SkipIt():
             return (yield from _settle())
-        case Later(why):
-            return (yield from _later(at, why))
+        case Later():
+            return (yield from _later(at, rendered))
         case _:
             return (yield from _problem(at, rendered))
 
@@ -262,12 +263,16 @@ def _problem(at: _At, problem: Problem) -> Turn:
     return (yield from bury(letter, Known(spent(at.known.record, at.clock(), None), at.known.revision)))
 
 
-def _later(at: _At, why: str) -> Turn:
+def _later(at: _At, later: Later) -> Turn:
     """Nothing was sent, so nothing is spent; the deadline ends it."""
     now, held = at.clock(), at.held + 1
-    wait = min(retry_delay(at.rules.policy, held, at.jitter, None), at.rules.hold_max_s)
-    yield Report(at.number, None, Hold(now + wait, why))
-    return Waiting(now + wait, at.known, held)
+    due = now + min(retry_delay(at.rules.policy, held, at.jitter, None), at.rules.hold_max_s)
+    if due >= at.rules.deadline:
+        letter = DeadLetter("expired", Problem(later.class_, later.why))
+        yield Report(at.number, None, letter)
+        return (yield from bury(letter, at.known))
+    yield Report(at.number, None, Hold(due, later.why))
+    return Waiting(due, at.known, held)
 
 
 def _request(at: _At, rendered: Rendered) -> Turn:

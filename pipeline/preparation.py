@@ -148,7 +148,7 @@ class Preparation:
             case Skipped(by):
                 return SkipIt(by)
             case Waits():
-                return Later(f"{result.file}:{result.line}: {result.message}")
+                return Later(f"{result.file}:{result.line}: {result.message}", "wait_for")
             case AllSent():
                 for problem in result.problems:
                     log.warning("not saved", delivery_id=self._delivery.text, problem=problem)

@@ -33,6 +33,7 @@ from pipeline.lease import Lease
 from pipeline.mapping_text import MappingText
 from pipeline.reconnecting import reconnecting
 from pipeline.router import Router
+from pipeline.row_reads import RowReader
 from pipeline.takeover import State, Suspect
 from pipeline.tenants.apply import Application
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy, Route, RouteSource, Tenant
@@ -174,11 +175,14 @@ class Bus:
         patience_s: float = 20.0,
         keeper: KeeperSettings = KEEPER,
         me: str | None = None,
+        reader: RowReader | None = None,
     ) -> Callable[[], Awaitable[None]]:
         """me: its name; the next of that name need not wait for the lanes of the last."""
         me = me or secrets.token_hex(4)
         settings = WorkerSettings(me, self.nats.lanes, deadline_s, keeper, patience_s)
         worker = Worker(self.subjects, settings, secrets_keys=(), egress=LOOPBACK)
+        if reader is not None:
+            worker.reads_rows_with(reader)
         return self._start("worker", worker.run, worker.aclose)
 
     def _start(

@@ -26,7 +26,7 @@ from pipeline.delivery_turn import (
     WriteRecord,
     take_turn,
 )
-from pipeline.disposition import Problem
+from pipeline.disposition import DeadLetter, Problem
 from pipeline.retry_record import ANSWER_BYTES, Known, RetryRecord, finished
 from pipeline.tenants.model import RetryPolicy
 
@@ -274,6 +274,17 @@ def test_a_wait_for_what_is_read_spends_no_attempt_and_keeps_what_is_finished() 
     assert {report.number for report in world.reports} == {1}
     held = [report.disposition for report in world.reports if report.sent is None]
     assert [getattr(each, "why", "") for each in held] == ["not yet"] * 2
+
+
+def test_the_deadline_ends_a_wait_and_says_for_what() -> None:
+    world = World([Step("one")])
+    worker = Worker(world)
+    worker._render = lambda: Later("nothing saved yet", "wait_for")  # type: ignore[assignment,return-value,method-assign]
+    worker.run()
+    assert (world.arrivals, world.letter) == ([], "expired")
+    assert isinstance(letter := world.reports[-1].disposition, DeadLetter)
+    assert letter.problem == Problem("wait_for", "nothing saved yet")
+    assert world.now < RULES.deadline
 
 
 def test_a_mistake_in_saving_undoes_nothing() -> None:
