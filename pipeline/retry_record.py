@@ -23,7 +23,7 @@ class RetryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: spent; first, last, due: seconds since the epoch. intent, for what must not simply be repeated: `started`
     before it is sent, or `unsure` where the mapping says how to look it up, `done` once the ERP has it; step: whose
     request. answers: by step, of those that are finished, without their cookies; "" is a mapping's only request. finds:
-    likewise, of lookups that found a step's request finished.
+    likewise, of lookups that found a step's request finished. of: which delivery wrote it, where a replay goes on with it.
     """
 
     attempts: int = 0
@@ -34,6 +34,7 @@ class RetryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str = ""
     answers: dict[str, Answer] = {}
     finds: dict[str, Answer] = {}
+    of: int = 0
 
     @property
     def unsure(self) -> frozenset[str]:

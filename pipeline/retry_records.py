@@ -32,7 +32,11 @@ class RetryRecords:
         entry = await self._bucket.get(_key(delivery))
         if entry is None:
             return Known()
-        return Known(RetryRecord() if entry.value is None else _decoder.decode(entry.value), entry.revision)
+        record = RetryRecord() if entry.value is None else _decoder.decode(entry.value)
+        if delivery.first and record.of != delivery.seq:
+            # of the delivery before: its attempts are not ours, and that it was sent a person knows who replays it
+            record = record.for_replay or RetryRecord()
+        return Known(msgspec.structs.replace(record, of=0), entry.revision)
 
     async def write(
         self, delivery: DeliveryId, record: RetryRecord, expected: int, until: float
@@ -44,7 +48,10 @@ class RetryRecords:
         expires = max(0.0, until - time.time()) + DAY_S
         try:
             return await self._bucket.update(
-                _key(delivery), _encoder.encode(record), expected, expires=expires
+                _key(delivery),
+                _encoder.encode(msgspec.structs.replace(record, of=delivery.seq)),
+                expected,
+                expires=expires,
             )
         except (RevisionConflict, NoAnswer):
             return None
