@@ -10,7 +10,7 @@ from cdc.row_reads.question import (
     ReadRefused,
     ReadTooSlow,
     Shape,
-    TooMany,
+    TooLarge,
     ValueUnfit,
 )
 from cdc.row_reads.source_rows import SourceRows
@@ -40,7 +40,7 @@ class SourceRowReader:
         except SourceLost as error:
             raise SourceAway(f"source {reading.source}: {error}") from None
         found = [
-            ReadInvalid(str(row)) if isinstance(row, TooMany | ValueUnfit) else row for row in answer.rows
+            ReadInvalid(str(row)) if isinstance(row, TooLarge | ValueUnfit) else row for row in answer.rows
         ]
         if any(isinstance(row, Exception) and not isinstance(row, ReadInvalid) for row in found):
             raise TypeError(f"an answer of an unknown kind: {found!r}")

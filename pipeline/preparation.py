@@ -122,7 +122,7 @@ class Preparation:
 
     def _begun(self, given: RenderInput, record: RetryRecord) -> Rendering:
         reads = self._reads
-        rendering = Rendering(self.mapping.render, given, reads.rows, reads.saved, reads.tenant)
+        rendering = Rendering(self.mapping, given, reads.rows, reads.saved, reads.tenant)
         facts, self._progress.facts = self._progress.facts, None
         if facts is None:
             answers = {**record.answers, **self._progress.answers}

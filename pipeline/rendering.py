@@ -10,6 +10,7 @@ import msgspec
 from pipeline.mapping import (
     ColumnsRead,
     Done,
+    MappingFacts,
     Needs,
     Read,
     Rendered,
@@ -28,7 +29,16 @@ from pipeline.yaml_tree import Mark
 ROUNDS = 200
 """More renderings of one request than any mapping needs: each has to ask for something that no earlier one did."""
 
-Render = Callable[[RenderInput], Awaitable[Result]]
+
+class Renders(Protocol):
+    """A mapping, compiled elsewhere."""
+
+    @property
+    def facts(self) -> MappingFacts: ...
+
+    async def render(self, given: RenderInput) -> Result:
+        """See Mapping.render."""
+        ...
 
 
 class Rows(Protocol):
@@ -46,9 +56,9 @@ Saved = Callable[[SavedRead], Awaitable[Any]]
 class Rendering:
     """given: grows by what is learned."""
 
-    def __init__(self, render: Render, given: RenderInput, rows: Rows, saved: Saved, tenant: str) -> None:
+    def __init__(self, mapping: Renders, given: RenderInput, rows: Rows, saved: Saved, tenant: str) -> None:
         """tenant: its key."""
-        self._render = render
+        self._mapping = mapping
         self._rows = rows
         self._saved = saved
         self._tenant = tenant
@@ -57,13 +67,14 @@ class Rendering:
     async def next(self) -> Rendered | Skipped | Waits | Done:
         """Raises RenderError, SourceAway, SourceSlow, and what `saved` raises."""
         for _ in range(ROUNDS):
-            result = await self._render(self.given)
+            result = await self._mapping.render(self.given)
             if not isinstance(result, Needs):
                 return result
             learned = await asyncio.gather(*(self._learn(read) for read in result.reads))
             for add in learned:
                 self.known(add(self.given.known))
-        raise RenderError("limit", f"more than {ROUNDS} reads one after another", Mark("", 1, 1))
+        mark = Mark(self._mapping.facts.file, 1, 1)
+        raise RenderError("limit", f"more than {ROUNDS} reads one after another", mark)
 
     def known(self, facts: Facts) -> None:
         """From now on."""
@@ -77,28 +88,34 @@ class Rendering:
     async def _learn(self, read: Read) -> Callable[[Facts], Facts]:
         match read:
             case RowsRead():
-                rows = await self._checked(
-                    self._rows.rows(read, self.given.event, self._tenant), f"enrich.{read.name}"
-                )
-                return lambda facts: _with(facts, rows={**facts.rows, read.name: [dict(row) for row in rows]})
+                rows = await self._read_rows(read)
+                return lambda facts: _with(facts, rows={**facts.rows, read.name: rows})
             case ColumnsRead():
-                if not read.key:
-                    return lambda facts: _with(facts, unreadable="the table has no key to read it by")
-                row = await self._checked(
-                    self._rows.columns(read, self.given.event, self._tenant), "a column that came unchanged"
-                )
-                if row is None:
-                    return lambda facts: _with(facts, unreadable="the row is gone")
-                return lambda facts: _with(facts, columns={**facts.columns, **row})
+                return await self._read_columns(read)
             case SavedRead():
                 value = await self._saved(read)
                 return lambda facts: _with(facts, saved={**facts.saved, read.id: value})
 
-    async def _checked(self, asked: Awaitable[Any], what: str) -> Any:
+    async def _read_rows(self, read: RowsRead) -> list[dict[str, Any]]:
         try:
-            return await asked
+            rows = await self._rows.rows(read, self.given.event, self._tenant)
         except ReadInvalid as error:
-            raise RenderError("enrich", f"{what}: {error}", Mark("", 1, 1)) from None
+            facts = self._mapping.facts
+            line = next((each.line for each in facts.reads if each.name == read.name), 1)
+            raise RenderError("value", f"enrich.{read.name}: {error}", Mark(facts.file, line, 1)) from None
+        return [dict(row) for row in rows]
+
+    async def _read_columns(self, read: ColumnsRead) -> Callable[[Facts], Facts]:
+        why, row = "the table has no key to read it by", None
+        if read.key:
+            why = "the row is gone"
+            try:
+                row = await self._rows.columns(read, self.given.event, self._tenant)
+            except ReadInvalid as error:
+                why = str(error)
+        if row is None:
+            return lambda facts: _with(facts, unreadable=why)
+        return lambda facts: _with(facts, columns={**facts.columns, **row})
 
 
 def _with(facts: Facts, **more: Any) -> Facts:

@@ -43,7 +43,7 @@ class SourceSlow(Exception):
 
 
 class ReadInvalid(Exception):
-    """Of one read alone: a value that its column cannot hold, or more rows than allowed."""
+    """Of one read alone: a value that its column cannot hold, or rows too large to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class ReadShape:
     """What reads have in common that are asked together.
 
     table: `schema.table`; where: columns, and whether each is compared with a list of values; order_by: columns, and
-    whether they descend, empty: the primary key's order; many: more than `limit` rows are too many, else the first
-    one is wanted; columns: None: all.
+    whether they descend, empty: the primary key's order; many: `limit` rows, and one more where there are more, else the
+    first one; columns: None: all.
     """
 
     table: str

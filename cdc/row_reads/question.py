@@ -24,8 +24,8 @@ class Shape:
     """Questions of one shape are asked together.
 
     table: `schema.table`; where: the columns that are compared, and whether with a list of values; order: empty where
-    the primary key's order will do; many: more than `limit` rows are TooMany, else the first one is wanted, if any;
-    columns: those that are wanted, None: all.
+    the primary key's order will do; many: `limit` rows are wanted, and one more where there are more, else the first one,
+    if any; columns: those that are wanted, None: all.
     """
 
     table: str
@@ -65,5 +65,5 @@ class ValueUnfit(Exception):
     """A value that its column's type cannot hold."""
 
 
-class TooMany(Exception):
-    """More rows, or larger ones, than one read may give."""
+class TooLarge(Exception):
+    """Its rows have more bytes than one read may give."""

@@ -25,7 +25,7 @@ from cdc.row_reads.question import (
     ReadTooSlow,
     Row,
     Shape,
-    TooMany,
+    TooLarge,
     ValueUnfit,
 )
 from cdc.row_reads.readable_table import (
@@ -96,10 +96,13 @@ class RowSession:
             check_shape(table, question.shape)
             return await self._answer(table, question)
 
-    async def describe(self, name: str) -> ReadableTable:
-        """Raises as `read` does."""
-        with _read_errors(name, self._source):
-            return await self._table(name)
+    async def check(self, shape: Shape) -> None:
+        """Whether what has this shape can be asked at all. Raises as `read` does."""
+        with _read_errors(shape.table, self._source):
+            table = await self._table(shape.table)
+            check_shape(table, shape)
+            asked = statement(table, shape, None, [(None,) * len(shape.where)])
+            await self._query(asked.text, *asked.parameters)
 
     async def _answer(self, table: ReadableTable, question: Question) -> Answer:
         replayed = await self._replayed() if self._standby else None
@@ -109,10 +112,10 @@ class RowSession:
             return Answer([cast("ValueUnfit", unfit) for unfit in texts], Replayed(0))
         try:
             rows, snapshot = await self._rows(table, question, fit)
-        except (TooMany, pg.DataError, pg.CheckViolation) as error:
+        except (TooLarge, pg.DataError, pg.CheckViolation) as error:
             if len(question.values) > 1:
                 return await self._one_by_one(table, question)
-            said = error if isinstance(error, TooMany) else ValueUnfit(first_line(str(error)))
+            said = error if isinstance(error, TooLarge) else ValueUnfit(first_line(str(error)))
             return Answer([said], Replayed(0))
         found = iter(rows)
         answers = [values if isinstance(values, ValueUnfit) else next(found) for values in texts]
@@ -131,8 +134,8 @@ class RowSession:
 
     async def _rows(
         self, table: ReadableTable, question: Question, values: Sequence[tuple[str | None, ...]]
-    ) -> tuple[list[Sequence[Row] | Exception], Snapshot]:
-        """Raises TooMany for all of them together, and psycopg's errors."""
+    ) -> tuple[list[list[Row]], Snapshot]:
+        """Raises TooLarge for all of them together, and psycopg's errors."""
         shape = question.shape
         asked = statement(table, shape, question.tenant, values)
         encoder = table.encoder(asked.wanted)
@@ -147,17 +150,11 @@ class RowSession:
                     continue
                 size += sum(len(column) for column in columns if column)
                 if size > MOST_BYTES:
-                    raise TooMany(f"{table.name}: the rows have more than {MOST_BYTES // 2**20} MB")
+                    raise TooLarge(f"{table.name}: the rows have more than {MOST_BYTES // 2**20} MB")
                 of_tenant = _row(encoder, columns, question.tenant if table.tenant else None)
                 if of_tenant is not None:
                     rows[int(number) - 1].append(of_tenant)
-        checked: list[Sequence[Row] | Exception] = [
-            TooMany(f"{table.name}: more than {shape.limit} rows; `where` has to say more")
-            if shape.many and len(found) > shape.limit
-            else found
-            for found in rows
-        ]
-        return checked, Snapshot.parse(snapshot)
+        return rows, Snapshot.parse(snapshot)
 
     def _stream(self, asked: Statement) -> AsyncGenerator[Sequence[Any], None]:
         rows = self._connection.cursor().stream(asked.text.encode(), asked.parameters)

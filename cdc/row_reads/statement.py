@@ -30,16 +30,17 @@ class Statement:
 
 
 def statement(
-    table: ReadableTable, shape: Shape, tenant: str, values: Sequence[tuple[str | None, ...]]
+    table: ReadableTable, shape: Shape, tenant: str | None, values: Sequence[tuple[str | None, ...]]
 ) -> Statement:
-    """values: for each read the texts of `shape.where`. Raises ReadRefused for a name that is not there."""
+    """tenant: None: nobody's. values: for each read the texts of `shape.where`. Raises ReadRefused for a name that is not there."""
     wanted = tuple(table.columns) if shape.columns is None else shape.columns
     parameters: list[str] = [table.shape]
     conditions: list[str] = []
     own = table.tenant
     if own is not None:
-        parameters.append(tenant)
-        conditions.append(f"t.{quoted(own.name)} {own.equals} $2::{own.type}")
+        parameters += [tenant] if tenant is not None else []
+        whose = "NULL" if tenant is None else "$2"
+        conditions.append(f"t.{quoted(own.name)} {own.equals} {whose}::{own.type}")
     asked = _asked(values, parameters)
     for place, (name, listed) in enumerate(shape.where):
         column = table.column(name, "`where` compares")

@@ -108,7 +108,7 @@ class _MappingCompiler:
             warnings=tuple(warnings_of(self.root, self.scope)),
             judges=program.response.any,
             lookups=frozenset(self.reader.toolbox.lookups_used),
-            tables=tuple(one.table for one in program.enrich),
+            reads=tuple(one.told for one in program.enrich),
             orders=program.ordering is not None,
         )
 

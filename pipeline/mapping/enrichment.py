@@ -8,6 +8,7 @@ from pipeline.mapping.errors import RenderError, Wanted
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.known import Known, RowsRead
 from pipeline.mapping.leaves import Reader
+from pipeline.mapping.mapping_facts import TableRead
 from pipeline.mapping.structure import compile_tree
 from pipeline.mapping.syntax import SyntaxInvalid
 from pipeline.mapping.values import OMIT, Frame, Value, kind_of
@@ -32,6 +33,13 @@ class Enrichment:
     limit: int
     uses: frozenset[str]
     mark: Mark
+
+    @property
+    def told(self) -> TableRead:
+        """What can be known of it without an event."""
+        columns = tuple(column for column, _, _ in self.where)
+        line = self.mark.line
+        return TableRead(self.name, self.table, columns, self.order_by, self.columns, self.many, line)
 
     def read(self, frame: Frame) -> RowsRead | None:
         """What to read; None where no row can match, since a value is null."""

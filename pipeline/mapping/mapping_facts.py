@@ -37,13 +37,30 @@ class ParamSpec:
     default: Value = None
 
 
+@dataclass(frozen=True, slots=True)
+class TableRead:
+    """What an enrichment reads, as far as the text tells.
+
+    table: `schema.table`; where: columns; order_by: columns, and whether they descend; columns: None: all. line: of the
+    mapping's text.
+    """
+
+    name: str
+    table: str
+    where: tuple[str, ...]
+    order_by: tuple[tuple[str, bool], ...]
+    columns: tuple[str, ...] | None
+    many: bool
+    line: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingFacts:
     """`version` changes with the mapping's text and with the lookups it uses.
 
     compared: the columns that `changed` and `became` compare with the row before. judges: it has a word on what an
-    answer means. lookups: the crosswalks that it uses. routes_read: the routes whose saved values it asks for. tables: what
-    `enrich` reads, as `schema.table`. orders: it has an `ordering`. repeat: of a mapping with steps, what a step has that
+    answer means. lookups: the crosswalks that it uses. routes_read: the routes whose saved values it asks for. reads: what
+    `enrich` reads. orders: it has an `ordering`. repeat: of a mapping with steps, what a step has that
     says nothing else.
     """
 
@@ -59,7 +76,7 @@ class MappingFacts:
     judges: bool = False
     lookups: frozenset[str] = frozenset()
     routes_read: frozenset[str] = frozenset()
-    tables: tuple[str, ...] = ()
+    reads: tuple[TableRead, ...] = ()
     orders: bool = False
 
     def leaves(self, outcome: Outcome, rendered: Rendered | None) -> bool:

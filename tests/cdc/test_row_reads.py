@@ -17,7 +17,7 @@ from cdc.row_reads.question import (
     ReadRefused,
     ReadTooSlow,
     Shape,
-    TooMany,
+    TooLarge,
     ValueUnfit,
 )
 from cdc.row_reads.session import RowSession, TableChanged
@@ -197,9 +197,8 @@ async def test_lists_columns_order_and_limits(source: SourceSettings) -> None:
     first = by("wo", many=False, order=(Order("qty"),))
     assert [[row["id"] for row in rows] for rows in await ask(source, first, (7,), (99,))] == [[3], []]
     few = by("wo", limit=1)
-    too_many, enough = await ask(source, few, (7,), (8,))
-    assert isinstance(too_many, TooMany)
-    assert [row["id"] for row in enough] == [4]
+    more, enough = await ask(source, few, (7,), (8,))
+    assert [len(more), len(enough)] == [2, 1]  # one more than allowed tells that there are more
     assert len((await ask(source, Shape("public.countries", ()), ()))[0]) == 2
 
 
@@ -218,6 +217,21 @@ async def test_what_cannot_be_read_says_why(source: SourceSettings) -> None:
     for shape, said in REFUSED:
         with pytest.raises(ReadRefused, match=said):
             await ask(source, shape, (1,))
+        async with session(source) as opened:
+            with pytest.raises(ReadRefused, match=said):
+                await opened.check(shape)
+    async with session(source) as opened:
+        await opened.check(BY_ORDER)
+        await opened.check(Shape("public.countries", (("code", True),)))
+
+
+async def test_rows_that_are_too_large_are_not_taken(
+    source: SourceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.row_reads.session.MOST_BYTES", 30)
+    large, small = await ask(source, by("wo", columns=("at", "code")), (7,), (8,))
+    assert isinstance(large, TooLarge)
+    assert small == [{"at": None, "code": None}]
 
 
 async def test_a_role_without_rights_is_told_of_them(source: SourceSettings) -> None:
@@ -232,7 +246,9 @@ async def test_a_role_without_rights_is_told_of_them(source: SourceSettings) -> 
     try:
         with pytest.raises(ReadRefused, match=r"may not read public\.parts"):
             await ask(reader, BY_ORDER, (7,))
-        await run(source.dsn, f"GRANT SELECT ON parts TO {role}")
+        # what is excluded need not be granted
+        granted = 'id, company, wo, code, pad, qty, at, raw, "od""d $1 %s"'
+        await run(source.dsn, f"GRANT SELECT ({granted}) ON parts TO {role}")
         with pytest.raises(ReadRefused, match="row-level security"):
             await ask(reader, BY_ORDER, (7,))
         async with session(reader) as opened:
