@@ -1,8 +1,8 @@
 """One connection's HTTP/1.1: a bounded exchange that says whether the request may have left this machine.
 
-httpx speaks through the aiohttp transport of httpx-aiohttp (httpx's own manages 500 requests a second at 64
-connections). The transport is used without httpx.AsyncClient, which would follow, keep and log what we must not:
-redirects, cookies, URLs. No proxy is read from the environment.
+aiohttp's session is used by itself, for a request through httpx costs three times as much. It must not follow, keep or
+send again what is not asked for: redirects, cookies, a request whose connection was lost. No proxy is read from the
+environment.
 """
 
 import asyncio
@@ -21,8 +21,6 @@ import aiohttp
 import httpx
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
-from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
 from yarl import URL
 
 from connectors.egress import EgressPolicy, EgressRefused
@@ -80,9 +78,10 @@ class HttpClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._origin = str(URL(settings.base_url).origin())
         self._prefix = path_target(urlsplit(settings.base_url).path or "/").rstrip("/")
-        self._url = httpx.URL(self._origin)
         self._timeout_s = settings.timeout_s
-        self._transport = _ExactTransport(settings.egress, settings.concurrency, self._origin)
+        self._egress = settings.egress
+        self._concurrency = settings.concurrency
+        self._session: aiohttp.ClientSession | None = None
 
     async def exchange(
         self,
@@ -97,31 +96,27 @@ class HttpClient:
         Raises NoAnswer, and what `permit` raises.
         """
         progress = _Progress(permit)
-        request = httpx.Request(
-            method,
-            self._url,
-            headers=headers,
-            content=content or None,
-            extensions={"target": self._prefix + target, "progress": progress},
-        )
+        _progress.set(progress)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._receive(request, progress)
-        except (aiohttp.ClientError, httpx.HTTPError, OSError) as error:  # TimeoutError is an OSError
+                # encoded: the target goes out byte for byte, where yarl would tidy it
+                answer = await self._opened().request(
+                    method,
+                    URL(f"{self._origin}{self._prefix}{target}", encoded=True),
+                    headers=headers,
+                    data=_payload(content),
+                    allow_redirects=False,
+                    auto_decompress=False,
+                )
+                progress.status = answer.status
+                return await _received(answer)
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise NoAnswer(self._meaning(error, progress)) from None
 
-    async def _receive(self, request: httpx.Request, progress: _Progress) -> Received:
-        response = await self._transport.handle_async_request(request)
-        progress.status = response.status_code
-        try:
-            content, complete = await _read(response)
-        finally:
-            await response.aclose()
-        # httpx.Headers guesses an encoding at every look; header values are bytes, and latin-1 reads them all
-        headers = [
-            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw
-        ]
-        return Received(response.status_code, headers, content, complete)
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = _session(self._egress, self._concurrency)
+        return self._session
 
     def _meaning(self, error: Exception, progress: _Progress) -> Unavailable | Uncertain:
         if not progress.connected:
@@ -135,50 +130,27 @@ class HttpClient:
         return Uncertain(f"{self._origin} answered {answer.status}, but its answer was cut: {what}", answer)
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        if self._session is not None:
+            await self._session.close()
 
 
-class _ExactTransport(AiohttpTransport):
-    """Sends the target byte for byte, where the base class would have yarl tidy it, and reports progress."""
-
-    def __init__(self, egress: EgressPolicy, concurrency: int, origin: str) -> None:
-        super().__init__(verify=_tls(), trust_env=False, client=self._open)
-        self._egress = egress
-        self._concurrency = concurrency
-        self._origin = origin
-
-    def _open(self) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
-            connector=_LivePool(
-                ssl=self.ssl_context,
-                limit=self._concurrency,
-                keepalive_timeout=_IDLE_S,
-                resolver=GuardedResolver(self._egress, aiohttp.ThreadedResolver()),
-                socket_factory=GuardedSockets(self._egress),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            trust_env=False,
-        )
-        # aiohttp would send a PUT again by itself when its connection is lost, and it has no public switch for that;
-        # whether a request may be repeated is the mapping's word (`repeat`).
-        session._retry_connection = False  # noqa: SLF001
-        return session
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """request.extensions: target (path and query as sent) and progress. Raises aiohttp's own errors."""
-        session = self.client if isinstance(self.client, aiohttp.ClientSession) else self.get_client()
-        self.client = session
-        _progress.set(request.extensions["progress"])
-        answer = await session.request(
-            request.method,
-            URL(self._origin + request.extensions["target"], encoded=True),
-            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-            data=_payload(request.content),
-            allow_redirects=False,
-            auto_decompress=False,
-        )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=AiohttpResponseStream(answer))
+def _session(egress: EgressPolicy, concurrency: int) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=_LivePool(
+            ssl=_tls(),
+            limit=concurrency,
+            keepalive_timeout=_IDLE_S,
+            resolver=GuardedResolver(egress, aiohttp.ThreadedResolver()),
+            socket_factory=GuardedSockets(egress),
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+        trust_env=False,
+    )
+    # aiohttp would send a PUT again by itself when its connection is lost, and it has no public switch for that;
+    # whether a request may be repeated is the mapping's word (`repeat`).
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 def _payload(content: bytes) -> bytes | BytesIO | None:
@@ -234,10 +206,23 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-async def _read(response: httpx.Response) -> tuple[bytes, bool]:
+async def _received(answer: aiohttp.ClientResponse) -> Received:
+    try:
+        content, complete = await _read(answer.content)
+    finally:
+        # what has not been read ends its connection
+        answer.release()
+    # header values are bytes, and latin-1 reads them all
+    headers = [
+        (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in answer.raw_headers
+    ]
+    return Received(answer.status, headers, content, complete)
+
+
+async def _read(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
     parts: list[bytes] = []
     size = 0
-    async for part in response.aiter_raw():
+    async for part in content.iter_any():
         parts.append(part)
         size += len(part)
         if size > LARGEST_ANSWER:

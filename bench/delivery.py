@@ -1,0 +1,105 @@
+"""How many deliveries a second does a worker make, through mapping and REST, and what does one cost it?
+
+What is to be delivered stands in DELIVERIES before a worker starts, so that it is never idle: routed, spread over tenants,
+each with a connection of its own. The time runs from the first request that the ERP books to the last.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.delivery_bus import BenchTenant, Pipeline, event_writer, pipeline
+from eventbus.connection import connect
+from eventbus.jetstream import JetStream
+from eventbus.settings import NatsSettings
+from eventbus.subjects import Subjects
+
+TENANTS = 32
+CONNECTION = {"concurrency": 8}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+async def measure(deliveries: int, workers: int, folder: Path) -> dict[str, Any]:
+    tenants = [BenchTenant(number, connection=CONNECTION) for number in range(TENANTS)]
+    async with pipeline(folder, tenants) as line:
+        await fill(line, tenants, deliveries)
+        async with working(line, workers) as pids:
+            await line.erp.booked(deliveries, 600)
+            cpu = [cpu_of(pid) for pid in pids]
+        arrivals = await line.erp.arrivals()
+    times = sorted(arrival.at for arrival in arrivals)
+    begin, end = times[len(times) // 20], times[-len(times) // 20]
+    seconds = end - begin
+    return {
+        "workers": workers,
+        "deliveries": len(times),
+        "per_second": round(len(times) * 0.9 / seconds),
+        "worker_us": round(sum(own for own, _ in cpu) / len(times) * 1e6),
+        "renderers_us": round(sum(children for _, children in cpu) / len(times) * 1e6),
+    }
+
+
+async def fill(line: Pipeline, tenants: Sequence[BenchTenant], deliveries: int) -> None:
+    """Returns once so many are in DELIVERIES."""
+    async with event_writer(line.nats.url) as writer:
+        for tenant in tenants:
+            await writer.put_many(tenant, deliveries // len(tenants))
+    async with line.started("run", "--role", "router"), await connect(
+        NatsSettings(servers=(line.nats.url,)), name="bench", reconnect=False
+    ) as connection:
+        jetstream, stream = JetStream(connection), Subjects().stream("DELIVERIES")
+        async with asyncio.timeout(300):
+            while (await jetstream.stream_info(stream))["state"]["messages"] < deliveries:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def working(line: Pipeline, workers: int) -> AsyncIterator[list[int]]:
+    async with AsyncExitStack() as stack:
+        processes = [
+            await stack.enter_async_context(line.started("run", "--role", "worker")) for _ in range(workers)
+        ]
+        yield [process.pid for process in processes]
+
+
+def cpu_of(pid: int) -> tuple[float, float]:
+    """Seconds of CPU that a worker has taken, and its renderers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return _cpu(pid), sum(_cpu(int(child)) for child in children)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.delivery", description=__doc__)
+    parser.add_argument("--deliveries", type=int, default=32_000)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    options = parser.parse_args()
+    found = []
+    for workers in options.workers:
+        with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+            found.append(asyncio.run(measure(options.deliveries, workers, Path(temporary))))
+    table = Table(title=f"{options.deliveries:,} deliveries of {TENANTS} tenants, to an ERP that answers at once")
+    for heading in ("workers", "deliveries/s", "CPU µs each, worker", "its renderers"):
+        table.add_column(heading, justify="right")
+    for each in found:
+        table.add_row(*(str(each[key]) for key in ("workers", "per_second", "worker_us", "renderers_us")))
+    Console(width=100).print(table)
+    print(json.dumps({"results": found}))
+
+
+if __name__ == "__main__":
+    main()
