@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import structlog
 
 from bridge.redaction import redact
@@ -57,6 +58,14 @@ def set_up_logging() -> None:
     )
 
 
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def _as_json(event: Event, **_options: object) -> str:
+    """Ten times quicker than the standard library's: a worker writes a line for each attempt."""
+    return _encoder.encode(event).decode()
+
+
 def processors(*, on_terminal: bool) -> list[Any]:
     """What a line goes through."""
     if on_terminal:
@@ -64,7 +73,7 @@ def processors(*, on_terminal: bool) -> list[Any]:
         rendered: Any = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     else:
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        rendered = structlog.processors.JSONRenderer(ensure_ascii=False)
+        rendered = structlog.processors.JSONRenderer(serializer=_as_json)
     return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

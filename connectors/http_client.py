@@ -153,9 +153,11 @@ def _session(egress: EgressPolicy, concurrency: int) -> aiohttp.ClientSession:
     return session
 
 
-def _payload(content: bytes) -> bytes | BytesIO | None:
+def _payload(content: bytes) -> aiohttp.Payload | None:
     """aiohttp writes bytes at a go and wants a file of what is too much for that."""
-    return (content or None) if len(content) <= _AT_A_GO else BytesIO(content)
+    if len(content) > _AT_A_GO:
+        return aiohttp.BytesIOPayload(BytesIO(content))
+    return aiohttp.BytesPayload(content) if content else None
 
 
 class _LivePool(aiohttp.TCPConnector):
