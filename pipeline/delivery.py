@@ -320,17 +320,9 @@ class Performance:
             return Later(str(error))
 
     async def _input(self) -> RenderInput:
-        found, item = self._found, self._item
-        assert found is not None
-        return RenderInput(
-            event=await self._delivery.event_of(item.message),
-            tenant=item.id.tenant,
-            route=item.id.route,
-            params=dict(found.route.params),
-            delivery_id=item.id.text,
-            timezone=found.tenant.timezone,
-            named=HEADER_BACKFILL_ROUTE in item.message.headers,
-        )
+        assert self._found is not None
+        event = await self._delivery.event_of(self._item.message)
+        return render_input(self._item, event, self._found)
 
     async def _saved(self, read: SavedRead) -> Any:
         saved = self._services.saved
@@ -376,6 +368,19 @@ class Performance:
                 lookup=step.lookup,
             )
         )
+
+
+def render_input(item: Item, event: dict[str, Any], found: RouteInForce) -> RenderInput:
+    """What the route's mapping is told of a delivery."""
+    return RenderInput(
+        event=event,
+        tenant=item.id.tenant,
+        route=item.id.route,
+        params=dict(found.route.params),
+        delivery_id=item.id.text,
+        timezone=found.tenant.timezone,
+        named=HEADER_BACKFILL_ROUTE in item.message.headers,
+    )
 
 
 def delivery_id(message: Message, subject: DeliverySubject) -> DeliveryId:

@@ -6,19 +6,18 @@ What is held and may go is decided in `lane_state`; here arrivals are taken in, 
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from eventbus.buckets import Bucket
 from eventbus.errors import ConnectionLost, EventBusError
-from eventbus.event import EventInvalid
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
-from eventbus.objects import ObjectDamaged, ObjectMissing
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source, pinned_consumer
 from eventbus.subjects import Subjects
 from pipeline.acks import Acks, AcksEnded
-from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id
+from pipeline.delivery import Delivery, Item, LaneHooks, Services, delivery_id, render_input
 from pipeline.lane_board import LaneBoard
 from pipeline.lane_lease import LaneLease, LeaseLost, acquire
 from pipeline.lane_routes import LaneRoutes
@@ -27,7 +26,8 @@ from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
 from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.metrics import TAKEOVERS
-from pipeline.ordering import Line, lines_of
+from pipeline.ordering import Line
+from pipeline.ordering_keys import OrderingKeys
 from pipeline.retry_record import Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
@@ -130,6 +130,7 @@ class Ownership:
             buried=self._routes.buried,
         )
         self._delivery = Delivery(self._services, self._acks, hooks)
+        self._orderings = OrderingKeys(self._services.tenants, self._delivery.event_of, self._lease.check)
         self._turns.begin(self._delivery, self._routes)
         self._turns.on_settled = self._freed.set
         before = self._lease.before
@@ -290,11 +291,8 @@ class Ownership:
         return Item(message, delivery_id(message, self._lane.subjects.parse_delivery(message.subject)), known)
 
     async def _lines(self, item: Item) -> tuple[Line, ...]:
-        route = f"{item.id.tenant}/{item.id.route}"
-        try:
-            return lines_of(await self._delivery.event_of(item.message), route)
-        except (EventInvalid, ObjectMissing, ObjectDamaged):
-            return ((route, "", None),)  # its turn says what is wrong with it
+        given = partial(render_input, item)
+        return await self._orderings.lines(item.message, item.id.tenant, item.id.route, given)
 
     # ── While we have it, and leaving ────────────────────────────────────────────────────────────────────────────
 

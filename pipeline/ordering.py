@@ -26,6 +26,11 @@ def lines_of(event: Mapping[str, Any], route: str) -> tuple[Line, ...]:
     return (line,) if old in (None, new) else ((route, table, old), line)
 
 
+def ordering_line(route: str, value: Any) -> Line:
+    """The line of a value of the mapping's `ordering`, whatever the table."""
+    return (route, "", encode_json(value))
+
+
 def _old_key(key: Mapping[str, Any], before: Any) -> bytes | None:
     """As JSON, where 1.0 and 1.00 are two keys as in all other events; None where the old row does not tell."""
     if not isinstance(before, Mapping) or any(column not in before for column in key):

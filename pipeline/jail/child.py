@@ -105,7 +105,7 @@ class Child:
         except MemoryError:
             self._spent = True
             answer = _limit(task, "more memory than one event may cost")
-        if (self._cpu.passed or self._spent) and isinstance(answer, Failed | Invalid):
+        if (self._cpu.passed or self._spent) and isinstance(answer, Failed | Invalid | Result):
             return msgspec.structs.replace(answer, strain=True)
         return answer
 

@@ -108,12 +108,20 @@ class Desk:
                 return self._render(task, source)
             case "classify":
                 return self._classify(task, source)
+            case "order":
+                return self._order(task, source)
 
     def _render(self, task: Task, source: MappingSource) -> bytes:
         mapping = self._mapping(task.digest, source)
         with self._limit(task.cpu_s):
             given = replace(read_given(task.given), event=decode_event(task.event))
             return to_json(mapping.render(given))
+
+    def _order(self, task: Task, source: MappingSource) -> bytes:
+        mapping = self._mapping(task.digest, source)
+        with self._limit(task.cpu_s):
+            given = replace(read_given(task.given), event=decode_event(task.event))
+            return to_json(mapping.ordering_keys(given))
 
     def _classify(self, task: Task, source: MappingSource) -> bytes:
         mapping = self._mapping(task.digest, source)

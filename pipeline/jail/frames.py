@@ -18,7 +18,7 @@ from pipeline.mapping_text import MappingText
 LARGEST = 128 * 2**20
 """Bytes of a frame: of the largest event that is rendered, and of what comes out."""
 
-Op = Literal["facts", "render", "classify", "cases"]
+Op = Literal["facts", "render", "classify", "order", "cases"]
 
 
 class MappingSource(msgspec.Struct, frozen=True, array_like=True):
@@ -84,10 +84,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True, tag="result"):
-    """body: JSON, of the operation's type."""
+    """body: JSON, of the operation's type. strain: see Failed."""
 
     number: int
     body: bytes
+    strain: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

@@ -19,8 +19,8 @@ from pipeline.mapping.errors import limit_passed
 
 MEMORY = 768 * 2**20
 """Bytes of data: interpreter, compiled mappings, and the largest event that may come."""
-HARD_S = 0.2
-"""Seconds of CPU that a task may take beyond its own, before the kernel ends the process."""
+HARD, HARD_S = 1.3, 0.05
+"""What a task may take at most, by its seconds of CPU: then the kernel ends the process."""
 AGAIN_S = 0.02
 """A mapping can catch the first refusal (`… | int(0)`), not all of them."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -81,7 +81,7 @@ class CpuLimit:
         """Inside, EvaluationError of class `limit` is raised once they are used up."""
         self.passed = False
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_S)
-        signal.setitimer(signal.ITIMER_PROF, seconds + HARD_S)
+        signal.setitimer(signal.ITIMER_PROF, HARD * seconds + HARD_S)
         self._armed = True
         try:
             yield

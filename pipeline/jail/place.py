@@ -16,7 +16,10 @@ STILL_S = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """What is asked of a child. zones: of the time zones that it may need; cpu_s: see Task."""
+    """What is asked of a child. zones: the names of those that it may need; cpu_s: see Task.
+
+    waits: for what else its tenant has under way, where the tenant is apart.
+    """
 
     op: Op
     digest: bytes
@@ -25,6 +28,7 @@ class Work:
     given: bytes = b"{}"
     zones: tuple[str, ...] = ()
     cpu_s: float = 0.4
+    waits: bool = True
 
 
 @dataclass(slots=True, eq=False)

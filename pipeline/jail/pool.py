@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import structlog
 
 from pipeline.jail.blame import Blame
-from pipeline.jail.frames import Answer, Failed, Invalid, Lacking
+from pipeline.jail.frames import Answer, Failed, Invalid, Lacking, Result
 from pipeline.jail.place import Call, Place, Work
 from pipeline.jail.process import RenderProcess, StartFailed
 from pipeline.jail.turns import Apart, TurnsQueue
@@ -59,7 +59,7 @@ class RenderPool:
             raise RendererBroken("the renderers are stopped")
         loop = asyncio.get_running_loop()
         call = Call(tenant, work, loop.create_future(), time.monotonic())
-        self._queue_of(tenant).add(tenant, call)
+        self._queue_of(call).add(tenant, call)
         self._pump_soon()
         return await call.answer
 
@@ -83,8 +83,10 @@ class RenderPool:
     def _places(self) -> tuple[Place, ...]:
         return (*self._ordinary, self._apart_place)
 
-    def _queue_of(self, tenant: str) -> TurnsQueue[Call]:
-        return self._waiting_apart if self._apart.holds(tenant, time.monotonic()) else self._waiting
+    def _queue_of(self, call: Call) -> TurnsQueue[Call]:
+        if call.work.waits and self._apart.holds(call.tenant, time.monotonic()):
+            return self._waiting_apart
+        return self._waiting
 
     # ── Giving ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,9 +161,9 @@ class RenderPool:
             return
         if isinstance(answer, Lacking):
             place.lacks(call.work.digest)
-            self._queue_of(call.tenant).again(call.tenant, call)
+            self._queue_of(call).again(call.tenant, call)
             return
-        if isinstance(answer, Failed | Invalid) and answer.strain:
+        if isinstance(answer, Failed | Invalid | Result) and answer.strain:
             self._put_apart(call.tenant, "it took more than one event may cost")
         _tell(call, answer)
 
@@ -186,7 +188,7 @@ class RenderPool:
         if fault is not Blame.NOBODY:
             self._put_apart(culprit.tenant, "it ended the process that rendered it")
         if culprit.deaths < MOST_DEATHS[fault]:
-            self._queue_of(culprit.tenant).again(culprit.tenant, culprit)
+            self._queue_of(culprit).again(culprit.tenant, culprit)
         elif fault is Blame.NOBODY:
             self._break([culprit], f"the renderers are killed from outside, the last one by signal {died_of}")
         else:
@@ -204,7 +206,7 @@ class RenderPool:
             if call.moves > MOST_MOVES:
                 self._break([call], f"{MOST_MOVES} renderers ended before they came to it")
             else:
-                self._queue_of(call.tenant).again(call.tenant, call)
+                self._queue_of(call).again(call.tenant, call)
 
     def _put_apart(self, tenant: str, why: str) -> None:
         now = time.monotonic()
@@ -212,7 +214,7 @@ class RenderPool:
             log.warning("a tenant is rendered for apart", tenant=tenant, because=why)
         self._apart.put(tenant, now)
         for call in self._waiting.withdraw(tenant):
-            self._waiting_apart.add(tenant, call)
+            self._queue_of(call).add(tenant, call)
 
     def _place_of(self, child: RenderProcess) -> Place | None:
         return next((place for place in self._places if place.child is child), None)

@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+import structlog
 
 from connectors.protocol import Outcome
 from eventbus.event import encode_json
@@ -35,6 +36,7 @@ from pipeline.jail.work import (
     CasesGiven,
     Judgement,
     read_facts,
+    read_keys,
     read_outcome,
     read_problems,
     read_result,
@@ -58,9 +60,12 @@ MAPPINGS = 20_000
 """Of so many texts it is remembered what they are: a kilobyte or two each."""
 RENDER_S = 0.4
 """Seconds of CPU for one rendering: a thousand times what one takes."""
+ORDER_S = 0.02
 CASES_S = 8.0
 """For all the cases of one mapping together."""
 MARGIN = 64 * 1024
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 _Known: TypeAlias = MappingFacts | tuple[Finding, ...]
@@ -76,6 +81,8 @@ class Renderer:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._lookups: OrderedDict[bytes, frozenset[str]] = OrderedDict()
         """Which crosswalks a text uses, by the text's digest."""
+        self.unordered: OrderedDict[bytes, None] = OrderedDict()
+        """Mappings whose `ordering` is not asked any more."""
         self._asking: dict[bytes, asyncio.Task[_Known]] = {}
 
     async def aclose(self) -> None:
@@ -184,11 +191,37 @@ class JailedMapping:
         said = _read(read_outcome, await self._asked("classify", given, asked))
         return replace(said, answer=outcome.answer)
 
+    async def ordering_keys(self, given: RenderInput) -> tuple[Any, ...]:
+        """See Mapping.ordering_keys. A lane waits for them, so an `ordering` that once took more than it may is not
+        asked again: it has no value.
+
+        Raises RendererBroken.
+        """
+        if self._digest in self._renderer.unordered:
+            return ()
+        work = replace(self._work("order", given, given, ORDER_S), waits=False)
+        try:
+            answer = await self._renderer.do(given.tenant, work)
+            keys = _read(read_keys, _body(answer, self.facts.file))
+        except (RenderError, RenderDefect) as error:
+            return self._unordered(given, str(error))
+        if isinstance(answer, Answered) and answer.strain:
+            return self._unordered(given, "it takes more computing than it may")
+        return keys
+
+    def _unordered(self, given: RenderInput, why: str) -> tuple[Any, ...]:
+        _remember(self._renderer.unordered, self._digest, None)
+        log.warning("an ordering counts as none", route=f"{given.tenant}/{given.route}", because=why)
+        return ()
+
     async def _asked(self, op: Op, given: RenderInput, what: RenderInput | Judgement) -> bytes:
+        work = self._work(op, given, what, RENDER_S)
+        return _body(await self._renderer.do(given.tenant, work), self.facts.file)
+
+    def _work(self, op: Op, given: RenderInput, what: RenderInput | Judgement, cpu_s: float) -> Work:
         told = to_json(_without_event(what) if isinstance(what, RenderInput) else what)
         event = encode_json(given.event)
-        work = Work(op, self._digest, self._source, event, told, (given.timezone,), RENDER_S)
-        return _body(await self._renderer.do(given.tenant, work), self.facts.file)
+        return Work(op, self._digest, self._source, event, told, (given.timezone,), cpu_s)
 
 
 def _without_event(given: RenderInput) -> RenderInput:

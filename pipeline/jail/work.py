@@ -1,6 +1,7 @@
 """What a rendering child's operations are given and answer, as JSON inside frames. Pure."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -68,4 +69,5 @@ read_judgement: FromJson[Judgement] = FromJson(Judgement)
 read_cases_given: FromJson[CasesGiven] = FromJson(CasesGiven)
 read_result: FromJson[RenderResult] = FromJson(RenderResult)
 read_facts: FromJson[MappingFacts] = FromJson(MappingFacts)
+read_keys: FromJson[tuple[Any, ...]] = FromJson(tuple[Any, ...])
 read_problems: FromJson[list[str]] = FromJson(list[str])

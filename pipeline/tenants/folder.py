@@ -149,4 +149,5 @@ class _Reading:
             retry=route.retry,
             deadline_s=route.deadline_s,
             on_dead_letter=route.on_dead_letter,
+            orders=mapping.orders,
         )

@@ -79,6 +79,7 @@ class Route:
     """Which mapping goes to which connection. deadline_s: None: as `streams.deliveries.deadline` says.
 
     on_dead_letter: with `block` its key's later events wait until somebody has dealt with the dead letter.
+    orders: its mapping has an `ordering`, to be asked of each delivery that arrives.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Route:
     retry: RetryPolicy = RetryPolicy()
     deadline_s: float | None = None
     on_dead_letter: Literal["continue", "block"] = "continue"
+    orders: bool = False
 
 
 @dataclass(frozen=True, slots=True)

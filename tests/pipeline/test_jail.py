@@ -18,6 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import PlainErp
+from bridge.demo.erp_server import Step
 from bridge.shipped_files import shipped
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
 from pipeline import lane_turns
@@ -311,3 +312,39 @@ async def test_all_that_the_guide_shows_works_there(renderer: Renderer, tmp_path
         problems = await renderer.problems(source, CasesGiven("m.yaml", "m.cases.yaml", cases), zones)
         assert problems
         assert not any(problems)
+
+
+async def test_what_an_ordering_gives_stays_in_order_across_keys(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp, UPSERT + "ordering: after.asset\n")
+    await shop.apply(replace(tenant, routes={"orders": replace(tenant.routes["orders"], orders=True)}))
+    shop.route()
+    shop.work()
+    await shop.change(9, 9)
+    await shop.settled_of(1)  # a new owner's first request is a probe, and goes alone
+    held = asyncio.Event()
+    erp.script([Step(hold=held)])
+    await shop.change(1, 1, after={"id": 1, "n": 1, "asset": 7})
+    await erp.until(lambda: len(erp.calls) == 2)
+    for key, asset in ((2, 7), (3, 8), (4, None)):
+        await shop.change(key, key, after={"id": key, "n": key, "asset": asset})
+    await shop.change(5, 5, before={"asset": 7}, after={"id": 5, "n": 5, "asset": 9})
+    await shop.change(6, 6, after={"id": 6, "n": 6, "asset": 9})
+    await erp.until(lambda: len(erp.effects) == 3)
+    assert sorted(effect.key for effect in erp.effects) == ["3", "4", "9"]
+    held.set()
+    await erp.until(lambda: len(erp.effects) == 7)
+    await shop.settled()
+    order = [effect.key for effect in erp.effects]
+    assert order.index("1") < order.index("2") < order.index("5") < order.index("6")
+
+
+async def test_an_ordering_that_computes_too_long_counts_as_none(renderer: Renderer) -> None:
+    loops = "range(10000) | map('string') | map('regex_replace', '[0-9]', after.s) | list | length"
+    heavy = await mapping(renderer, PLAIN + f'ordering: "{loops}"\n')
+    assert heavy.facts.orders
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert await heavy.ordering_keys(given(n=1, s="a" * 90)) == ()
+    assert sum(line["event"] == "an ordering counts as none" for line in logs) == 1
+    light = await mapping(renderer, PLAIN + "ordering: after.n\n")
+    assert await light.ordering_keys(given(n=Decimal("1.50"))) == (Decimal("1.50"),)
