@@ -5,7 +5,7 @@ holds its route and spends none. Sent without an answer is an outcome of its own
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, assert_never, get_args
 
 from connectors.protocol import (
     Answer,
@@ -22,6 +22,7 @@ from pipeline.tenants.model import RetryPolicy
 
 Reason = Literal["rejected", "exhausted", "mapping", "uncertain", "crashed", "expired", "removed"]
 """Why a delivery became a dead letter, as the payload of `DLQ` says it."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True, slots=True)

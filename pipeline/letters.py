@@ -1,6 +1,6 @@
 """Open dead letters, read from DLQ: what is there at a glance, and each whole (rule R11: tombstones are hidden)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
 from eventbus.event import HEADER_EVENT_ID, HEADER_OBJECT
@@ -38,13 +38,17 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class WholeLetter:
-    """letter: None where the payload is none (`why` says so)."""
+    """headers: as stored; letter: None where the payload is none (`why` says so)."""
 
     id: LetterId
-    time: float
-    object_name: str | None
+    headers: Mapping[str, str]
     letter: StoredLetter | None
     why: str = ""
+
+    @property
+    def object_name(self) -> str | None:
+        """Where its event is, if it is too big for a message."""
+        return self.headers.get(HEADER_OBJECT)
 
 
 class Letters:
@@ -82,11 +86,10 @@ class Letters:
         found = await self._jetstream.message(self._stream, glance.at)
         if found is None or read_tombstone(found.headers) is not None:
             return None
-        name = found.headers.get(HEADER_OBJECT)
         try:
-            return WholeLetter(glance.id, glance.time, name, read_letter(found.payload))
+            return WholeLetter(glance.id, found.headers, read_letter(found.payload))
         except LetterUnreadable as error:
-            return WholeLetter(glance.id, glance.time, name, None, str(error))
+            return WholeLetter(glance.id, found.headers, None, str(error))
 
     async def _completed(self, glance: Glance) -> Glance:
         """Its class stands in the payload alone."""

@@ -45,8 +45,8 @@ class StoredLetter(msgspec.Struct, frozen=True):
     @property
     def may_have_arrived(self) -> bool:
         """Whether the ERP may have what it did not confirm, so that only the same key tells it a repeat."""
-        unanswered = self.reason == "exhausted" and self.error.status is None
-        return unanswered or self.reason in ("uncertain", "crashed")
+        # `uncertain` is the class of an attempt that got no answer, too
+        return self.reason in ("uncertain", "crashed") or self.error.class_ == "uncertain"
 
 
 class LetterUnreadable(ValueError):

@@ -16,6 +16,7 @@ _COMMANDS = {
     "cdc": ("bridge.cli.cdc", "Capture: set up, check and read a PostgreSQL source."),
     "console": ("bridge.cli.console", "Take in webhooks."),
     "demo": ("bridge.cli.demo", "Everything on this machine, with a live workload and simulated ERPs."),
+    "dlq": ("bridge.cli.dlq", "Dead letters: what is stuck and why; replay or discard it."),
     "mapping": ("bridge.cli.mapping", "Check mappings and preview what they would send."),
     "run": ("bridge.cli.run", "Route, transform and deliver."),
     "secret": ("bridge.cli.secret", "Keep the tenants' credentials, encrypted."),

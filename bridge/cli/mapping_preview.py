@@ -120,11 +120,16 @@ def of_route(route: str, config: Path) -> Subject:
     tenant = _tenant(tenant_name, config)
     if route_name not in tenant.routes:
         raise Usage(f"tenant {tenant_name} has no route {route_name!r}{nearest(route_name, tenant.routes)}")
-    chosen = tenant.routes[route_name]
+    return in_tenant(tenant, route_name)
+
+
+def in_tenant(tenant: Tenant, route: str) -> Subject:
+    """A route of a tenant's version. Raises PreviewFailed where its mapping cannot be used by this version of the bridge."""
+    chosen = tenant.routes[route]
     stored = tenant.mappings[chosen.mapping]
     lookups = {name: parse_lookup(text, f"lookups/{name}.csv", name) for name, text in tenant.lookups.items()}
     mapping = compile_stored(stored, chosen.mapping, lookups)
-    return Subject(mapping, tenant_name, route_name, chosen.params, tenant.timezone)
+    return Subject(mapping, tenant.name, route, chosen.params, tenant.timezone)
 
 
 def _tenant(name: str, config: Path) -> Tenant:
@@ -139,16 +144,20 @@ def _tenant(name: str, config: Path) -> Tenant:
     raise Usage(f"{folder} has no tenant {name!r}{nearest(name, known)}")
 
 
-def previewed(subject: Subject, event: dict[str, Any], facts: Facts) -> dict[str, Any]:
+def previewed(
+    subject: Subject, event: dict[str, Any], facts: Facts, delivery_id: str = "", *, named: bool = False
+) -> dict[str, Any]:
     """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`, or of steps, as far as the facts have
     answers, `{"steps": [{"step", …}, …]}`, with `save` where the last one is answered.
+
+    delivery_id: of a delivery that there is; named: as in RenderInput.
 
     Raises:
         PreviewFailed: the event cannot be rendered, or the connector cannot send what comes out.
     """
-    delivery_id = f"{event.get('id')}/{subject.tenant}/{subject.route}"
+    delivery_id = delivery_id or f"{event.get('id')}/{subject.tenant}/{subject.route}"
     given = RenderInput(
-        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone
+        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone, named
     )
     nowhere = Mark(subject.mapping.file, 1, 1)
     try:

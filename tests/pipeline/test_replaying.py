@@ -200,6 +200,29 @@ async def test_a_full_dlq_makes_room_by_replay_and_discard(shop: Bus) -> None:
     assert [one.id for one in await open_letters(shop)] == [third.id]
 
 
+async def test_a_replay_waits_while_deliveries_is_full_and_says_so(shop: Bus) -> None:
+    await bury(shop, 1)
+    [letter] = await open_letters(shop)
+    stream = shop.subjects.stream("DELIVERIES")
+    info = await shop.jetstream.stream_info(stream)
+    assert info is not None
+    await shop.jetstream.update_stream(info["config"] | {"max_bytes": info["state"]["bytes"]})
+    refused = asyncio.Event()
+    codes: list[int | None] = []
+
+    def waits(code: int | None) -> None:
+        codes.append(code)
+        refused.set()
+
+    hand = Replaying(shop.jetstream.connection, shop.subjects, shop.nats.lanes, waits)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        settling = tasks.create_task(hand.settle(letter.id, replay()))
+        await refused.wait()
+        await shop.jetstream.update_stream(info["config"])
+    assert codes[0] == 10077
+    assert isinstance(settling.result(), Ended)
+
+
 async def test_a_torn_batch_is_not_sent_again(shop: Bus) -> None:
     await bury(shop, 1)
     [letter] = await open_letters(shop)

@@ -1,0 +1,371 @@
+"""`bridge dlq` on a real nats-server: what an operator types, reads, and gets as exit code."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.cli.main import main
+from bridge.demo.nats_server import EmbeddedNats
+from eventbus.connection import connect
+from eventbus.jetstream import JetStream, StoredMessage
+from eventbus.ordered_reader import OrderedReader, Reading
+from eventbus.settings import NatsSettings
+from eventbus.subjects import Subjects
+from pipeline.tombstone import read_tombstone
+from tests.pipeline.burying import Graveyard, answered
+
+TENANT = """\
+key: "4711"
+connections:
+  erp: {connector: rest, base_url: https://erp.example}
+routes:
+  orders: {mapping: order, connection: erp}
+"""
+MAPPING = """\
+source: {table: public.orders, operations: [insert, update]}
+connector: rest
+repeat: upsert
+request:
+  method: PUT
+  path: "/api/orders/{{ key.id }}"
+  headers: {Idempotency-Key: "{{ delivery.id }}"}
+  body: {n: "{{ after.n }}", centre: "{{ after.n | lookup('centres') }}"}
+"""
+CSV = "n,centre\n1,north\n2,south\n3,east\n"
+LANES = 16
+
+
+class Cli:
+    """`bridge` beside a bridge.yaml, and the dead letters that it is about."""
+
+    def __init__(self, folder: Path, url: str, namespace: str) -> None:
+        self.folder = folder
+        self.nats = replace(NatsSettings(servers=(url,)), namespace=namespace)
+        sizes = ", ".join(
+            f"{stream}: {{max_bytes: 64MB}}" for stream in ("events", "deliveries", "attempts", "dlq")
+        )
+        (folder / "bridge.yaml").write_text(
+            f"nats: {{servers: ['{url}'], namespace: {namespace}, sync_interval: 2m}}\nstreams: {{{sizes}}}\n"
+        )
+        self.tenant(MAPPING)
+
+    def tenant(self, mapping: str, centres: str = CSV) -> None:
+        for name, text in (
+            ("tenant.yaml", TENANT),
+            ("mappings/order.yaml", mapping),
+            ("lookups/centres.csv", centres),
+        ):
+            file = self.folder / "tenants/acme" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+
+    def __call__(self, *words: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(main, words)
+        assert isinstance(done.exception, SystemExit | None), done.exception
+        assert done.exit_code == code, done.output
+        return done
+
+    def json(self, *words: str, code: int = 0) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self(*words, "--json", code=code).stdout.splitlines()]
+
+    def bury(self, work: Callable[[Graveyard], Awaitable[object]]) -> None:
+        async def job(jetstream: JetStream) -> None:
+            await work(Graveyard(jetstream, Subjects(self.nats.namespace), LANES))
+
+        self._do(job)
+
+    def stored(self, stream: str) -> list[StoredMessage]:
+        """What it holds, in order."""
+        found: list[StoredMessage] = []
+
+        async def job(jetstream: JetStream) -> None:
+            reading = Reading(Subjects(self.nats.namespace).stream(stream), [])
+            async with OrderedReader(jetstream, reading) as reader:
+                there = reader.what_is_there()
+                found.extend(
+                    [StoredMessage(one.subject, one.seq, one.headers, one.payload) async for one in there]
+                )
+
+        self._do(job)
+        return found
+
+    def copies(self) -> list[StoredMessage]:
+        """What was replayed."""
+        return [one for one in self.stored("DELIVERIES") if "Bridge-Replay" in one.headers]
+
+    def _do(self, job: Callable[[JetStream], Awaitable[None]]) -> None:
+        async def work() -> None:
+            async with await connect(self.nats, name="test", reconnect=False) as connection:
+                await job(JetStream(connection))
+
+        asyncio.run(work())
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, nats_server: EmbeddedNats, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    found = Cli(tmp_path, nats_server.url, namespace)
+    found("tenant", "apply")
+    return found
+
+
+async def several(graves: Graveyard) -> None:
+    """Of keys 1, 2, 1: rejected, mapping, rejected."""
+    await graves.bury(1, class_="CC/103", answer=answered(422, {"message": "no cost centre"}))
+    await graves.bury(2, "mapping", class_="lookup", message="lookups/centres.csv has no row '2'")
+    await graves.bury(1, class_="CC/103", message="second")
+
+
+def test_list_tells_at_a_glance_what_is_stuck_and_why(bridge: Cli) -> None:
+    assert bridge("dlq", "list").stdout == "no open dead letter\n"
+    bridge.bury(several)
+    head, *lines = bridge("dlq", "list").stdout.splitlines()
+    assert head.split()[-2:] == ["what", "happened"]
+    assert [line.split()[2:5] for line in lines] == [
+        ["acme/orders/3", "rejected", "CC/103"],
+        ["acme/orders/2", "mapping", "lookup"],
+        ["acme/orders/1", "rejected", "CC/103"],
+    ]
+    assert lines[1].endswith("lookups/centres.csv has no row '2'")
+    assert [one["id"] for one in bridge.json("dlq", "list", "--limit", "1")] == ["acme/orders/3"]
+    summary = bridge.json("dlq", "list", "--summary")
+    assert [(one["open"], one["route"], one["reason"], one["class"]) for one in summary] == [
+        (2, "orders", "rejected", "CC/103"),
+        (1, "orders", "mapping", "lookup"),
+    ]
+    assert "lookup" in bridge("dlq", "list", "--summary").stdout
+
+
+FILTERS = [
+    (["--tenant", "acme"], [3, 2, 1]),
+    (["--tenant", "key:4711"], [3, 2, 1]),
+    (["--tenant", "other"], []),
+    (["--route", "orders"], [3, 2, 1]),
+    (["--route", "acme/orders"], [3, 2, 1]),
+    (["--route", "acme/others"], []),
+    (["--reason", "mapping"], [2]),
+    (["--class", "CC/103"], [3, 1]),
+    (["--class", "CC/103", "--class", "lookup"], [3, 2, 1]),
+    (["--since", "1h"], [3, 2, 1]),
+    (["--until", "1h"], []),
+    (["--since", "2999-01-01"], []),
+    (["2", "acme/orders/3"], [3, 2]),
+    (["shop:0/1:1"], [1]),
+    (["shop:0/1:1/acme/orders", "--reason", "mapping"], []),
+]
+WRONG = [
+    ("list", "--reason", "unknown"),
+    ("list", "--since", "yesterday"),
+    ("list", "--tenant", "Not A Name"),
+    ("list", "--route", "a/b", "--tenant", "c"),
+    ("show",),
+    ("replay",),
+    ("replay", "--all", "--rate", "fast"),
+    ("discard", "--tenant", "acme"),
+    ("discard", "--yes"),
+]
+
+
+def test_filters_choose(bridge: Cli) -> None:
+    bridge.bury(several)
+    for words, seqs in FILTERS:
+        assert [one["delivery_seq"] for one in bridge.json("dlq", "list", *words)] == seqs, words
+
+
+def test_wrong_use_is_told(bridge: Cli) -> None:
+    bridge.bury(several)
+    for words in WRONG:
+        bridge("dlq", *words, code=2)
+    assert len(bridge.json("dlq", "list")) == 3
+
+
+def test_show_tells_everything_and_what_to_do(bridge: Cli) -> None:
+    bridge.bury(several)
+    text = bridge("dlq", "show", "2").stdout
+    assert "mapping (lookup)" in text
+    assert "add the missing row to the crosswalk (lookups/*.csv of tenant acme)" in text
+    assert "`bridge dlq replay acme/orders/2`" in text
+    [shown] = bridge.json("dlq", "show", "acme/orders/1")
+    assert (shown["status"], shown["response"]) == (422, {"message": "no cost centre"})
+    assert (shown["event"]["after"], shown["mapping_version"]) == ({"id": 1, "n": 1}, "3f2a")
+    assert "99" in bridge("dlq", "show", "99", code=1).stderr
+
+
+def test_a_dry_run_shows_what_the_mapping_in_force_makes_of_them_and_sends_nothing(bridge: Cli) -> None:
+    bridge.bury(several)
+    bridge.tenant(MAPPING, "n,centre\n1,north\n3,east\n")
+    bridge("tenant", "apply")
+    first, second, third = bridge.json("dlq", "replay", "--all", "--dry-run", code=1)
+    assert (first["id"], first["path"]) == ("acme/orders/1", "/api/orders/1")
+    assert first["headers"]["Idempotency-Key"] == "shop:0/1:1/acme/orders"
+    assert first["body"] == {"n": 1, "centre": "north"}
+    assert second["error"]["class"] == "lookup"
+    assert third["body"]["centre"] == "east"
+    text = bridge("dlq", "replay", "1", "2", "--dry-run", code=1)
+    assert "PUT /api/orders/1\n" in text.stdout
+    assert "would fail again (lookup)" in text.stdout
+    [new] = bridge.json("dlq", "replay", "1", "--dry-run", "--new-key")
+    assert new["headers"]["Idempotency-Key"] == "shop:0/1:1/acme/orders@1"
+    assert bridge.copies() == []
+    assert len(bridge.json("dlq", "list")) == 3
+
+
+def test_replay_sends_the_chosen_in_order_and_each_once(bridge: Cli) -> None:
+    bridge.bury(several)
+    done = bridge("dlq", "replay", "--class", "CC/103")
+    assert done.stdout.splitlines()[-1] == "2 replayed, 0 skipped, 0 failed"
+    assert [one.headers["Bridge-Replay"] for one in bridge.copies()] == ["1", "3"]
+    assert [one["id"] for one in bridge.json("dlq", "list")] == ["acme/orders/2"]
+    assert "acme/orders/1" in bridge("dlq", "replay", "acme/orders/1", code=1).stderr
+    last, summary = bridge.json("dlq", "replay", "--all")
+    assert (last["outcome"], last["verdict"], last["replayed_as"]) == (
+        "done",
+        "replayed",
+        bridge.copies()[-1].seq,
+    )
+    assert summary == {"summary": "replayed", "done": 1, "skipped": 0, "failed": 0, "left": 0}
+    assert len(bridge.copies()) == 3
+    assert bridge("dlq", "replay", "--all").stderr == "no open dead letter is of these\n"
+
+
+def test_a_key_keeps_its_order_although_its_letters_were_written_in_another(bridge: Cli) -> None:
+    async def reversed_(graves: Graveyard) -> None:
+        first = await graves.bury(1)
+        await graves.bury(1)
+        await graves.rebury(first)
+
+    bridge.bury(reversed_)
+    assert [one["delivery_seq"] for one in bridge.json("dlq", "list")] == [1, 2]
+    bridge("dlq", "replay", "--all")
+    assert [one.headers["Bridge-Replay"] for one in bridge.copies()] == ["1", "2"]
+
+
+def test_what_would_die_again_is_not_sent(bridge: Cli) -> None:
+    async def bury(graves: Graveyard) -> None:
+        await graves.bury(1, "removed", tenant="gone")
+        await graves.bury(2, "uncertain")
+
+    bridge.bury(bury)
+    told = bridge("dlq", "replay", "--tenant", "gone", code=1).stderr
+    assert "gone/orders/1: its route is not in force" in told
+    assert "it may have arrived" in bridge("dlq", "replay", "2", "--new-key", code=1).stderr
+    assert bridge.copies() == []
+    bridge("dlq", "replay", "2")
+    assert len(bridge.copies()) == 1
+
+
+def test_a_rate_is_kept(bridge: Cli) -> None:
+    async def bury(graves: Graveyard) -> None:
+        for key in range(6):
+            await graves.bury(key)
+
+    bridge.bury(bury)
+    began = time.monotonic()
+    bridge("dlq", "replay", "--all", "--rate", "20/s")
+    assert time.monotonic() - began >= 5 / 20
+    assert len(bridge.copies()) == 6
+
+
+def test_discard_keeps_who_when_and_why(bridge: Cli) -> None:
+    bridge.bury(several)
+    done = bridge("dlq", "discard", "1", "3", "--yes", "--why", "a test order")
+    assert done.stdout.splitlines()[-1] == "2 discarded, 0 skipped, 0 failed"
+    assert [one["delivery_seq"] for one in bridge.json("dlq", "list")] == [2]
+    tombstones = [read_tombstone(one.headers, one.payload) for one in bridge.stored("DLQ")]
+    notes = [(one.verdict, one.note, "@" in one.by, one.at > 1e9) for one in tombstones if one is not None]
+    assert notes == [("discarded", "a test order", True, True)] * 2
+    assert bridge.copies() == []
+
+
+def test_export_writes_them_whole_or_for_a_spreadsheet(bridge: Cli) -> None:
+    async def bury(graves: Graveyard) -> None:
+        await graves.bury(1, message="=HYPERLINK(1)", answer=answered(422, {"code": 7}))
+        await graves.bury(2, big=True)
+
+    bridge.bury(bury)
+    first, second = map(json.loads, bridge("dlq", "export").stdout.splitlines())
+    assert (first["event"]["key"], first["response"]) == ({"id": 1}, {"code": 7})
+    assert second["event"]["after"]["id"] == 2
+    bridge("dlq", "export", "--format", "csv", "--output", "dead.csv", "--tenant", "acme")
+    rows = list(csv.DictReader(io.StringIO(Path("dead.csv").read_text())))
+    assert [(row["id"], row["table"], row["key"]) for row in rows] == [
+        ("acme/orders/1", "public.orders", '{"id":1}'),
+        ("acme/orders/2", "public.orders", '{"id":2}'),
+    ]
+    assert rows[0]["message"] == "'=HYPERLINK(1)"
+    assert len(bridge.json("dlq", "list")) == 2
+
+
+KILLED = """
+import os, signal, sys
+import pipeline.replaying as replaying
+from bridge.cli.main import main
+
+kind, when = sys.argv[1].split("-")
+answer = replaying.Replaying._answer
+times = 0
+
+async def at_the_point(self, letter, request, pauses):
+    global times
+    here = type(request).__name__ == kind
+    times += here
+    if here and when == "before" and times == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = await answer(self, letter, request, pauses)
+    if here and when == "after" and times == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+replaying.Replaying._answer = at_the_point
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("point", ["WriteMarker-after", "Commit-after", "Replace-after"])
+def test_a_replay_that_is_killed_is_ended_by_the_next_and_nothing_is_sent_twice(
+    bridge: Cli, point: str
+) -> None:
+    bridge.bury(several)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), point, "dlq", "replay", "--all"]
+    root = str(Path(__file__).parents[2])
+    killed = subprocess.run(command, cwd=bridge.folder, env=os.environ | {"PYTHONPATH": root}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    bridge("dlq", "replay", "--all")
+    assert [one.headers["Bridge-Replay"] for one in bridge.copies()] == ["1", "2", "3"]
+    assert bridge.json("dlq", "list") == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_behind_the_letter_under_way_and_the_same_command_goes_on(bridge: Cli) -> None:
+    bridge.bury(several)
+    command = [sys.executable, "-m", "bridge", "dlq", "replay", "--all", "--rate", "12/m"]
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        command,
+        cwd=bridge.folder,
+        env=os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("acme/orders/1: replayed as delivery ")
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+    assert running.returncode == 0
+    assert "1 replayed, 0 skipped, 0 failed; stopped, 2 are left" in rest
+    bridge("dlq", "replay", "--all")
+    assert [one.headers["Bridge-Replay"] for one in bridge.copies()] == ["1", "2", "3"]
