@@ -16,6 +16,7 @@ from eventbus.errors import JetStreamError
 
 STREAM_NOT_FOUND = 10059
 MESSAGE_NOT_FOUND = 10037
+SEQUENCE_NOT_FOUND = 10043
 CONSUMER_NOT_FOUND = 10014
 WRONG_LAST_SEQUENCE = 10071
 
@@ -69,6 +70,16 @@ class JetStream:
         """Deletes what `subject` matches below sequence `below` (0: all of it); how many there were."""
         request = {"filter": subject} | ({"seq": below} if below else {})
         return int((await self.call(f"STREAM.PURGE.{stream}", request))["purged"])
+
+    async def delete_message(self, stream: str, seq: int) -> bool:
+        """Deletes one message, without a purge's search; whether it was there."""
+        try:
+            await self.call(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except JetStreamError as error:
+            if error.err_code not in (MESSAGE_NOT_FOUND, SEQUENCE_NOT_FOUND):
+                raise
+            return False
+        return True
 
     async def message(self, stream: str, seq: int) -> StoredMessage | None:
         """The message at a sequence, through the leader; None where there is none."""

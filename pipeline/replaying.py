@@ -86,6 +86,7 @@ class Replaying:
         return await self._perform(letter, finish(found, self._tokens(letter)))
 
     async def marker(self, letter: LetterId) -> StoredMarker | None:
+        """What has been decided, or begun."""
         subject = self._marker_subject(letter)
         found = await self._jetstream.last_message(self._subjects.stream("DELIVERIES"), subject)
         return None if found is None else StoredMarker(found.seq, _markers.decode(found.payload))
@@ -114,7 +115,7 @@ class Replaying:
                     self._marker_subject(letter), msgspec.json.encode(marker), position_headers(expected)
                 )
             case ReadLetter():
-                return await self._until_told(lambda: self._letter(letter))
+                return await self._until_told(lambda: self.letter(letter))
             case Look(after, before):
                 return await self._until_told(lambda: self._look(letter, after, before))
             case Commit():
@@ -134,7 +135,8 @@ class Replaying:
         except NoAnswer:
             return Written(None)
 
-    async def _letter(self, letter: LetterId) -> LetterMessage | None:
+    async def letter(self, letter: LetterId) -> LetterMessage | None:
+        """The dead letter, or the tombstone in its place."""
         subject = self._subjects.dead_letter(letter.tenant, letter.route, letter.seq)
         found = await self._jetstream.last_message(self._subjects.stream("DLQ"), subject)
         return None if found is None else LetterMessage(found.seq, found.headers, found.payload)

@@ -65,6 +65,8 @@ class Rehearsal:
         except EventInvalid as error:
             raise _Failed("event", str(error)) from None
         except PreviewFailed as error:
+            if error.class_ == "needs":
+                return {"needs": "rows or answers that only the delivery itself reads"}
             raise _Failed(error.class_, str(error)) from None
 
     def _delivery_id(self, whole: WholeLetter) -> str:
@@ -97,5 +99,7 @@ def _say(glance: Glance, result: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"── {glance.id.text}  {glance.event_id}")
     if (error := result.get("error")) is not None:
         click.echo(f"would fail again ({error['class']}): {error['message']}\n")
+    elif (needs := result.get("needs")) is not None:
+        click.echo(f"cannot be shown: the mapping needs {needs}\n")
     else:
         click.echo(f"{shown(result)}\n")

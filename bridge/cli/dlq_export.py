@@ -71,7 +71,10 @@ def export(chosen: Chosen, *, form: str, output: Path | None, config: Path) -> N
             partial.replace(output)
         except OSError as error:
             raise Usage(f"{output}: cannot be written: {error.strerror}") from None
-    click.echo(f"{count:,} dead letters written to {output or 'stdout'}; they stay open", err=True)
+    what = "dead letter written to" if count == 1 else "dead letters written to"
+    click.echo(
+        f"{count:,} {what} {output or 'stdout'}; {'it stays' if count == 1 else 'they stay'} open", err=True
+    )
 
 
 async def _write(

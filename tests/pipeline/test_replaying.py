@@ -268,6 +268,19 @@ async def test_the_keeper_ends_what_was_begun_and_says_what_a_purge_must_leave(s
     assert isinstance(await hand.settle(second.id, replay()), Ended)
 
 
+async def test_a_marker_goes_when_its_tombstone_has_had_its_time(shop: Bus) -> None:
+    await bury(shop, 1)
+    [letter] = await open_letters(shop)
+    hand = replaying(shop)
+    await hand.settle(letter.id, replace(discard(), lives_s=1))
+    begun = BegunReplays(shop.jetstream, shop.subjects, hand)
+    assert await begun.finish(time.time()) is None
+    assert await hand.marker(letter.id) is not None
+    await eventually(lambda: hand.letter(letter.id), lambda found: found is None)
+    assert await begun.finish(time.time()) is None
+    assert await hand.marker(letter.id) is None
+
+
 def _encoded(marker: Marker) -> bytes:
     return msgspec.json.encode(marker)
 

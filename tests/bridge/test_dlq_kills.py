@@ -1,0 +1,64 @@
+"""Two operators replay the same dead letters, killed again and again, and so is nats-server: each is sent once, in order."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.demo.nats_server import EmbeddedNats
+from pipeline.tombstone import read_tombstone
+from tests.bridge.dlq_cli import Cli
+from tests.pipeline.burying import Graveyard
+
+ROOT = Path(__file__).parents[2]
+LETTERS = 600
+
+
+async def many(graves: Graveyard) -> None:
+    for key in range(LETTERS):
+        await graves.bury(key % 7)
+
+
+def operator() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "bridge", "dlq", "replay", "--all"]
+    return subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+async def test_whatever_is_killed_each_is_sent_once_and_in_order(
+    own_nats: EmbeddedNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bridge = Cli(tmp_path, own_nats.url, "")
+    await asyncio.to_thread(bridge, "tenant", "apply")
+    await asyncio.to_thread(bridge.bury, many)
+    chance, rounds = random.Random(7), 0
+    while await asyncio.to_thread(bridge.json, "dlq", "list", "--limit", "1"):
+        rounds += 1
+        assert rounds < 40
+        operators = [operator(), operator()]
+        # it is chance where in its work each of them is: the moment is not awaited
+        await asyncio.sleep(chance.uniform(0.6, 1.2))
+        if rounds % 4 == 2:
+            await own_nats.kill()
+            await own_nats.start()
+        for one in operators:
+            one.kill()
+            one.wait()
+    copies = await asyncio.to_thread(bridge.copies)
+    originals = [int(copy.headers["Bridge-Replay"]) for copy in copies]
+    assert originals == sorted(set(originals))
+    assert len(originals) == LETTERS
+    tombstones = await asyncio.to_thread(bridge.stored, "DLQ")
+    found = [read_tombstone(one.headers, one.payload) for one in tombstones]
+    assert sorted(one.replayed or 0 for one in found if one is not None) == [copy.seq for copy in copies]
+    assert rounds > 3
