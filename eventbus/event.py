@@ -18,6 +18,8 @@ HEADER_BACKFILL_ROUTE = "Bridge-Backfill-Route"
 """`<tenant>/<route>`: the only route that a read is for, whatever its operations say."""
 HEADER_REPLAY = "Bridge-Replay"
 """On a delivery that is sent again after it was a dead letter: the sequence of the first delivery."""
+HEADER_REPLAY_ID = "Bridge-Replay-Id"
+"""On the same: which try at a replay stored it."""
 HEADER_REPLAY_KEY = "Bridge-Replay-Key"
 """On one that is sent again under a new Idempotency-Key: what is added to it."""
 

@@ -1,6 +1,6 @@
 """Replays and discards that somebody began and did not end, finished by the keeper (rule R11).
 
-It must be done before DELIVERIES is purged: a marker that has decided, and the copy of a torn batch, are all that
+It must be done before DELIVERIES is purged: a marker that has decided, and a copy without its verdict, are all that
 keeps a dead letter from being sent twice until its tombstone stands. A marker is deleted when the tombstone has had
 its time.
 """

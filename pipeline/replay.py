@@ -6,19 +6,17 @@ simulation, with a crash between any two steps and several operators at once.
 The marker `position.replay.<tenant>.<route>.<seq>` in DELIVERIES decides, by compare-and-set: the dead letter is in
 another stream, which nothing could change in the same moment.
 
-    claim ──► is the letter still there? ──► verdict ─────────────────► tombstone in the letter's place
-    (alone)                                  replay: in one batch with the copy
-                                             discard: alone
+    claim ──► is the letter still there? ──► (replay: the copy) ──► verdict ──► tombstone in the letter's place
 
-- The claim stands before the batch, because a batch may be torn (fence.Look): whoever comes next claims again, so
-  that nothing of the last one can commit any more, and only then looks for its copy between the two claims.
+- The copy names the claim's sequence: it is stored only while that claim is the marker. Who comes next claims again, so
+  that nothing of the last one can come any more, and only then looks for its copy between the two claims.
 - The letter is looked at behind the claim: a tombstone is written only once a marker has decided, so where it is
   still open either no verdict was ever stored or its marker is there, and the claim would have been refused. So a
   marker may be purged as soon as its letter has been replaced (and `finish` replaces it within the keeper's minute).
 - A verdict is never changed. Who finds one completes it, whatever was wanted.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +33,9 @@ PATIENCE = 5
 class Marker(msgspec.Struct, frozen=True, omit_defaults=True):
     """verdict None: a claim. The rest is there for whoever must finish what another began.
 
-    token: the id of the batch or claim that wrote it. scan_from: behind which sequence the copies of torn batches
-    lie; 0: behind the marker itself. copy: the sequence of the copy; 0: it stands just before the marker. idle: it was looked for copies, and
-    nothing is under way. lives_s: how long the tombstone is to stand; by, at, note: as in Tombstone.
+    token: who wrote it; of a replay's verdict, the copy's HEADER_REPLAY_ID. scan_from: behind which sequence a copy
+    may lie; 0: behind the marker itself. copy: the copy's sequence. idle: it was looked for copies, and nothing is under
+    way. lives_s: how long the tombstone is to stand; by, at, note: as in Tombstone.
     """
 
     token: str
@@ -66,7 +64,7 @@ class StoredMarker:
         marker = self.marker
         if marker.verdict == "discarded":
             return Tombstone(None, marker.by, marker.at, marker.note)
-        return Tombstone(marker.copy or self.seq - 1, marker.by, marker.at)
+        return Tombstone(marker.copy, marker.by, marker.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +111,8 @@ class ReadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The copy that a torn batch left above `after` and below `before`: on the route's subject in DELIVERIES, of a batch
-    of this dead letter's (`batch_prefix`). Answer: its sequence, or None.
+    """The copy that an earlier try left above `after` and below `before`: on the route's subject in DELIVERIES, its
+    HEADER_REPLAY_ID beginning with `token_prefix`. Answer: FoundCopy, or None.
     """
 
     after: int
@@ -122,15 +120,17 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """One atomic batch, its id the marker's token: the copy, then the marker as in WriteMarker.
+class FoundCopy:
+    seq: int
+    token: str
 
-    Answer: fence.Written, with the sequence of the marker.
-    """
+
+@dataclass(frozen=True, slots=True)
+class SendCopy:
+    """Store the copy in DELIVERIES, only while the marker is at `fence`. Answer: fence.Written."""
 
     copy: Copy
-    marker: Marker
-    expected: int
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Pause:
     code: int | None
 
 
-Request = ReadMarker | WriteMarker | ReadLetter | Look | Commit | Replace | Pause
+Request = ReadMarker | WriteMarker | ReadLetter | Look | SendCopy | Replace | Pause
 
 
 # ── How it ends ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,13 +186,13 @@ Ending = Ended | Gone | Denied | Failed
 Steps = Generator[Request, Any, Ending]
 
 
-def batch_prefix(seq: int) -> str:
-    """What the ids of a dead letter's batches begin with, and nobody else's. seq: the dead delivery's."""
+def token_prefix(seq: int) -> str:
+    """What the tokens of a dead letter's copies begin with, and nobody else's. seq: the dead delivery's."""
     return f"replay-{seq}-"
 
 
 def settle_letter(wanted: Wanted, new_token: Callable[[], str]) -> Steps:
-    """new_token: an id of at most 64 characters that nobody ever used, beginning with `batch_prefix`."""
+    """new_token: an id that nobody ever used, beginning with `token_prefix`."""
     earlier: StoredMarker | None = None
     mine: set[str] = set()
     refusals = 0
@@ -200,7 +200,7 @@ def settle_letter(wanted: Wanted, new_token: Callable[[], str]) -> Steps:
         if earlier is not None and earlier.marker.verdict is not None:
             return (yield from _replace(earlier, None, ours=earlier.marker.token in mine))
         mine.add(token := new_token())
-        outcome = yield from _decide(wanted, earlier, token, new_token())
+        outcome = yield from _try(wanted, earlier, mine, token)
         if not isinstance(outcome, Written):
             return outcome
         refusals += classify_refusal(outcome.code) is Refusal.FOREIGN
@@ -219,25 +219,26 @@ def finish(found: StoredMarker, new_token: Callable[[], str]) -> Steps:
     claimed: Written = yield WriteMarker(claim, found.seq)
     if claimed.seq is None:
         return Failed(claimed.code)
-    torn: int | None = yield Look(found.scan_from, claimed.seq)
-    rest = msgspec.structs.replace(claim, token=new_token(), scan_from=0, idle=torn is None)
-    if torn is not None:
-        rest = msgspec.structs.replace(rest, verdict="replayed", copy=torn)
+    left: FoundCopy | None = yield Look(found.scan_from, claimed.seq)
+    if left is None:
+        rest = msgspec.structs.replace(claim, token=new_token(), scan_from=0, idle=True)
+    else:
+        rest = _replayed(claim, left)
     written: Written = yield WriteMarker(rest, claimed.seq)
     if written.seq is None:
         return Failed(written.code)
-    if torn is None:
+    if left is None:
         return Gone()
     return (yield from _replace(StoredMarker(written.seq, rest), None, ours=False))
 
 
-def _decide(
-    wanted: Wanted, earlier: StoredMarker | None, token: str, claim_token: str
+def _try(
+    wanted: Wanted, earlier: StoredMarker | None, mine: Collection[str], token: str
 ) -> Generator[Request, Any, Ending | Written]:
     """Claims and decides; a refusal where that is to be tried again."""
-    verdict = _marker(wanted, token)
-    claim = msgspec.structs.replace(
-        verdict, token=claim_token, verdict=None, scan_from=earlier.scan_from if earlier else 0
+    scan_from = earlier.scan_from if earlier else 0
+    claim = Marker(
+        token, None, scan_from, lives_s=wanted.lives_s, by=wanted.by, at=wanted.at, note=wanted.note
     )
     claimed: Written = yield WriteMarker(claim, earlier.seq if earlier else 0)
     if claimed.seq is None:
@@ -247,28 +248,38 @@ def _decide(
         return Gone()
     if (tombstone := read_tombstone(letter.headers, letter.payload)) is not None:
         return Ended(tombstone, ours=False)
+    verdict: Marker | Ending | Written | None = None
     if earlier is not None and not earlier.marker.idle:
-        torn: int | None = yield Look(earlier.scan_from, claimed.seq)
-        if torn is not None:
-            verdict = msgspec.structs.replace(verdict, verdict="replayed", copy=torn, note="")
-            written = yield WriteMarker(verdict, claimed.seq)
-            return (yield from _decided(written, verdict, letter, ours=False))
-    if wanted.verdict == "discarded":
-        written = yield WriteMarker(verdict, claimed.seq)
-        return (yield from _decided(written, verdict, letter, ours=True))
-    copy = _copy(wanted, letter)
-    if isinstance(copy, Denied):
-        return copy
-    written = yield Commit(copy, verdict, claimed.seq)
-    return (yield from _decided(written, verdict, letter, ours=True))
-
-
-def _decided(
-    written: Written, verdict: Marker, letter: LetterMessage, *, ours: bool
-) -> Generator[Request, Any, Ending | Written]:
+        left: FoundCopy | None = yield Look(scan_from, claimed.seq)
+        verdict = None if left is None else _replayed(earlier.marker, left)
+    if verdict is None:
+        verdict = yield from _verdict(wanted, claim, letter, claimed.seq)
+    if not isinstance(verdict, Marker):
+        return verdict
+    written: Written = yield WriteMarker(verdict, claimed.seq)
     if written.seq is None:
         return written
+    ours = verdict.token in mine
     return (yield from _replace(StoredMarker(written.seq, verdict), letter.seq, ours=ours))
+
+
+def _verdict(
+    wanted: Wanted, claim: Marker, letter: LetterMessage, fence: int
+) -> Generator[Request, Any, Marker | Denied | Written]:
+    """What the marker is to say; of a replay once its copy is stored."""
+    if wanted.verdict == "discarded":
+        return msgspec.structs.replace(claim, verdict="discarded", scan_from=0)
+    copy = _copy(wanted, letter, claim.token)
+    if isinstance(copy, Denied):
+        return copy
+    stored: Written = yield SendCopy(copy, fence)
+    return stored if stored.seq is None else _replayed(claim, FoundCopy(stored.seq, claim.token))
+
+
+def _replayed(claim: Marker, copy: FoundCopy) -> Marker:
+    return msgspec.structs.replace(
+        claim, token=copy.token, verdict="replayed", scan_from=0, copy=copy.seq, note=""
+    )
 
 
 def _replace(decided: StoredMarker, at: int | None, *, ours: bool) -> Steps:
@@ -292,24 +303,13 @@ def _replace(decided: StoredMarker, at: int | None, *, ours: bool) -> Steps:
         yield Pause(written.code)
 
 
-def _marker(wanted: Wanted, token: str) -> Marker:
-    return Marker(
-        token=token,
-        verdict=wanted.verdict,
-        lives_s=wanted.lives_s,
-        by=wanted.by,
-        at=wanted.at,
-        note=wanted.note,
-    )
-
-
-def _copy(wanted: Wanted, letter: LetterMessage) -> Copy | Denied:
+def _copy(wanted: Wanted, letter: LetterMessage, token: str) -> Copy | Denied:
     try:
         if wanted.new_key and (found := read_letter(letter.payload)).may_have_arrived:
             return Denied(
                 f"it may have arrived ({found.reason}): under a new key the ERP could not tell the repeat;"
                 " look there, then replay it without --new-key, or discard it"
             )
-        return copy_of(letter.headers, letter.payload, new_key=wanted.new_key)
+        return copy_of(letter.headers, letter.payload, token, new_key=wanted.new_key)
     except LetterUnreadable as error:
         return Denied(str(error))

@@ -9,20 +9,18 @@ from typing import Any, assert_never
 
 import msgspec
 
-from eventbus.batch_publisher import BatchPublisher
 from eventbus.connection import Connection
 from eventbus.errors import JetStreamError, NoAnswer
+from eventbus.event import HEADER_REPLAY_ID
 from eventbus.fence import Written
-from eventbus.fenced_writer import COMMIT_TIMEOUT_S
-from eventbus.group_commit import Outgoing
 from eventbus.jetstream import JetStream
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.position import LOOK_TIMEOUT_S, position_headers
 from eventbus.subjects import Subjects, lane_of
 from eventbus.wire import header_lines
 from pipeline.replay import (
-    Commit,
     Ending,
+    FoundCopy,
     LetterMessage,
     Look,
     Marker,
@@ -31,18 +29,18 @@ from pipeline.replay import (
     ReadMarker,
     Replace,
     Request,
+    SendCopy,
     Steps,
     StoredMarker,
     Wanted,
     WriteMarker,
-    batch_prefix,
     finish,
     settle_letter,
+    token_prefix,
 )
 
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 10.0
-_BATCH_ID = "Nats-Batch-Id"
 
 _markers = msgspec.json.Decoder(Marker)
 
@@ -92,7 +90,7 @@ class Replaying:
         return None if found is None else StoredMarker(found.seq, _markers.decode(found.payload))
 
     def _tokens(self, letter: LetterId) -> Callable[[], str]:
-        return lambda: batch_prefix(letter.seq) + secrets.token_hex(10)
+        return lambda: token_prefix(letter.seq) + secrets.token_hex(10)
 
     async def _perform(self, letter: LetterId, steps: Steps) -> Ending:
         answer: Any = None
@@ -118,8 +116,8 @@ class Replaying:
                 return await self._until_told(lambda: self.letter(letter))
             case Look(after, before):
                 return await self._until_told(lambda: self._look(letter, after, before))
-            case Commit():
-                return await self._commit(letter, request)
+            case SendCopy():
+                return await self._send(letter, request)
             case Replace():
                 return await self._replace(letter, request)
             case Pause(code):
@@ -141,9 +139,9 @@ class Replaying:
         found = await self._jetstream.last_message(self._subjects.stream("DLQ"), subject)
         return None if found is None else LetterMessage(found.seq, found.headers, found.payload)
 
-    async def _look(self, letter: LetterId, after: int, before: int) -> int | None:
+    async def _look(self, letter: LetterId, after: int, before: int) -> FoundCopy | None:
         """The marker itself is read along: once it comes, everything before it has come."""
-        prefix = batch_prefix(letter.seq)
+        prefix = token_prefix(letter.seq)
         wanted = [self._delivery_subject(letter), self._marker_subject(letter)]
         reading = Reading(self._subjects.stream("DELIVERIES"), wanted, after + 1, headers_only=True)
         async with OrderedReader(self._jetstream, reading) as reader:
@@ -156,32 +154,19 @@ class Replaying:
                 for message in messages:
                     if message.seq >= before:
                         return None
-                    ours = message.headers.get(_BATCH_ID, "").startswith(prefix)
-                    if ours and message.subject == wanted[0]:
-                        return message.seq
+                    token = message.headers.get(HEADER_REPLAY_ID, "")
+                    if token.startswith(prefix):
+                        return FoundCopy(message.seq, token)
 
-    async def _commit(self, letter: LetterId, request: Commit) -> Written:
-        batch, copy = request.marker.token, request.copy
-        answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-
-        def answered(_: str, seq: int | None, code: int | None) -> None:
-            if not answer.done():
-                answer.set_result(Written(seq, code))
-
-        publisher = BatchPublisher(self._connection, answered)
-        outgoing = Outgoing(self._delivery_subject(letter).encode(), copy.header_lines, copy.payload, ())
-        try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                await publisher.send(batch, 1, [outgoing])
-                await publisher.commit(
-                    *(batch, 2, self._marker_subject(letter), position_headers(request.expected)),
-                    msgspec.json.encode(request.marker),
-                )
-                return await self._connection.unless_lost(answer)
-        except TimeoutError:
-            return Written(None)
-        finally:
-            publisher.forget(batch)
+    async def _send(self, letter: LetterId, request: SendCopy) -> Written:
+        fence = header_lines(
+            {
+                "Nats-Expected-Last-Subject-Sequence": str(request.fence),
+                "Nats-Expected-Last-Subject-Sequence-Subject": self._marker_subject(letter),
+            }
+        )
+        copy = request.copy
+        return await self._write(self._delivery_subject(letter), copy.payload, copy.header_lines + fence)
 
     async def _replace(self, letter: LetterId, request: Replace) -> Written:
         tombstone = request.tombstone

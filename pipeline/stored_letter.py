@@ -5,15 +5,15 @@ from typing import Any
 
 import msgspec
 
-from eventbus.event import HEADER_OBJECT, HEADER_REPLAY, HEADER_REPLAY_KEY
+from eventbus.event import HEADER_OBJECT, HEADER_REPLAY, HEADER_REPLAY_ID, HEADER_REPLAY_KEY
 from eventbus.wire import header_lines
 from pipeline.tombstone import original_seq
 
 _OWN = "Bridge-"
 HEADER_REASON = "Bridge-Reason"
 HEADER_CLASS = "Bridge-Class"
-_OF_LETTERS = (HEADER_REASON, HEADER_CLASS)
-"""Headers that tell of the dead letter, not of the delivery."""
+_NOT_COPIED = (HEADER_REASON, HEADER_CLASS, HEADER_REPLAY_ID)
+"""Headers that tell of the dead letter, or of an earlier replay, not of the delivery."""
 
 
 class LetterError(msgspec.Struct, frozen=True):
@@ -75,16 +75,18 @@ class Copy(msgspec.Struct, frozen=True):
         return header_lines(self.headers)
 
 
-def copy_of(headers: Mapping[str, str], payload: bytes, *, new_key: bool) -> Copy:
+def copy_of(headers: Mapping[str, str], payload: bytes, token: str, *, new_key: bool) -> Copy:
     """The delivery again, of a dead letter as it is stored.
 
-    new_key: its attempts bear another Idempotency-Key than all before. Raises LetterUnreadable.
+    token: the copy's HEADER_REPLAY_ID; new_key: its attempts bear another Idempotency-Key than all before. Raises
+    LetterUnreadable.
     """
     letter = read_letter(payload)
     own = {
-        name: value for name, value in headers.items() if name.startswith(_OWN) and name not in _OF_LETTERS
+        name: value for name, value in headers.items() if name.startswith(_OWN) and name not in _NOT_COPIED
     }
     own[HEADER_REPLAY] = str(original_seq(headers, letter.delivery_seq))
+    own[HEADER_REPLAY_ID] = token
     if new_key:
         own[HEADER_REPLAY_KEY] = str(letter.delivery_seq)
     return Copy(own, b"" if HEADER_OBJECT in own else _event_bytes(letter.event))

@@ -210,7 +210,7 @@ import os, signal, sys
 import pipeline.replaying as replaying
 from bridge.cli.main import main
 
-kind, when = sys.argv[1].split("-")
+kind, count = sys.argv[1].split("-")
 answer = replaying.Replaying._answer
 times = 0
 
@@ -218,10 +218,8 @@ async def at_the_point(self, letter, request, pauses):
     global times
     here = type(request).__name__ == kind
     times += here
-    if here and when == "before" and times == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
     result = await answer(self, letter, request, pauses)
-    if here and when == "after" and times == 2:
+    if here and times == int(count):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
@@ -230,7 +228,8 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize("point", ["WriteMarker-after", "Commit-after", "Replace-after"])
+# of the second letter: claimed, copied, decided, replaced
+@pytest.mark.parametrize("point", ["WriteMarker-3", "SendCopy-2", "WriteMarker-4", "Replace-2"])
 def test_a_replay_that_is_killed_is_ended_by_the_next_and_nothing_is_sent_twice(
     bridge: Cli, point: str
 ) -> None:

@@ -13,9 +13,10 @@ from bridge.demo.nats_server import EmbeddedNats
 from pipeline.tombstone import read_tombstone
 from tests.bridge.dlq_cli import Cli
 from tests.pipeline.burying import Graveyard
+from tests.pipeline.delivering import eventually
 
 ROOT = Path(__file__).parents[2]
-LETTERS = 600
+LETTERS = 1_500
 
 
 async def many(graves: Graveyard) -> None:
@@ -41,19 +42,27 @@ async def test_whatever_is_killed_each_is_sent_once_and_in_order(
     bridge = Cli(tmp_path, own_nats.url, "")
     await asyncio.to_thread(bridge, "tenant", "apply")
     await asyncio.to_thread(bridge.bury, many)
-    chance, rounds = random.Random(7), 0
-    while await asyncio.to_thread(bridge.json, "dlq", "list", "--limit", "1"):
-        rounds += 1
-        assert rounds < 40
+    chance, left = random.Random(7), LETTERS
+
+    async def open_ones() -> int:
+        return len(await asyncio.to_thread(bridge.json, "dlq", "list"))
+
+    for kills in range(5):
         operators = [operator(), operator()]
-        # it is chance where in its work each of them is: the moment is not awaited
-        await asyncio.sleep(chance.uniform(0.6, 1.2))
-        if rounds % 4 == 2:
+        await eventually(open_ones, left.__gt__, within=60)
+        # where in their work they are killed is chance: there is nothing to await
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        if kills in (1, 3):
             await own_nats.kill()
             await own_nats.start()
         for one in operators:
             one.kill()
             one.wait()
+        left = await open_ones()
+    assert left, "the operators were done before they were killed"
+    last = await asyncio.to_thread(operator)
+    assert await asyncio.to_thread(last.wait, 60) == 0
+    assert await open_ones() == 0
     copies = await asyncio.to_thread(bridge.copies)
     originals = [int(copy.headers["Bridge-Replay"]) for copy in copies]
     assert originals == sorted(set(originals))
@@ -61,4 +70,3 @@ async def test_whatever_is_killed_each_is_sent_once_and_in_order(
     tombstones = await asyncio.to_thread(bridge.stored, "DLQ")
     found = [read_tombstone(one.headers, one.payload) for one in tombstones]
     assert sorted(one.replayed or 0 for one in found if one is not None) == [copy.seq for copy in copies]
-    assert rounds > 3

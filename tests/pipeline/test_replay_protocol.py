@@ -1,4 +1,4 @@
-"""Replay and discard (rule R11) without a server: operators crash, answers are lost, batches are torn or come late."""
+"""Replay and discard (rule R11) without a server: operators crash, answers are lost, what was written comes late."""
 
 import json
 import random
@@ -11,11 +11,11 @@ import pytest
 from eventbus.fence import Written
 from eventbus.wire import parse_headers
 from pipeline.replay import (
-    Commit,
     Denied,
     Ended,
     Ending,
     Failed,
+    FoundCopy,
     Gone,
     LetterMessage,
     Look,
@@ -25,17 +25,18 @@ from pipeline.replay import (
     ReadMarker,
     Replace,
     Request,
+    SendCopy,
     Steps,
     StoredMarker,
     Wanted,
     WriteMarker,
-    batch_prefix,
     finish,
     settle_letter,
+    token_prefix,
 )
 from pipeline.stored_letter import copy_of
 from pipeline.tombstone import Tombstone, original_seq, read_tombstone
-from tests.simulation.jetstream_model import Draft, StreamModel
+from tests.simulation.jetstream_model import WRONG_LAST_SEQUENCE, Draft, StreamModel
 
 SEQ = 7
 DELIVERY, MARKER, LETTER = (
@@ -43,6 +44,7 @@ DELIVERY, MARKER, LETTER = (
     f"position.replay.acme.orders.{SEQ}",
     f"dlq.acme.orders.{SEQ}",
 )
+ID = "Bridge-Replay-Id"
 EVENT = '{"id":  "shop:0/1:1", "after": {"cost": 1273.10, "big": 12345678901234567890123}}'
 
 
@@ -53,7 +55,7 @@ def letter(reason: str = "rejected", **more: Any) -> bytes:
 
 
 class World:
-    """DELIVERIES and DLQ of one dead letter; what is sent may be carried out late, torn, or without an answer."""
+    """DELIVERIES and DLQ of one dead letter; what is sent may be carried out late, left, or without an answer."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -63,11 +65,11 @@ class World:
         self.dlq.publish(Draft(LETTER, letter(), {"Bridge-Event-Id": "shop:0/1:1"}))
         self.late: list[Callable[[], int]] = []
         self.number = 0
-        self.seen: list[Tombstone] = []
+        self.seen: list[Ended] = []
 
     def token(self) -> str:
         self.number += 1
-        return f"{batch_prefix(SEQ)}{self.number}"
+        return f"{token_prefix(SEQ)}{self.number}"
 
     @property
     def copies(self) -> list[int]:
@@ -87,24 +89,23 @@ class World:
                 last = self.dlq.last(LETTER)
                 return last and LetterMessage(last.seq, last.headers, last.payload)
             case Look(after, before):
-                found_at = [seq for seq in self.copies if after < seq < before]
-                return found_at[0] if found_at else None
+                copies = [m for m in self.deliveries.between(DELIVERY, after, before) if ID in m.headers]
+                return FoundCopy(copies[0].seq, copies[0].headers[ID]) if copies else None
             case Pause():
                 return None
             case WriteMarker(marker, expected):
                 return self.written(lambda: self.deliveries.publish(_marker(marker, expected)))
-            case Commit():
-                return self.written(lambda: self.batch(request))
+            case SendCopy(copy, fence):
+                return self.written(lambda: self.send(Draft(DELIVERY, copy.payload, copy.headers), fence))
             case Replace(tombstone, expected, _):
                 draft = Draft(LETTER, tombstone.encode(), tombstone.headers, expected, rollup=True)
                 return self.written(lambda: self.dlq.publish(draft))
 
-    def batch(self, request: Commit) -> int:
-        token = request.marker.token
-        headers = dict(request.copy.headers) | {"Nats-Batch-Id": token}
-        self.deliveries.add(token, 1, Draft(DELIVERY, request.copy.payload, headers))
-        torn = 1 if self.random.random() < 0.15 else None
-        return self.deliveries.commit(token, 2, _marker(request.marker, request.expected), torn)
+    def send(self, copy: Draft, fence: int) -> int:
+        last = self.deliveries.last(MARKER)
+        if fence != (last.seq if last else 0):
+            return -WRONG_LAST_SEQUENCE
+        return self.deliveries.publish(copy)
 
     def written(self, write: Callable[[], int]) -> Written:
         chance = self.random.random()
@@ -125,7 +126,7 @@ class World:
 
 
 def _marker(marker: Marker, expected: int) -> Draft:
-    return Draft(MARKER, msgspec.json.encode(marker), {"Nats-Batch-Id": marker.token}, expected, rollup=True)
+    return Draft(MARKER, msgspec.json.encode(marker), {}, expected, rollup=True)
 
 
 def steps(world: World, work: Steps) -> Iterator[Ending | None]:
@@ -168,7 +169,7 @@ def operators(world: World) -> None:
 def note(world: World, ending: Ending) -> None:
     assert isinstance(ending, Ended | Gone | Failed), ending
     if isinstance(ending, Ended):
-        world.seen.append(ending.tombstone)
+        world.seen.append(ending)
 
 
 @pytest.mark.parametrize("first", range(0, 2_000, 500))
@@ -181,9 +182,9 @@ def test_a_letter_is_decided_once_whatever_crashes_and_whoever_asks(first: int) 
         assert tombstone is not None, seed
         assert world.copies == ([] if tombstone.replayed is None else [tombstone.replayed]), (seed, tombstone)
         # nobody was ever told anything else
-        assert {(seen.verdict, seen.replayed) for seen in world.seen} == {
-            (tombstone.verdict, tombstone.replayed)
-        }
+        told = {(seen.tombstone.verdict, seen.tombstone.replayed) for seen in world.seen}
+        assert told == {(tombstone.verdict, tombstone.replayed)}, seed
+        assert sum(seen.ours for seen in world.seen) <= 1, seed
         kinds.add(tombstone.verdict)
     assert kinds == {"replayed", "discarded"}
 
@@ -199,11 +200,6 @@ class Quiet(World):
         seq = write()
         return Written(seq) if seq > 0 else Written(None, -seq)
 
-    def batch(self, request: Commit) -> int:
-        token = request.marker.token
-        self.deliveries.add(token, 1, Draft(DELIVERY, request.copy.payload, request.copy.headers))
-        return self.deliveries.commit(token, 2, _marker(request.marker, request.expected))
-
 
 def replay(**more: Any) -> Wanted:
     return Wanted("replayed", "ana@erp", 5.0, 60, **more)
@@ -215,17 +211,15 @@ def test_the_copy_is_the_event_byte_for_byte_and_says_what_it_repeats() -> None:
     assert ending == Ended(Tombstone(SEQ + 2, "ana@erp", 5.0), ours=True)
     copy = world.deliveries.messages[SEQ + 2]
     assert copy.payload == EVENT.encode()
-    assert copy.headers == {"Bridge-Event-Id": "shop:0/1:1", "Bridge-Replay": str(SEQ)}
+    assert copy.headers == {"Bridge-Event-Id": "shop:0/1:1", "Bridge-Replay": str(SEQ), ID: "replay-7-1"}
     again = run(world, settle_letter(replay(), world.token))
     assert again == Ended(Tombstone(SEQ + 2, "ana@erp", 5.0), ours=False)
     assert len(world.copies) == 1
 
 
 def test_a_replay_of_a_replay_keeps_the_first_place() -> None:
-    copy = copy_of(
-        {"Bridge-Replay": "3", "Bridge-Reason": "rejected", "Nats-Batch-Id": "x"}, letter(), new_key=False
-    )
-    assert copy.headers == {"Bridge-Replay": "3"}
+    copy = copy_of({"Bridge-Replay": "3", "Bridge-Reason": "rejected", ID: "x"}, letter(), "y", new_key=False)
+    assert copy.headers == {"Bridge-Replay": "3", ID: "y"}
     assert (original_seq(copy.headers, 99), original_seq({}, 99)) == (3, 99)
 
 
@@ -240,21 +234,22 @@ def test_a_new_key_is_refused_where_it_may_have_arrived() -> None:
 
 
 def test_a_new_key_is_told_in_a_header() -> None:
-    assert copy_of({}, letter(), new_key=True).headers == {
+    assert copy_of({}, letter(), "y", new_key=True).headers == {
         "Bridge-Replay": str(SEQ),
         "Bridge-Replay-Key": str(SEQ),
+        ID: "y",
     }
 
 
 def test_an_object_is_referred_to_again() -> None:
     headers = parse_headers(b"NATS/1.0\r\nBridge-Object: shop:0/1:1\r\n\r\n")
-    copy = copy_of(headers, letter().replace(EVENT.encode(), b"null"), new_key=False)
+    copy = copy_of(headers, letter().replace(EVENT.encode(), b"null"), "y", new_key=False)
     assert (copy.payload, copy.headers["Bridge-Object"]) == (b"", "shop:0/1:1")
 
 
 def test_a_payload_that_was_no_json_is_sent_as_it_was() -> None:
     body = letter().replace(EVENT.encode(), json.dumps('{no "json').encode())
-    assert copy_of({}, body, new_key=False).payload == b'{no "json'
+    assert copy_of({}, body, "y", new_key=False).payload == b'{no "json'
 
 
 def test_a_discard_sends_nothing_and_keeps_its_reason() -> None:
@@ -266,21 +261,21 @@ def test_a_discard_sends_nothing_and_keeps_its_reason() -> None:
     assert world.copies == []
 
 
-def test_the_keeper_finishes_a_torn_replay_and_looks_only_once_at_an_idle_claim() -> None:
+def test_the_keeper_finishes_a_replay_and_looks_only_once_at_an_idle_claim() -> None:
     world = Quiet(1)
     world.deliveries.publish(_marker(Marker("replay-7-a", lives_s=60, by="ana"), 0))
     found = world.answer(ReadMarker())
     assert run(world, finish(found, world.token)) == Gone()
     idle = world.answer(ReadMarker())
     assert (idle.marker.idle, idle.marker.verdict, idle.scan_from) == (True, None, idle.seq)
-    world.deliveries.publish(Draft(DELIVERY, headers={"Nats-Batch-Id": "replay-7-b"}))
-    torn = world.deliveries.last_seq
+    world.deliveries.publish(Draft(DELIVERY, headers={ID: "replay-7-b"}))
+    left = world.deliveries.last_seq
     world.deliveries.publish(
         _marker(Marker("replay-7-c", lives_s=60, by="ana", scan_from=idle.seq), idle.seq)
     )
     ending = run(world, finish(world.answer(ReadMarker()), world.token))
-    assert ending == Ended(Tombstone(torn, "ana"), ours=False)
-    assert world.tombstone == Tombstone(torn, "ana")
+    assert ending == Ended(Tombstone(left, "ana"), ours=False)
+    assert world.tombstone == Tombstone(left, "ana")
 
 
 def test_a_refusal_that_waiting_does_not_mend_ends_it() -> None:

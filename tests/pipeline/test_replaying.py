@@ -12,10 +12,9 @@ from prometheus_client import REGISTRY
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
-from eventbus.batch_publisher import BatchPublisher
 from eventbus.connection import connect
 from eventbus.event import HEADER_EVENT_ID
-from eventbus.group_commit import Outgoing
+from eventbus.fence import Written
 from eventbus.position import position_headers
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId
@@ -23,7 +22,7 @@ from pipeline.begun_replays import BegunReplays
 from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
 from pipeline.letter_upkeep import LetterUpkeep
 from pipeline.letters import Glance, Letters
-from pipeline.replay import Denied, Ended, Marker, Wanted
+from pipeline.replay import Denied, Ended, Marker, SendCopy, Wanted, settle_letter
 from pipeline.replaying import Replaying
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tombstone import Tombstone, read_tombstone
@@ -223,29 +222,29 @@ async def test_a_replay_waits_while_deliveries_is_full_and_says_so(shop: Bus) ->
     assert isinstance(settling.result(), Ended)
 
 
-async def test_a_torn_batch_is_not_sent_again(shop: Bus) -> None:
+async def test_a_copy_whose_operator_was_killed_is_found_and_not_sent_again(shop: Bus) -> None:
     await bury(shop, 1)
     [letter] = await open_letters(shop)
     claim = Marker(f"replay-{letter.id.seq}-a", by="ben", at=1.0, lives_s=DAY)
     subject = shop.subjects.replay("acme", "orders", letter.id.seq)
-    await shop.jetstream.publish(subject, b'{"token": "%b"}' % claim.token.encode(), position_headers(0))
-    torn = await _torn(shop, f"replay-{letter.id.seq}-b")
+    await shop.jetstream.publish(subject, _encoded(claim), position_headers(0))
+    headers = header_lines({"Bridge-Replay-Id": claim.token})
+    copy = await shop.jetstream.publish(shop.subjects.delivery(0, "acme", "orders"), b"{}", headers)
     ending = await replaying(shop).settle(letter.id, discard())
-    assert isinstance(ending, Ended)
-    assert (ending.tombstone.replayed, ending.ours) == (torn, False)
+    assert ending == Ended(Tombstone(copy, "ben", 1.0), ours=False)
 
 
-async def _torn(shop: Bus, batch: str) -> int:
-    """The copy of a batch whose marker is not there, as a server leaves it that had no room; its sequence."""
-    answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-    publisher = BatchPublisher(shop.jetstream.connection, lambda _, seq, __: answer.set_result(seq))
-    subject = shop.subjects.delivery(0, "acme", "orders").encode()
-    await publisher.send(batch, 1, [Outgoing(subject, b"", b"{}", ())])
-    elsewhere = shop.subjects.replay("acme", "orders", 999)
-    await publisher.commit(batch, 2, elsewhere, position_headers(0), b"{}")
-    seq = await answer
-    assert seq is not None
-    return seq - 1
+async def test_a_copy_that_comes_late_is_refused(shop: Bus) -> None:
+    await bury(shop, 1)
+    [letter] = await open_letters(shop)
+    hand = replaying(shop)
+    steps = settle_letter(replay(), lambda: "replay-late")
+    request: Any = steps.send(None)
+    while not isinstance(request, SendCopy):
+        request = steps.send(await hand._answer(letter.id, request, 0))
+    assert isinstance(await hand.settle(letter.id, discard()), Ended)
+    assert await hand._answer(letter.id, request, 0) == Written(None, 10071)
+    assert len(await shop.stored("DELIVERIES", "deliveries.>")) == 1
 
 
 async def test_the_keeper_ends_what_was_begun_and_says_what_a_purge_must_leave(shop: Bus) -> None:
