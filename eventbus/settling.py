@@ -27,6 +27,10 @@ class Settling:
         """
         await self._confirmed([(message.reply, b"+ACK") for message in messages])
 
+    async def ack_unconfirmed(self, messages: Iterable[Message]) -> None:
+        """Acks that may get lost with the connection: the messages come again then."""
+        await self._send([(message.reply, b"+ACK") for message in messages])
+
     async def terminate(self, message: Message, reason: str) -> None:
         """Ends the message for good, with a reason for the advisory. Raises as `ack`."""
         await self._confirmed([(message.reply, b"+TERM " + " ".join(reason.split()).encode())])

@@ -1,6 +1,7 @@
 """Confirmed acks in bulk: while some are being confirmed, the next ones gather (rule R5)."""
 
 import asyncio
+from collections.abc import Callable
 
 from eventbus.errors import NoAnswer
 from eventbus.message import Message
@@ -14,9 +15,12 @@ class AcksEnded(Exception):
 class Acks:
     """One lane's acks."""
 
-    def __init__(self, settling: Settling) -> None:
+    def __init__(self, settling: Settling, check: Callable[[], None]) -> None:
+        """check: raises where the lane is no longer ours."""
         self._settling = settling
+        self._check = check
         self._waiting: list[tuple[Message, asyncio.Future[None] | None]] = []
+        self._unseen: list[Message] = []
         self._something = asyncio.Event()
         self._ended = False
 
@@ -34,13 +38,22 @@ class Acks:
         self._waiting.append((message, None))
         self._something.set()
 
+    def unseen(self, message: Message) -> None:
+        """It is another consumer's, or settled elsewhere: should this ack get lost, the next one is as good."""
+        self._unseen.append(message)
+        self._something.set()
+
     async def run(self) -> None:
-        """Confirms until it raises ConnectionLost or JetStreamError, or is cancelled."""
+        """Confirms until it raises ConnectionLost, JetStreamError or what `check` raises, or is cancelled."""
         some: list[tuple[Message, asyncio.Future[None] | None]] = []
         try:
             while True:
                 await self._something.wait()
                 self._something.clear()
+                unseen, self._unseen = self._unseen, []
+                if unseen:
+                    self._check()
+                    await self._settling.ack_unconfirmed(unseen)
                 some, self._waiting = self._waiting, []
                 messages = [message for message, _ in some]
                 while not await self._confirm(messages):

@@ -96,7 +96,7 @@ class Ownership:
         self._consumer = PullConsumer(
             jetstream.connection, Source(self._stream, self._name, PIN_GROUP), WINDOW
         )
-        self._acks = Acks(services.settling)
+        self._acks = Acks(services.settling, lease.check)
         self._back: dict[int, Message] = {}
         """What the last owner left, undecoded until the barrier is passed: one of them may have ended it."""
         self._taking = asyncio.Lock()

@@ -33,6 +33,8 @@ STATE_BYTES = 512 * 2**10
 """A lane's state is one message: above this no further route leaves."""
 NUMBERS = 2**20
 LOOK_S = 5.0
+LOOK_AT_LANE_S = 30.0
+"""So often the server is asked how far the lane is, while it matters."""
 
 log = structlog.get_logger()
 
@@ -79,13 +81,15 @@ class LaneRoutes:
 
     async def run(self) -> None:
         """Until a route's life fails, and raises that."""
+        looked = time.monotonic()
         while True:
             done, _ = await asyncio.wait([self._failed], timeout=LOOK_S)
             for failed in done:
                 failed.result()
             self._count()
             self._release_memory()
-            if self._work.troubles.off():
+            if self._work.troubles.off() and time.monotonic() - looked > LOOK_AT_LANE_S:
+                looked = time.monotonic()
                 await self._forget_settled_apart()
 
     async def end(self) -> None:
@@ -114,7 +118,7 @@ class LaneRoutes:
     def _was_settled_apart(self, route: str, message: Message) -> bool:
         if self._work.troubles.on_lane(route, message.seq) is Word.TAKE:
             return False
-        self._work.acks.again(message)
+        self._work.acks.unseen(message)
         return True
 
     def held(self, route: str) -> None:

@@ -219,13 +219,18 @@ class LaneTurns:
 
     # ── Routes as a whole ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def finished(self, route: str) -> None:
-        """Returns when nothing of a stopped route is under way. What only waits for room in `DLQ` is given up."""
-        names = tuple(route.split("/"))
+    async def finished(self, route: str) -> bool:
+        """Returns when nothing of a stopped route is under way.
+
+        What only waits for room in `DLQ` is given up; False: something was.
+        """
+        names, whole = tuple(route.split("/")), True
         while tasks := [task for seq, task in self._tasks.items() if self._route_of(seq) == names]:
             for seq in [seq for seq, standing in self._standing.items() if standing == names]:
                 self._tasks[seq].cancel()
+                whole = False
             await asyncio.wait(tasks, timeout=NOT_READY_S)
+        return whole
 
     def take_back(self, seqs: Collection[int]) -> None:
         """They are no longer held."""

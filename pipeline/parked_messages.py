@@ -30,7 +30,7 @@ class ParkedMessages:
         """The route stays apart: its own consumer brings them."""
         self._work.troubles.unpark(self._route)
         for seq in sorted(self._messages):
-            self._work.acks.again(self._messages[seq])
+            self._work.acks.unseen(self._messages[seq])
         self._messages.clear()
 
     async def take_back(self, trouble: Trouble, is_back: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class ParkedMessages:
         for seq, message in sorted(self._messages.items()):
             known = work.state.known(seq)
             if known is Taken.SETTLED or work.troubles.on_lane(self._route, seq) is Word.UNSEEN:
-                work.acks.again(message)
+                work.acks.unseen(message)
             elif known is Taken.HELD:
                 # what is new was never tried
                 await work.hold(message, Known())

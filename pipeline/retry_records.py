@@ -14,7 +14,8 @@ from eventbus.errors import JetStreamError, NoAnswer
 from pipeline.attempt import DeliveryId
 from pipeline.retry_record import Known, RetryRecord
 
-DAY_S = 86_400.0
+LONGER_S = 30 * 86_400.0
+"""So much longer than its delivery may a record live: while a route is paused, deliveries do not grow older."""
 MARKER_S = 60.0
 PAUSE_S = 0.5
 
@@ -41,11 +42,11 @@ class RetryRecords:
     async def write(
         self, delivery: DeliveryId, record: RetryRecord, expected: int, until: float
     ) -> int | None:
-        """The new revision, or None where another one stands there. until: the record lives a day longer.
+        """The new revision, or None where another one stands there. until: the record lives `LONGER_S` longer.
 
         A write without an answer counts as refused: what stands there is read then, and never taken for ours.
         """
-        expires = max(0.0, until - time.time()) + DAY_S
+        expires = max(0.0, until - time.time()) + LONGER_S
         try:
             return await self._bucket.update(
                 _key(delivery),

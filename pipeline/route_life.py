@@ -8,26 +8,22 @@ matter any more and nothing is left, comes back. What is decided stands in `rout
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Generator
-from typing import Any, assert_never
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from eventbus.message import Message
 from eventbus.pull_consumer import ConsumerGone, PinLost, PullRefused
-from pipeline import route_attach, route_detach, route_session
+from pipeline import route_attach, route_detach
 from pipeline.blocked_keys import BlockedKeys
 from pipeline.delivery import Item
 from pipeline.lane_work import DeliveryMissed, LaneWork
-from pipeline.parked_messages import ParkedMessages
-from pipeline.retry_records import persist
-from pipeline.route_attach import Drain, Drained, Park, StayApart, TakeBack
-from pipeline.route_detach import Halt, Leaving, LetGo, Record, Standing
+from pipeline.route_detach import Leaving
 from pipeline.route_permission import FOREVER, LOOK_S, RoutePermission, Together
 from pipeline.route_pull import NothingCame, RoutePull
-from pipeline.route_session import InspectOwn, ReadOwnDeadLetters, Session, SweepOwn
+from pipeline.route_session import Session, begin_session
+from pipeline.route_steps import RouteSteps, within
 from pipeline.route_trouble import ROUTE_HOLDS
-from pipeline.takeover import ConsumerFacts, CreateConsumer, DeleteConsumer
 from pipeline.trouble import Trouble, Word
 
 SLICE_S = 30.0
@@ -38,7 +34,6 @@ NEAR_END = 64
 """So few deliveries may be left when a route begins to come back."""
 AGAIN_S = 1.0
 
-Step = route_attach.Step | route_detach.Step | route_session.Step
 log = structlog.get_logger()
 
 
@@ -48,23 +43,28 @@ class RouteLife:
     ) -> None:
         """route: `tenant/route`; is_back: called when it is the lane's again."""
         self._work = work
-        self._is_back = is_back
         self.route = route
         self._tenant, _, self._name = route.partition("/")
         self._together = together
         self._may = RoutePermission(work, route, together)
         self._trouble = work.troubles[route]
         self._since = time.monotonic()
-        self._pull: RoutePull | None = None
         self._news = asyncio.Event()
         self._wake_at = 0.0
-        self.parked = ParkedMessages(work, route)
+        self._given_back: int | None = None
+        """How many deliveries D has pending, because we gave them back; None: not known."""
         self.highest = 0
         """The highest sequence that its own consumer has brought."""
         self.behind = 0
         """Deliveries not settled yet, as far as is known."""
         self.blocks = BlockedKeys(work, route, self.news)
+        self._steps = RouteSteps(work, route, self._may, self.blocks, is_back)
         work.state.stop(route)
+
+    @property
+    def parked(self) -> Iterable[Message]:
+        """What the lane brought while the route was coming back."""
+        return self._steps.parked
 
     @property
     def trouble(self) -> Trouble | None:
@@ -79,9 +79,9 @@ class RouteLife:
         if word is Word.TAKE:
             return False
         if word is Word.PARK and not settled:
-            self.parked.add(message)
+            self._steps.parked.add(message)
         else:
-            work.acks.again(message)
+            work.acks.unseen(message)
         if word is Word.UNSEEN:
             self.behind += 1
             self._news.set()
@@ -92,16 +92,16 @@ class RouteLife:
     def news(self) -> None:
         """Something may be different: work has come, a pause or its connection's breaker has changed."""
         self._news.set()
-        if self._pull is not None:
-            self._pull.look()
+        if self._steps.pull is not None:
+            self._steps.pull.look()
 
     def turned(self, item: Item, until: float | None) -> None:
         """A delivery's turn is over; until: it is tried again then, on the loop's clock."""
         if until is None:
             self.behind = max(0, self.behind - 1)
             self.blocks.settled(item.id.seq)
-        if self._pull is not None and item.apart:
-            self._pull.turned(item.id.seq, until)
+        if self._steps.pull is not None and item.apart:
+            self._steps.pull.turned(item.id.seq, until)
 
     # ── Its life ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +125,7 @@ class RouteLife:
 
     async def _leave(self, leaving: Leaving) -> None:
         steps = route_detach.detach(self.route, leaving, self._work.troubles[self.route])
-        trouble: Trouble = await self._performed(steps)
+        trouble: Trouble = await self._steps.perform(steps)
         self._trouble = trouble
         self.behind += len(trouble.todo)
         log.warning(
@@ -183,17 +183,21 @@ class RouteLife:
 
     async def _session(self, trouble: Trouble) -> bool:
         work = self._work
-        session: Session = await self._performed(route_session.begin_session(self.route, trouble))
+        steps = begin_session(self.route, trouble, self._given_back)
+        self._given_back = None
+        session: Session = await self._steps.perform(steps)
         for seq in session.dead:
             work.memory.add(seq, time.monotonic())
         async with RoutePull(work, self.route, trouble, session, self._may.is_probe) as pull:
-            self._pull = pull
+            self._steps.pull = pull
             try:
                 back = await self._until_it_rests(pull)
+                if not back:
+                    await pull.cease()
             finally:
-                self._pull = None
+                self._steps.pull = None
         if not back:
-            await self._give_back()
+            self._given_back = await self._give_back()
         return back
 
     async def _until_it_rests(self, pull: RoutePull) -> bool:
@@ -208,7 +212,7 @@ class RouteLife:
             if pull.begun:
                 self.blocks.settled_up_to(pull.highest)
             if pull.begun:
-                self.behind = pull.left + self._held
+                self.behind = pull.left + self._steps.held
             until = self._may.rests_until(now)
             if until is None and self._must_yield(now - began):
                 until = now
@@ -218,7 +222,7 @@ class RouteLife:
                 return False
             if self._may_come_back(pull, now) and await self._come_back():
                 return True
-            await _within(pull.changed, LOOK_S)
+            await within(pull.changed, LOOK_S)
 
     def _must_yield(self, pulled_s: float) -> bool:
         """Others wait for its place, or there is something to be learned first."""
@@ -226,12 +230,7 @@ class RouteLife:
 
     async def _come_back(self) -> bool:
         assert self._trouble is not None
-        return await self._performed(route_attach.attach(self.route, self._trouble)) is not None
-
-    @property
-    def _held(self) -> int:
-        load = self._work.state.loads.get(self.route)
-        return load.count if load else 0
+        return await self._steps.perform(route_attach.attach(self.route, self._trouble)) is not None
 
     def _idle_until(self, pull: RoutePull, now: float) -> float | None:
         """Until when all that it has must wait, long enough to let go of it meanwhile; None: it goes on."""
@@ -247,117 +246,19 @@ class RouteLife:
 
     def _may_come_back(self, pull: RoutePull, now: float) -> bool:
         """Nothing is the matter any more, and hardly anything is left (rule R7)."""
-        if self.blocks or not pull.begun or pull.left > NEAR_END or self._held > ROUTE_HOLDS:
+        if self.blocks or not pull.begun or pull.left > NEAR_END or self._steps.held > ROUTE_HOLDS:
             return False
-        if self._may.is_probe() and (self._held or pull.left):
+        if self._may.is_probe() and (self._steps.held or pull.left):
             return False
         return self._may.rests_until(now) is None and not pull.long(now)
 
-    async def _give_back(self) -> None:
-        """What is held goes back to D, in order."""
+    async def _give_back(self) -> int | None:
+        """What is held goes back to D, in order; how many, None where something of it was given up."""
         work = self._work
         work.state.stop(self.route)
-        await work.turns.finished(self.route)
+        whole = await work.turns.finished(self.route)
         work.check()
         held = work.state.of(self.route)
         await work.services.settling.nak([work.state[seq].message for seq in held])
-        self._forget(held)
-
-    def _forget(self, held: list[int]) -> None:
-        self._work.turns.take_back(held)
-        for seq in held:
-            self._work.state.let_go(seq)
-        self._work.turns.on_settled()
-
-    # ── Steps ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _performed(self, steps: Generator[Any, Any, Any]) -> Any:
-        answer: Any = None
-        try:
-            while True:
-                answer = await self._answer(steps.send(answer))
-        except StopIteration as end:
-            return end.value
-
-    async def _answer(self, step: Step) -> Any:
-        match step:
-            case Halt() | Record() | LetGo():
-                return await self._leaving(step)
-            case Park() | Drain() | StayApart() | TakeBack():
-                return await self._returning(step)
-            case InspectOwn() | CreateConsumer() | SweepOwn() | DeleteConsumer():
-                answer = await self._work.records.own.answer(step)
-                if isinstance(answer, ConsumerFacts) and self._pull is not None:
-                    self._pull.left = answer.waiting
-                return answer
-            case ReadOwnDeadLetters():
-                letters = self._work.services.dead_letters
-                return await persist(self._work.check, lambda: letters.of_route(self._tenant, self._name))
-            case _:
-                assert_never(step)
-
-    async def _leaving(self, step: Halt | Record | LetGo) -> Standing | None:
-        work = self._work
-        match step:
-            case Halt():
-                await work.turns.finished(self.route)
-                while work.taking.locked():  # it may be one of ours, seen and not yet held
-                    async with work.taking:
-                        await asyncio.sleep(0)
-                return Standing(work.state.of(self.route), work.state.highest)
-            case Record(_, trouble):
-                await work.records.change(self.route, trouble)
-            case LetGo(_, trouble):
-                self._let_go(trouble)
-        return None
-
-    async def _returning(self, step: Park | Drain | StayApart | TakeBack) -> Drained | None:
-        match step:
-            case Park():
-                self._work.troubles.park(self.route, self._work.state.highest)
-            case Drain():
-                return await self._drain()
-            case StayApart():
-                self.parked.drop()
-                if self._pull is not None:
-                    self._pull.go_on_pulling()
-            case TakeBack(_, trouble):
-                await self.parked.take_back(trouble, self._is_back)
-        return None
-
-    async def _drain(self) -> Drained | None:
-        """Settles all that D has brought; None: the route is in trouble again."""
-        pull = self._pull
-        assert pull is not None
-        while True:
-            pull.changed.clear()
-            pull.check()
-            now = time.monotonic()
-            if (
-                self.blocks
-                or self._may.rests_until(now) is not None
-                or pull.long(now)
-                or len(self.parked) > ROUTE_HOLDS
-            ):
-                return None
-            first_new = self._work.troubles.first_new(self.route)
-            if pull.left and (first_new is None or pull.highest < first_new):
-                pull.go_on_pulling()
-            else:
-                pull.stop_pulling()
-            if pull.quiet and not self._held:
-                return Drained(first_new)
-            await _within(pull.changed, 0.05 if not self._held else LOOK_S)
-
-    def _let_go(self, trouble: Trouble) -> None:
-        work, held = self._work, self._work.state.of(self.route)
-        work.troubles.take(self.route, trouble)
-        for seq in held:
-            work.acks.again(work.state[seq].message)
-        self._forget(held)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+        self._steps.forget(held)
+        return len(held) if whole else None

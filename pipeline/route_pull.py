@@ -14,7 +14,7 @@ from typing import Self
 from eventbus.errors import EventBusError
 from eventbus.message import Message
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source
-from pipeline.lane_state import Taken
+from pipeline.lane_state import Load, Taken
 from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.retry_record import Known
 from pipeline.route_consumers import MAX_ACK_PENDING
@@ -27,6 +27,7 @@ HOLDS = 500
 HOLDS_BYTES = 4 * 2**20
 WINDOW = 64
 QUIET_S = 2.0
+PATIENCE_S = 1.0
 
 
 class NothingCame(Exception):
@@ -58,6 +59,8 @@ class RoutePull:
         self._receiving: asyncio.Task[None]
         self._room = asyncio.Event()
         self._paused = False
+        self._ceasing = False
+        self._taking = False
         self.changed = asyncio.Event()
         """Something happened that may end the session, or bring the route back."""
         self.left = 1
@@ -98,9 +101,11 @@ class RoutePull:
         load = self._work.state.loads.get(self._route)
         if load is None:
             return False
-        most = 1 if self._is_probe() else HOLDS
-        many = load.count - load.shed >= most or load.bytes >= HOLDS_BYTES
-        return many or load.count >= MAX_ACK_PENDING
+        return load.count >= MAX_ACK_PENDING or self._holds(load, 1 if self._is_probe() else HOLDS)
+
+    @staticmethod
+    def _holds(load: Load, payloads: int) -> bool:
+        return load.count - load.shed >= payloads or load.bytes >= HOLDS_BYTES
 
     @property
     def quiet(self) -> bool:
@@ -114,6 +119,15 @@ class RoutePull:
 
     def stop_pulling(self) -> None:
         self._paused, self._consumer.window = True, 0
+
+    async def cease(self) -> None:
+        """Pulls no more, and takes what has come."""
+        self._ceasing = True
+        self._room.set()
+        await self._consumer.cease()
+        while not self._consumer.quiet or self._taking:
+            self.check()
+            await asyncio.sleep(0.005)
 
     def go_on_pulling(self) -> None:
         if self._paused:
@@ -142,6 +156,7 @@ class RoutePull:
         while True:
             await self._until_room()
             messages = await self._next()
+            self._taking = True
             for message in messages:
                 self._expected += 1
                 if message.consumer_seq != self._expected:
@@ -149,13 +164,20 @@ class RoutePull:
                         f"delivery {message.consumer_seq} of consumer {self._name} came, {self._expected} did not"
                     )
                 await self._take(message)
+            self._taking = False
             self.left, self.moved = messages[-1].pending, time.monotonic()
             self.changed.set()
 
     async def _until_room(self) -> None:
-        while self._barrier.passed and self.full:
+        """A slow route goes on taking, but holds no payloads any more: what is not taken would come again and again."""
+        patience = asyncio.get_running_loop().time() + PATIENCE_S
+        while self._barrier.passed and self.full and not self._ceasing:
             self._room.clear()
-            await self._room.wait()
+            try:
+                async with asyncio.timeout_at(patience):
+                    await self._room.wait()
+            except TimeoutError:
+                return
 
     async def _next(self) -> list[Message]:
         try:
@@ -170,7 +192,7 @@ class RoutePull:
         passed = self._barrier.passed
         self._barrier.saw(seq)
         if work.troubles.on_its_own(self._route, seq) is Word.UNSEEN:
-            work.acks.again(message)
+            work.acks.unseen(message)
         else:
             match work.state.known(seq):
                 case Taken.SETTLED:
@@ -179,17 +201,17 @@ class RoutePull:
                     # what is new here was never tried, unless the lane had seen it before
                     tried = seq <= max(self._barrier.upto, self._trouble.upto)
                     await work.hold(message, None if tried else Known(), apart=True)
-                    self._shed_blocked(seq)
+                    self._shed(seq)
                 case Taken.KNOWN:
                     pass
         self.highest = max(self.highest, seq)
         if not passed and self._barrier.passed:
             self._go()
 
-    def _shed_blocked(self, seq: int) -> None:
-        """What waits for a person is held by its sequence alone."""
+    def _shed(self, seq: int) -> None:
+        """What waits for a person, and what is too much, is held by its sequence alone."""
         state = self._work.state
-        if seq in state and state.is_blocked(seq):
+        if seq in state and (state.is_blocked(seq) or self._holds(state.loads[self._route], HOLDS + 1)):
             item = state[seq]
             item.message, item.shed = item.message.with_payload(b""), True
             state.shed(seq)

@@ -9,8 +9,9 @@ Whoever performs it, after the lane's barrier and with the route stopped (`LaneS
   acknowledge it again; HELD: `LaneState.hold(…, apart=True)`); the consumer's own numbering goes on from `consumer_seq`,
   a gap ends the session;
 - `Barrier.saw` each sequence, `Barrier.nothing_left` at a 404; once it is passed, `LaneState.go`;
-- a session ends so: stop the route, wait until nothing of it is at work, pull no more, give the rest back
-  (naks in order) and `let_go` of it.
+- a session ends so: stop the route, pull no more, wait until nothing of it is at work, give the rest back (naks in
+  order) and `let_go` of it. Where nothing was lost meanwhile, what is pending on D is exactly that, and the next one
+  need not sweep: a sweep takes as long as D's pending messages lie apart in the stream.
 """
 
 from collections.abc import Generator, Sequence
@@ -60,13 +61,19 @@ class Session:
 Step = InspectOwn | CreateConsumer | SweepOwn | ReadOwnDeadLetters
 
 
-def begin_session(route: str, trouble: Trouble) -> Generator[Step, Any, Session]:
+def begin_session(
+    route: str, trouble: Trouble, given_back: int | None = None
+) -> Generator[Step, Any, Session]:
+    """given_back: how many deliveries our last session gave back, where it lost none of them; None: it is the first."""
     facts: ConsumerFacts | None = yield InspectOwn(route, trouble.incarnation)
     while facts is None:  # somebody deleted it
         yield CreateConsumer(route, trouble)
         facts = yield InspectOwn(route, trouble.incarnation)
-    if facts.pending:
-        first = facts.floor + 1
-        yield SweepOwn(route, trouble.incarnation, first, facts.delivered, facts.consumer_seq)
-    dead: Sequence[int] = yield ReadOwnDeadLetters(route)
+    dead: list[int] = []
+    if given_back is None or facts.pending != given_back:
+        if facts.pending:
+            first = facts.floor + 1
+            yield SweepOwn(route, trouble.incarnation, first, facts.delivered, facts.consumer_seq)
+        letters: Sequence[int] = yield ReadOwnDeadLetters(route)
+        dead = [seq for seq in letters if seq > facts.floor]
     return Session(Barrier(facts.delivered, facts.pending), facts.consumer_seq, dead)

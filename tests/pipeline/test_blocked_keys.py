@@ -13,7 +13,7 @@ from pipeline import route_life, route_pull
 from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
-from pipeline.route_life import RouteLife
+from pipeline.route_steps import RouteSteps
 from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
 
 NO = Step(Reply(422, {"message": "no such cost centre"}))
@@ -116,16 +116,16 @@ async def test_a_key_is_blocked_although_its_owner_could_not_say_so_any_more(
     shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crashed = asyncio.Event()
-    perform = RouteLife._answer
+    perform = RouteSteps._answer
 
-    async def answer(life: RouteLife, step: Any) -> Any:
+    async def answer(steps: RouteSteps, step: Any) -> Any:
         if isinstance(step, Halt) and not crashed.is_set():
             crashed.set()
             shop.crash()
             await asyncio.Event().wait()
-        return await perform(life, step)
+        return await perform(steps, step)
 
-    monkeypatch.setattr(RouteLife, "_answer", answer)
+    monkeypatch.setattr(RouteSteps, "_answer", answer)
     await shop.apply(acme(erp, on_dead_letter="block"))
     shop.route()
     erp.script([NO])

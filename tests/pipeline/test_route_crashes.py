@@ -8,8 +8,8 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from pipeline.route_attach import Drain, Park, TakeBack
 from pipeline.route_detach import Halt, LetGo, Record
-from pipeline.route_life import RouteLife
 from pipeline.route_session import InspectOwn, ReadOwnDeadLetters
+from pipeline.route_steps import RouteSteps
 from pipeline.takeover import CreateConsumer, DeleteConsumer
 from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
 
@@ -43,16 +43,16 @@ async def test_a_crash_when(
     shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch, kind: type, phase: str
 ) -> None:
     crashed: asyncio.Future[asyncio.Task[None]] = asyncio.get_running_loop().create_future()
-    perform = RouteLife._answer
+    perform = RouteSteps._answer
 
-    async def answer(life: RouteLife, step: Any) -> Any:
-        done = await perform(life, step)
+    async def answer(steps: RouteSteps, step: Any) -> Any:
+        done = await perform(steps, step)
         if _is(step, kind, phase) and not crashed.done():
             crashed.set_result(shop.crash())
             await asyncio.Event().wait()
         return done
 
-    monkeypatch.setattr(RouteLife, "_answer", answer)
+    monkeypatch.setattr(RouteSteps, "_answer", answer)
     await shop.apply(acme(erp))
     shop.route()
     shop.work(me="first")

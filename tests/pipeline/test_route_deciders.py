@@ -118,9 +118,18 @@ def test_where_a_routes_own_consumer_may_end(
 
 def test_a_session_brings_back_what_is_pending_and_knows_its_dead_letters() -> None:
     facts = ConsumerFacts(floor=5, delivered=9, consumer_seq=12, pending=3)
-    asked, session = performed(begin_session(ROUTE, ON), facts, None, [8])
+    asked, session = performed(begin_session(ROUTE, ON), facts, None, [4, 8])
     assert asked == [InspectOwn(ROUTE, 7), SweepOwn(ROUTE, 7, 6, 9, 12), ReadOwnDeadLetters(ROUTE)]
     assert (session.barrier, session.consumer_seq, session.dead) == (Barrier(9, 3), 12, [8])
+
+
+def test_a_session_of_what_was_given_back_sweeps_nothing() -> None:
+    facts = ConsumerFacts(floor=5, delivered=9, consumer_seq=12, pending=3)
+    asked, session = performed(begin_session(ROUTE, ON, 3), facts)
+    assert asked == [InspectOwn(ROUTE, 7)]
+    assert session.barrier == Barrier(9, 3)
+    asked, _ = performed(begin_session(ROUTE, ON, 2), facts, None, [])
+    assert SweepOwn(ROUTE, 7, 6, 9, 12) in asked
 
 
 def test_a_session_makes_the_consumer_that_somebody_deleted() -> None:
