@@ -140,7 +140,7 @@ async def leases(shop: Bus) -> dict[int, Lease]:
     for message in await shop.stored("KV_LANES"):
         kind, _, number = message.subject.rpartition(".")
         lease = read_lease(message.payload)
-        if kind.endswith("lease") and lease is not None and not lease.released:
+        if kind.endswith("lease") and number.isdecimal() and lease is not None and not lease.released:
             found[int(number)] = lease
     return found
 
