@@ -5,7 +5,7 @@ It is how a lane's owner learns that another worker should have the lane, and ho
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,16 +75,19 @@ class LaneBoard:
         """How many may own lanes, ourselves included."""
         return len(self._membership.workers)
 
-    async def follow(self, ready: asyncio.Event) -> None:
-        """Follows both buckets, says that we are there, and sets `ready`. Raises ConnectionLost, JetStreamError."""
+    async def follow(self, ready: asyncio.Event, warm_up: Callable[[], Awaitable[None]]) -> None:
+        """Follows both buckets, says that we are there, and sets `ready`. Raises ConnectionLost, JetStreamError.
+
+        warm_up: done before others are told to hand us lanes; who is alone takes them at once.
+        """
         async with self._leases.watch("lease.*") as leases, self._members.watch("worker.*") as members:
             for entry in leases.initial:
                 self._take_lease(entry)
             for entry in members.initial:
                 self._take_member(entry)
-            await self._say()
-            ready.set()
-            await side_by_side(self._follow_leases(leases), self._follow_members(members), self._beat())
+            await side_by_side(
+                self._follow_leases(leases), self._follow_members(members), self._join(ready, warm_up)
+            )
 
     async def stop(self) -> None:
         """From now on lanes are only given up, and the others know."""
@@ -193,7 +196,11 @@ class LaneBoard:
             return  # of a version that says it otherwise: the leases keep us apart
         self._tell(changed=self._membership.saw(member, now))
 
-    async def _beat(self) -> None:
+    async def _join(self, ready: asyncio.Event, warm_up: Callable[[], Awaitable[None]]) -> None:
+        if self.workers > 1:
+            await warm_up()
+        await self._say()
+        ready.set()
         while True:
             await asyncio.sleep(BEAT_S)
             self._tell(changed=self._membership.look(boottime()))

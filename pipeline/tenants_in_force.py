@@ -101,6 +101,10 @@ class TenantsInForce:
                 self._follow_tenants(tenants), self._follow_secrets(secrets), self._follow_pauses(pauses)
             )
 
+    async def warm_up(self) -> None:
+        """Returns when what renders is there: the first delivery need not wait for it."""
+        await self._renderer.warm_up()
+
     async def aclose(self) -> None:
         """Closes every connection, now."""
         self._close_all()

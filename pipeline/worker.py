@@ -90,7 +90,7 @@ class Worker:
 
         async def follow_board() -> None:
             await ready.wait()  # who says that it is there is given lanes
-            await board.follow(following)
+            await board.follow(following, self._tenants.warm_up)
 
         async def own_lanes() -> None:
             await following.wait()

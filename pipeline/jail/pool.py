@@ -63,6 +63,13 @@ class RenderPool:
         self._pump_soon()
         return await call.answer
 
+    async def warm_up(self) -> None:
+        """Returns when there is a child, or none comes up for long: who asks afterwards need not wait for it."""
+        first = self._ordinary[0]
+        self._start(first, self._waiting)
+        if first.starting is not None:
+            await asyncio.wait([first.starting], timeout=PATIENCE_S)
+
     async def aclose(self) -> None:
         """Ends every child, now."""
         self._closed = True

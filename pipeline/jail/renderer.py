@@ -85,6 +85,10 @@ class Renderer:
         """Mappings whose `ordering` is not asked any more."""
         self._asking: dict[bytes, asyncio.Task[_Known]] = {}
 
+    async def warm_up(self) -> None:
+        """See RenderPool."""
+        await self._pool.warm_up()
+
     async def aclose(self) -> None:
         await self._pool.aclose()
 
