@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 
+from jinja2 import nodes
+
 from pipeline.mapping.errors import Finding
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.structure import RESERVED
-from pipeline.mapping.syntax import is_template
+from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_template
 from pipeline.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, nearest
 
 _ODATA = ("$format", "$filter", "$value", "$levels", "$ref", "$search", "$skip", "$select")
@@ -14,17 +16,22 @@ _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 
 
 def warnings_of(root: MappingNode, scope: Scope) -> Iterator[Finding]:
-    """Params and vars that nothing uses; numbers written like codes."""
+    """Params, vars and rows that nothing uses; numbers written like codes; keys and XML that are not as they look."""
     for section in ("params", "vars"):
         node = root.get(section)
         if isinstance(node, MappingNode) and f"{section}.*" not in scope.used:
             for entry in node:
                 if f"{section}.{entry.key}" not in scope.used:
                     yield Finding(entry.mark, f"nothing uses {section}.{entry.key}")
+    enrich = root.get("enrich")
+    for entry in enrich if isinstance(enrich, MappingNode) else ():
+        if entry.key not in scope.used:
+            yield Finding(entry.mark, f"nothing uses enrich.{entry.key}, and it is read for every event")
     yield from _numbers_like_codes(root)
-    for section in ("vars", "request"):
+    for section in ("vars", "request", "steps", "repeat"):
         if (node := root.get(section)) is not None:
             yield from _literal_keys(node)
+            yield from _markup(node)
 
 
 def _numbers_like_codes(node: Node) -> Iterator[Finding]:
@@ -62,3 +69,40 @@ def _nearly_reserved(key: str) -> str:
         return ""
     hint = nearest(key, RESERVED)
     return hint if "did you mean" in hint else ""
+
+
+_SAFE = frozenset({
+    "xml", "e", "escape", "decimal", "digits", "date_format", "odata_date", "int", "float", "round", "abs", "length",
+    "count", "sum", "urlencode",
+})  # fmt: skip
+"""Filters after which nothing in a value could be markup."""
+
+
+def _markup(node: Node) -> Iterator[Finding]:
+    """Values in XML that is written as text, which nobody escapes."""
+    if isinstance(node, MappingNode):
+        for entry in node:
+            text = entry.value
+            if entry.key == "text" and isinstance(text, ScalarNode) and text.text.lstrip().startswith("<"):
+                yield from _unescaped(text)
+            else:
+                yield from _markup(entry.value)
+
+
+def _unescaped(node: ScalarNode) -> Iterator[Finding]:
+    try:
+        parts = parse_template(node.text)
+    except SyntaxInvalid:
+        return
+    for output in (each for part in parts for each in (part, *part.find_all(nodes.Output))):
+        for value in output.nodes if isinstance(output, nodes.Output) else ():
+            safe = isinstance(value, nodes.TemplateData | nodes.Const) or (
+                isinstance(value, nodes.Filter) and value.name in _SAFE
+            )
+            if not safe:
+                yield Finding(
+                    node.mark,
+                    "a value in XML that is written as text: write … | xml, or the tree as xml",
+                    node.text,
+                )
+                return

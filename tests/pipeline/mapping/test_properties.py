@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.protocol import Answer
 from eventbus.event import decode_json, encode_json
 from pipeline.mapping import MappingInvalid, RenderError, RenderInput, compile_mapping
+from pipeline.mapping.case_facts import Facts
+from pipeline.mapping.walk import Walk, walk
 
 NUMBERS = st.integers(-(10**30), 10**30) | st.decimals(allow_nan=False, allow_infinity=False).filter(
     lambda number: -300 < int(number.as_tuple().exponent) < 300
@@ -118,6 +121,69 @@ def test_arithmetic_is_exact_and_never_float(x: Any, y: Any) -> None:
         Fraction(x) + Fraction(y), Fraction(x) - Fraction(y), Fraction(x) * Fraction(y),
     ]  # fmt: skip
     assert body[0] == body[3]
+
+
+EVERYTHING = compile_mapping(
+    """
+source: {table: public.t, operations: [insert, update, delete, read]}
+ordering: after.x
+when: changed('x') or op != 'update'
+enrich:
+  one: {table: public.a, where: {id: "{{ after.x }}"}}
+  many: {table: public.b, where: {id: "{{ one.y | default(null) }}"}, many: true}
+vars: {v: "{{ many | map(attribute='y', default=0) | list }}"}
+skip_if: after.y == 'skip'
+connector: rest
+steps:
+  find: {reads: true, request: {method: GET, path: "/a/{{ after.y }}", query: {q: "{{ after.x }}"}}}
+  send:
+    request: {method: POST, path: /b, xml: {a: {"@x": "{{ after.x }}", b: "{{ vars.v }}"}}}
+    repeat: {find: {request: {method: GET, path: /b}, found: body.x == after.x}}
+  note: {request: {method: POST, path: /c, text: "{{ steps.find.body | tojson }};{{ after.y | csv }}"}}
+response: {ok: body.ok, save: {x: "{{ body }}"}}
+""",
+    file="m",
+    name="m",
+)
+ROWS = st.lists(st.dictionaries(st.sampled_from("xyz"), VALUES, max_size=3), max_size=3)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(["insert", "update", "delete", "read"]),
+    st.none() | st.dictionaries(st.sampled_from("xyz"), VALUES, max_size=3),
+    st.none() | st.dictionaries(st.sampled_from("xyz"), VALUES, max_size=3),
+    st.lists(st.sampled_from("xyz"), max_size=2, unique=True),
+    ROWS,
+    VALUES,
+)
+def test_any_event_ends_in_a_request_or_a_clean_error_after_finite_reads(
+    op: str, before: Any, after: Any, unchanged: list[str], rows: Any, body: Any
+) -> None:
+    if after is not None:
+        after = {name: value for name, value in after.items() if name not in unchanged}
+    event = {
+        "id": "e", "op": op, "tenant": "1", "source": {"schema": "public", "table": "t"}, "key": {"id": 1},
+        "before": before, "after": after, "unchanged": unchanged,
+    }  # fmt: skip
+    facts = Facts(
+        {"one": rows, "many": rows},
+        columns=dict.fromkeys("xyz", body),
+        answers={label: Answer(200, {}, body) for label in ("find", "send", "send.find", "note")},
+        unsure=frozenset({"send"}),
+    )
+    given = RenderInput(event, "t", "r", {}, "d")
+    refused: RenderError | None = None
+    found = Walk()
+    try:
+        found = walk(EVERYTHING, given, facts)
+    except RenderError as error:
+        refused = error
+    assert refused is None or (refused.line and str(refused).startswith("m:"))
+    assert refused or found.end is not None or found.requests
+    assert len(found.reads) <= 4
+    assert not floats([each.request for each in found.requests])
+    EVERYTHING.ordering_keys(given)
 
 
 @given(st.text(), st.text())
