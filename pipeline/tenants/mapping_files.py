@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from pipeline.jail.blocking import compiled
 from pipeline.mapping import Lookup, MappingFacts, MappingInvalid, MappingText, parse_lookup
-from pipeline.mapping.extends import named_base
-from pipeline.mapping.payload import named_files
+from pipeline.mapping.extends import EXTENDS, named_base
+from pipeline.mapping.payload import SCHEMA, named_files
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
 from pipeline.yaml_tree import load
@@ -56,7 +56,7 @@ class MappingFiles:
         """A mapping's file with all that it names, each under its path. Raises YamlError as `stored` does."""
         chain = [path]
         texts = [read_text(path)]
-        while (named := named_base(load(texts[-1], str(chain[-1])))) is not None:
+        while (named := _references(texts[-1], str(chain[-1]))[0]) is not None:
             base = self._base(named, chain)
             chain.append(base)
             texts.append(read_text(base))
@@ -123,10 +123,19 @@ class MappingFiles:
         return name
 
 
+@lru_cache(maxsize=256)  # thousands of tenants name the same shipped ones
+def _references(text: str, file: str) -> tuple[ScalarNode | None, tuple[ScalarNode, ...]]:
+    """What a mapping extends, and the files it names. Raises YamlError."""
+    if EXTENDS not in text and SCHEMA not in text:  # most of them: compiling says what is wrong with it
+        return None, ()
+    root = load(text, file)
+    return named_base(root), tuple(named_files(root))
+
+
 def _files(path: Path, text: str) -> dict[str, str]:
     """The files that a mapping names, which stand beside it or in folders there. Raises YamlError."""
     files: dict[str, str] = {}
-    for node in named_files(load(text, str(path))):
+    for node in _references(text, str(path))[1]:
         name = node.as_text()
         beside = PurePosixPath(name)
         if beside.is_absolute() or ".." in beside.parts:
