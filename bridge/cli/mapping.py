@@ -35,7 +35,7 @@ def mapping() -> None:
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Ask the sources of this bridge.yaml, too, whether their tables tell what `changed` and `became` ask.",
+    help="Ask the sources of this bridge.yaml, too: do their tables tell what `changed` asks, and can `enrich` read them?",
 )
 @json_option
 def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> None:
@@ -47,7 +47,7 @@ def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> Non
     files = mapping_files(paths)
     report = Report()
     check_files(files, report)
-    lost = None if config is None else _check_identities(config, report)
+    lost = None if config is None else _check_sources(config, report)
     for line in report.lines:
         click.echo(encode_json(line.to_json()).decode() if as_json else str(line))
     if not as_json:
@@ -60,18 +60,24 @@ def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> Non
         )
 
 
-def _check_identities(config: Path, report: Report) -> str | None:
+def _check_sources(config: Path, report: Report) -> str | None:
     """Adds what the sources say; why one could not be asked."""
     # psycopg takes a fifth of a second, and is needed here alone
     from bridge.cli.mapping_identity import identity_problems  # noqa: PLC0415
+    from bridge.cli.mapping_tables import table_problems  # noqa: PLC0415
     from cdc.source_errors import SourceLost  # noqa: PLC0415
 
+    async def asked() -> None:
+        settings = load_settings(config)
+        for file, message in await identity_problems(settings, report.mappings):
+            report.lines.append(Line("error", file, message))
+        for file, mark, message in await table_problems(settings, report.mappings):
+            report.lines.append(Line("error", file, message, mark))
+
     try:
-        problems = run(identity_problems(load_settings(config), report.mappings))
+        run(asked())
     except SourceLost as error:
         return str(error)
-    for file, message in problems:
-        report.lines.append(Line("error", file, message))
     return None
 
 

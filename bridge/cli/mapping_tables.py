@@ -18,9 +18,14 @@ async def table_problems(settings: Settings, mappings: Iterable[MappingFacts]) -
     reading = [mapping for mapping in mappings if mapping.reads]
     problems = []
     for source in settings.sources.values():
-        if here := [mapping for mapping in reading if mapping.source.table in source.tables]:
+        if here := [mapping for mapping in reading if _is_from(mapping, source)]:
             problems += [problem async for problem in _of_source(source, here)]
     return problems
+
+
+def _is_from(mapping: MappingFacts, source: SourceSettings) -> bool:
+    """Whether its events come from there; an application's messages may come from any."""
+    return mapping.source.table in source.tables or mapping.source.table.startswith("outbox.")
 
 
 async def _of_source(

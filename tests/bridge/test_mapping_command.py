@@ -251,3 +251,40 @@ def test_check_says_when_the_source_cannot_be_asked(folder: Path) -> None:
     assert result.exit_code == 3
     assert "geheim" not in result.stderr
     assert "0 errors" in result.stdout
+
+
+READING = """
+source: {table: public.work_orders}
+enrich:
+  parts: {table: public.parts, where: {id_work_order: "{{ key.id }}"}, many: true, order_by: place}
+  hidden: {table: public.parts, where: {secret: "x"}}
+  other: {table: public.unlisted, where: {id: 1}}
+connector: rest
+request: {method: POST, path: /orders, body: {n: "{{ parts | length }}"}}
+"""
+
+
+async def test_check_with_a_configuration_asks_whether_enrich_can_read(folder: Path, database: str) -> None:
+    order(folder).write_text(READING)
+    config = folder / "bridge.yaml"
+    tables = "{public.work_orders: {}, public.parts: {exclude: [secret]}}"
+    config.write_text(
+        f"sources: {{fracttal: {{dsn: '{database}', tenant_column: id_company, tables: {tables}}}}}\n"
+    )
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(
+            "CREATE TABLE work_orders (id int PRIMARY KEY, id_company int);"
+            "CREATE TABLE parts (id int PRIMARY KEY, id_company int, id_work_order int, secret text)"
+        )
+        result = await asyncio.to_thread(run, "check", order(folder), "--config", config, "--json")
+        assert result.exit_code == 1, result.output
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        errors = [(line["line"], line["message"]) for line in found if line["level"] == "error"]
+        assert [line for line, _ in errors] == [4, 5, 6]
+        assert "enrich.parts cannot be read: public.parts has no column 'place'" in errors[0][1]
+        assert "excluded in bridge.yaml" in errors[1][1]
+        assert "bridge.yaml lists" in errors[2][1]
+        text = READING.replace("order_by: place", "order_by: id desc").replace("secret:", "id:")
+        order(folder).write_text(text.replace("public.unlisted", "public.work_orders"))
+        result = await asyncio.to_thread(run, "check", order(folder), "--config", config)
+        assert result.exit_code == 0, result.output
