@@ -16,12 +16,15 @@ from bridge.cli.mapping_preview import (
     of_mapping,
     of_route,
     previewed,
+    route_in_folder,
     shown,
 )
 from bridge.cli.running import run
 from bridge.settings import load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
 from pipeline.mapping.case_facts import Facts
+
+MOST_EVENTS = 1_000
 
 
 @click.group()
@@ -89,9 +92,14 @@ def _check_sources(config: Path, report: Report) -> str | None:
 @click.option(
     "--event",
     "event_file",
-    required=True,
     metavar="FILE",
     help="The event as JSON; - reads standard input.",
+)
+@click.option(
+    "--last",
+    type=click.IntRange(1, MOST_EVENTS),
+    metavar="N",
+    help="The last N real events of the route, with the rows that the mapping reads as they are now.",
 )
 @click.option(
     "--given",
@@ -102,11 +110,12 @@ def _check_sources(config: Path, report: Report) -> str | None:
 )
 @config_option
 @json_option
-def preview(
+def preview(  # noqa: PLR0913 - one for each option
     mapping_name: str | None,
     route: str | None,
     *,
-    event_file: str,
+    event_file: str | None,
+    last: int | None,
     given_file: Path | None,
     config: Path,
     as_json: bool,
@@ -118,9 +127,16 @@ def preview(
     """
     if (mapping_name is None) is (route is None):
         raise Usage("name a mapping, or a route with --route TENANT/ROUTE")
-    event = _event(event_file)
+    if (event_file is None) is (last is None):
+        raise Usage("give one event with --event FILE, or with --route the last ones with --last N")
     facts = Facts() if given_file is None else facts_of(given_file)
     try:
+        if last is not None:
+            if route is None:
+                raise Usage("--last shows the last events of a route: name it with --route TENANT/ROUTE")
+            _preview_last(route, last, facts, config, as_json=as_json)
+            return
+        event = _event(str(event_file))
         subject: Subject = of_route(route, config) if route is not None else of_mapping(str(mapping_name))
         result = previewed(subject, event, facts)
     except PreviewFailed as failed:
@@ -130,6 +146,27 @@ def preview(
         error: type[CommandError] = Usage if failed.exit_code == Usage.exit_code else Findings
         raise error(str(failed)) from None
     click.echo(encode_json(result).decode() if as_json else shown(result))
+
+
+def _preview_last(route: str, count: int, facts: Facts, config: Path, *, as_json: bool) -> None:
+    """Raises PreviewFailed where the tenant or its mapping is invalid."""
+    from bridge.cli.mapping_recent import RecentPreviews  # noqa: PLC0415 - it reaches NATS and PostgreSQL
+
+    tenant, chosen = route_in_folder(route, config)
+
+    async def show() -> tuple[int, int]:
+        events = failures = 0
+        async for preview in RecentPreviews(config, tenant, chosen, facts).last(count):
+            events += 1
+            failures += preview.failed
+            click.echo(encode_json(preview.to_json()).decode() if as_json else preview.shown())
+        return events, failures
+
+    events, failures = run(show())
+    if not events:
+        click.echo(f"EVENTS holds no event that route {route} asks for", err=True)
+    if failures:
+        raise Findings(f"{failures} of {events} events would not be sent")
 
 
 def _event(file: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from pipeline.mapping.errors import WAIT_FOR
 from pipeline.mapping.walk import Walk, walk
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
-from pipeline.tenants.model import Tenant
+from pipeline.tenants.model import Route, Tenant
 from pipeline.yaml_tree import Mark, load_file, nearest
 
 
@@ -114,13 +114,19 @@ def of_route(route: str, config: Path) -> Subject:
         PreviewFailed: the tenant's files are not valid.
         Usage, YamlError, ConfigurationInvalid: there is none, or bridge.yaml is not valid.
     """
+    tenant, chosen = route_in_folder(route, config)
+    return in_tenant(tenant, chosen.name)
+
+
+def route_in_folder(route: str, config: Path) -> tuple[Tenant, Route]:
+    """The tenant and route of a `TENANT/ROUTE`, from the tenants folder. Raises as `of_route`."""
     tenant_name, slash, route_name = route.partition("/")
     if not slash:
         raise Usage(f"--route {route!r}: write TENANT/ROUTE")
     tenant = _tenant(tenant_name, config)
     if route_name not in tenant.routes:
         raise Usage(f"tenant {tenant_name} has no route {route_name!r}{nearest(route_name, tenant.routes)}")
-    return in_tenant(tenant, route_name)
+    return tenant, tenant.routes[route_name]
 
 
 def in_tenant(tenant: Tenant, route: str) -> Subject:
@@ -162,14 +168,14 @@ def previewed(
     nowhere = Mark(subject.mapping.file, 1, 1)
     try:
         found = walk(subject.mapping, given, facts)
-        requests = [_prepared(subject.mapping, request) for request in found.requests]
+        requests = [prepared(subject.mapping.connector, request) for request in found.requests]
     except RenderError as error:
         raise PreviewFailed.of_render(error) from None
     except RequestInvalid as error:
         raise PreviewFailed("request", str(error), nowhere, "", exit_code=1) from None
     except NotGiven as missing:
         raise PreviewFailed("needs", str(missing), nowhere, "", exit_code=1) from None
-    return _outcome(found, requests)
+    return walked(found, requests)
 
 
 def facts_of(file: Path) -> Facts:
@@ -179,11 +185,13 @@ def facts_of(file: Path) -> Facts:
     return read_facts(section)
 
 
-def _prepared(mapping: Mapping, rendered: Rendered) -> dict[str, Any]:
-    return prepare(mapping.connector, rendered.request, rendered.delivery_id).to_json()
+def prepared(connector: str, rendered: Rendered) -> dict[str, Any]:
+    """As the connector would send it. Raises RequestInvalid."""
+    return prepare(connector, rendered.request, rendered.delivery_id).to_json()
 
 
-def _outcome(found: Walk, requests: list[dict[str, Any]]) -> dict[str, Any]:
+def walked(found: Walk, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """What there is to show of a mapping's way. Raises PreviewFailed where it waits for something."""
     match found.end:
         case Skipped(by=by):
             return {"skipped": by}
