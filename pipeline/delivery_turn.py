@@ -271,7 +271,8 @@ def _later(at: _At, later: Later) -> Turn:
         letter = DeadLetter("expired", Problem(later.class_, later.why))
         yield Report(at.number, None, letter)
         return (yield from bury(letter, at.known))
-    yield Report(at.number, None, Hold(due, later.why))
+    if held & (held - 1) == 0:  # the first, second, fourth, eighth… time: it may take days
+        yield Report(at.number, None, Hold(due, later.why))
     return Waiting(due, at.known, held)
 
 

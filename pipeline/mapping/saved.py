@@ -45,7 +45,7 @@ def wait_until(value: Value) -> Value:
 
 
 def not_yet(what: str) -> EvaluationError:
-    return EvaluationError(WAIT_FOR, f"{what} yet; it is tried again as the route's retry policy says")
+    return EvaluationError(WAIT_FOR, f"{what} yet; it is asked for again until the delivery’s deadline")
 
 
 def _key(key: Value) -> str:

@@ -285,6 +285,7 @@ def test_the_deadline_ends_a_wait_and_says_for_what() -> None:
     assert isinstance(letter := world.reports[-1].disposition, DeadLetter)
     assert letter.problem == Problem("wait_for", "nothing saved yet")
     assert world.now < RULES.deadline
+    assert 10 < len(world.reports) < 20  # of some ten thousand waits
 
 
 def test_a_mistake_in_saving_undoes_nothing() -> None:

@@ -25,7 +25,7 @@ from pipeline.retry_record import RetryRecord
 from pipeline.retry_records import RetryRecords
 from pipeline.saved_values import SavedValue, newest
 from pipeline.tenants.model import Route, RouteSource, Tenant
-from tests.pipeline.delivering import QUICK, Bus, acme, bus, eventually
+from tests.pipeline.delivering import QUICK, UPSERT, Bus, acme, bus, eventually
 from tests.pipeline.test_kills import Runner
 from tests.pipeline.test_replaying import letters_of, open_letters, replay, replaying
 
@@ -147,6 +147,26 @@ async def test_two_tenants_never_see_each_others_rows(
     for call in erp.sent("POST"):
         whose = call.idempotency_key.split("/")[-3]
         assert call.body["parts"] == {"acme": ["A", 'B"\\'], "globex": ["not yours"]}[whose]
+
+
+async def test_a_column_that_came_unchanged_is_read_by_key(
+    shop: Bus, erp: Books, sources: Mapping[str, SourceSettings]
+) -> None:
+    async with await psycopg.AsyncConnection.connect(sources["shop"].dsn, autocommit=True) as connection:
+        await connection.execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, company int, photo text);"
+            "INSERT INTO orders VALUES (1, 4711, 'large'), (2, 99, 'not yours')"
+        )
+    await shop.apply(acme(erp, UPSERT.replace("after.n", "after.photo")))
+    shop.route()
+    shop.work(reader=SourceRowReader(lambda: sources))
+    await shop.change(1, 1, unchanged=["photo"])
+    await erp.until(lambda: ("orders", "1") in erp.documents)
+    assert erp.documents["orders", "1"] == {"n": "large"}
+    await shop.change(2, 1, unchanged=["photo"])
+    [letter] = await eventually(shop.dead_letters, lambda found: len(found) == 1)
+    assert (letter["reason"], letter["error"]["class"]) == ("mapping", "unchanged_column")
+    assert "the row is gone" in letter["error"]["message"]
 
 
 async def test_a_delivery_waits_for_what_another_saves(
