@@ -7,16 +7,18 @@ from typing import Any
 
 from bridge.cli.errors import Usage
 from bridge.shipped_files import shipped
+from pipeline.jail.blocking import case_problems, compiled
+from pipeline.jail.work import CasesGiven
 from pipeline.mapping import (
     Finding,
     Lookup,
-    Mapping,
+    MappingFacts,
     MappingInvalid,
     MappingText,
-    compile_stored,
+    RenderError,
     parse_lookup,
 )
-from pipeline.mapping.cases import CaseResult, read_cases, run_cases
+from pipeline.mapping.cases import CaseResult, read_cases
 from pipeline.tenants.mapping_files import MappingFiles, read_text
 from pipeline.yaml_tree import Mark, YamlError
 
@@ -55,7 +57,7 @@ class Report:
     """What was found so far."""
 
     lines: list[Line] = field(default_factory=list)
-    mappings: list[Mapping] = field(default_factory=list)
+    mappings: list[MappingFacts] = field(default_factory=list)
     cases: int = 0
 
     @property
@@ -115,6 +117,8 @@ def check_files(files: Iterable[Path], report: Report) -> None:
                 report.finding("error", str(file), finding)
         except YamlError as error:
             report.finding("error", str(file), Finding.of(error))
+        except RenderError as error:
+            report.finding("error", str(file), Finding(error.mark, error.message, error.expression))
 
 
 def _check(file: Path, report: Report) -> None:
@@ -124,14 +128,17 @@ def _check(file: Path, report: Report) -> None:
         _compile(text, lookups, report)
         report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
         return
-    cases = read_cases(read_text(cases_file), str(cases_file))
+    written = read_text(cases_file)
+    cases = read_cases(written, str(cases_file))
     _compile(text, None if any(case.lookups for case in cases) else lookups, report)
-    for result in run_cases(text, cases, lookups or {}):
-        report.case(str(file), result)
+    given = CasesGiven(text.file, str(cases_file), written)
+    problems = case_problems(text, given, lookup_texts(file) or {}, {case.timezone for case in cases})
+    for case, problem in zip(cases, problems, strict=True):
+        report.case(str(file), CaseResult(case, problem))
 
 
 def _compile(text: MappingText, lookups: dict[str, Lookup] | None, report: Report) -> None:
-    mapping = compile_stored(text, Path(text.file).stem, lookups)
+    mapping = compiled(text, Path(text.file).stem, lookups)
     report.mappings.append(mapping)
     for warning in mapping.warnings:
         report.finding("warning", text.file, warning)
@@ -159,8 +166,14 @@ def tenant_lookups(file: Path) -> dict[str, Lookup] | None:
     Raises:
         YamlError: one of its CSV files is not valid.
     """
-    tenant = _tenant_of(file)
-    if tenant is None:
+    tenant, texts = _tenant_of(file), lookup_texts(file)
+    if tenant is None or texts is None:
         return None
-    tables = sorted((tenant / "lookups").glob("*.csv"))
-    return {table.stem: parse_lookup(read_text(table), str(table), table.stem) for table in tables}
+    folder = tenant / "lookups"
+    return {name: parse_lookup(text, str(folder / f"{name}.csv"), name) for name, text in texts.items()}
+
+
+def lookup_texts(file: Path) -> dict[str, str] | None:
+    """As `tenant_lookups`, as they are written."""
+    tenant = _tenant_of(file)
+    return None if tenant is None else MappingFiles(tenant, shipped("templates")).lookups()

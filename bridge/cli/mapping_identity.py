@@ -8,11 +8,11 @@ from cdc.catalogue import Catalogue
 from cdc.settings import SourceSettings
 from cdc.source_facts import TableFacts
 from cdc.source_reading import read_facts
-from pipeline.mapping import Mapping
+from pipeline.mapping import MappingFacts
 from pipeline.mapping.changes import cure
 
 
-async def identity_problems(settings: Settings, mappings: Iterable[Mapping]) -> list[tuple[str, str]]:
+async def identity_problems(settings: Settings, mappings: Iterable[MappingFacts]) -> list[tuple[str, str]]:
     """The files of mappings that compare what an update will not carry, and what to do.
 
     Raises SourceLost.
@@ -39,7 +39,7 @@ async def _tables(source: SourceSettings) -> Members[str, TableFacts]:
         await catalogue.close()
 
 
-def _unknown(mapping: Mapping, table: TableFacts) -> Iterator[str]:
+def _unknown(mapping: MappingFacts, table: TableFacts) -> Iterator[str]:
     schema, _, name = table.name.partition(".")
     for column in sorted(mapping.compared):
         if column not in table.columns:

@@ -8,24 +8,22 @@ from typing import Any
 import msgspec
 
 from bridge.cli.errors import Usage
-from bridge.cli.mapping_check import mapping_text, tenant_lookups
+from bridge.cli.mapping_check import lookup_texts, mapping_text
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
 from connectors.http_request import query_target
 from connectors.protocol import RequestInvalid
 from connectors.registry import prepare
 from eventbus.event import encode_json
+from pipeline.jail.blocking import BlockingMapping, mapping_of
 from pipeline.mapping import (
     Done,
-    Mapping,
     MappingInvalid,
     Rendered,
     RenderError,
     RenderInput,
     Skipped,
     Waits,
-    compile_stored,
-    parse_lookup,
 )
 from pipeline.mapping.case_facts import KEYS as FACTS
 from pipeline.mapping.case_facts import Facts, NotGiven, label_of, read_facts
@@ -79,7 +77,7 @@ class PreviewFailed(Exception):
 class Subject:
     """A mapping with what a route gives it."""
 
-    mapping: Mapping
+    mapping: BlockingMapping
     tenant: str = "preview"
     route: str = "preview"
     params: Members[str, Any] = field(default_factory=dict)
@@ -102,7 +100,7 @@ def of_mapping(name: str) -> Subject:
         known = {one for one in names if not one.endswith(".cases")}
         raise Usage(f"there is no mapping {name!r}, neither a file nor a shipped one{nearest(name, known)}")
     try:
-        return Subject(compile_stored(mapping_text(file), file.stem, tenant_lookups(file)))
+        return Subject(mapping_of(mapping_text(file), file.stem, lookup_texts(file)))
     except MappingInvalid as invalid:
         raise PreviewFailed.of_mapping(invalid) from None
 
@@ -133,8 +131,7 @@ def in_tenant(tenant: Tenant, route: str) -> Subject:
     """A route of a tenant's version. Raises PreviewFailed where its mapping cannot be used by this version of the bridge."""
     chosen = tenant.routes[route]
     stored = tenant.mappings[chosen.mapping]
-    lookups = {name: parse_lookup(text, f"lookups/{name}.csv", name) for name, text in tenant.lookups.items()}
-    mapping = compile_stored(stored, chosen.mapping, lookups)
+    mapping = mapping_of(stored, chosen.mapping, tenant.lookups)
     return Subject(mapping, tenant.name, route, chosen.params, tenant.timezone)
 
 
@@ -165,10 +162,10 @@ def previewed(
     given = RenderInput(
         event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone, named
     )
-    nowhere = Mark(subject.mapping.file, 1, 1)
+    nowhere = Mark(subject.mapping.facts.file, 1, 1)
     try:
         found = walk(subject.mapping, given, facts)
-        requests = [prepared(subject.mapping.connector, request) for request in found.requests]
+        requests = [prepared(subject.mapping.facts.connector, request) for request in found.requests]
     except RenderError as error:
         raise PreviewFailed.of_render(error) from None
     except RequestInvalid as error:

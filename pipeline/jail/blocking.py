@@ -8,14 +8,18 @@ import atexit
 import csv
 import io
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+from connectors.protocol import Outcome
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RenderPool
-from pipeline.jail.renderer import Renderer
-from pipeline.mapping import Lookup, MappingFacts
+from pipeline.jail.renderer import JailedMapping, Renderer
+from pipeline.jail.work import CasesGiven
+from pipeline.jail.zone_files import zone_file
+from pipeline.mapping import Lookup, MappingFacts, Rendered, RenderInput, Result
 from pipeline.mapping_text import MappingText
 
 T = TypeVar("T")
@@ -55,6 +59,50 @@ def compiled(text: MappingText, name: str, lookups: Mapping[str, Lookup] | None 
     headers = None if lookups is None else {each: _header(lookups[each]) for each in lookups}
     found = jail()
     return found.wait(found.renderer.mapping("", name, text.file, MappingSource.of(text, headers))).facts
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingMapping:
+    """A mapping in the jail, for whoever waits."""
+
+    facts: MappingFacts
+    _mapping: JailedMapping
+
+    def render(self, given: RenderInput) -> Result:
+        """See JailedMapping.render."""
+        return jail().wait(self._mapping.render(given))
+
+    def classify(self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None) -> Outcome:
+        """See JailedMapping.classify."""
+        return jail().wait(self._mapping.classify(outcome, given, rendered))
+
+
+def mapping_of(text: MappingText, name: str, lookups: Mapping[str, str] | None) -> BlockingMapping:
+    """lookups: the texts of the crosswalks, by name. Raises MappingInvalid, RendererBroken."""
+    found, source = jail(), MappingSource.of(text, None if lookups is None else dict(lookups))
+    mapping = found.wait(found.renderer.mapping("", name, text.file, source))
+    return BlockingMapping(mapping.facts, mapping)
+
+
+def case_problems(
+    text: MappingText, given: CasesGiven, lookups: Mapping[str, str], zones: Iterable[str]
+) -> list[str]:
+    """What is wrong with each case, in their order; empty where nothing is.
+
+    Raises:
+        MappingInvalid: with a case's own crosswalks, too. RenderError: together they take too long. RendererBroken.
+    """
+    found, source = jail(), MappingSource.of(text, dict(lookups))
+    return found.wait(found.renderer.problems(source, given, tuple(filter(_is_zone, zones))))
+
+
+def _is_zone(name: str) -> bool:
+    """Of another the case tells."""
+    try:
+        zone_file(name)
+    except (LookupError, ValueError, OSError):
+        return False
+    return True
 
 
 def _header(lookup: Lookup) -> str:

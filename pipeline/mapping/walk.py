@@ -1,17 +1,26 @@
 """A mapping's whole way through an event, on facts alone: what it would read, send, and make of the answers."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import msgspec
 
 from connectors.protocol import Answer, Delivered, Outcome, Rejected
 from pipeline.mapping.case_facts import Facts, NotGiven, label_of
 from pipeline.mapping.known import Known, Read
-from pipeline.mapping.render import Mapping, RenderInput
-from pipeline.mapping.results import Done, Needs, Rendered, Skipped, Waits
+from pipeline.mapping.render import RenderInput
+from pipeline.mapping.results import Done, Needs, Rendered, Result, Skipped, Waits
 
 MOST = 1_000
 """Renderings of one event; each step and each read takes one."""
+
+
+class Renders(Protocol):
+    """A mapping, wherever it is compiled."""
+
+    def render(self, given: RenderInput) -> Result: ...
+
+    def classify(self, outcome: Outcome, given: RenderInput, rendered: Rendered | None = None) -> Outcome: ...
 
 
 @dataclass(slots=True)
@@ -26,7 +35,7 @@ class Walk:
     end: Skipped | Waits | Done | None = None
 
 
-def walk(mapping: Mapping, given: RenderInput, facts: Facts) -> Walk:
+def walk(mapping: Renders, given: RenderInput, facts: Facts) -> Walk:
     """Goes on as long as the facts have answers.
 
     Raises:
