@@ -20,6 +20,7 @@ from bridge.cli.mapping_preview import (
     shown,
 )
 from bridge.cli.running import run
+from bridge.logging_setup import set_up_logging
 from bridge.settings import load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
 from pipeline.mapping.case_facts import Facts
@@ -30,6 +31,7 @@ MOST_EVENTS = 1_000
 @click.group()
 def mapping() -> None:
     """Check mappings and preview what they would send."""
+    set_up_logging()
 
 
 @mapping.command()

@@ -97,6 +97,7 @@ class Child:
                 pass
 
     def _answer(self, task: Task) -> Answer:
+        self._cpu.passed = False
         try:
             answer = self._desk.answer(task)
         except EvaluationError as error:

@@ -133,11 +133,15 @@ class Desk:
 
     def _cases(self, task: Task, source: MappingSource) -> bytes:
         asked = read_cases_given(task.given)
-        with self._limit(task.cpu_s):
+        with self._limit(COMPILE_S):
             lookups = {name: _lookup(name, text) for name, text in (source.lookups or {}).items()}
+        with self._limit(COMPILE_S):
             cases = read_cases(asked.cases, asked.cases_file)
-            results = run_cases(_text(source, asked.file), cases, lookups)
-            return to_json([result.problem for result in results])
+        text, problems = _text(source, asked.file), []
+        for case in cases:
+            with self._limit(task.cpu_s):
+                problems += [result.problem for result in run_cases(text, [case], lookups)]
+        return to_json(problems)
 
     def _mapping(self, digest: bytes, source: MappingSource) -> Mapping:
         compiled = self._compiled.get(digest)

@@ -73,13 +73,13 @@ class CpuLimit:
     def __init__(self) -> None:
         self._armed = False
         self.passed = False
+        """Whether it was, since somebody last said that it was not."""
         signal.signal(signal.SIGVTALRM, self._refuse)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
 
     @contextmanager
     def of(self, seconds: float) -> Iterator[None]:
         """Inside, EvaluationError of class `limit` is raised once they are used up."""
-        self.passed = False
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_S)
         signal.setitimer(signal.ITIMER_PROF, HARD * seconds + HARD_S)
         self._armed = True

@@ -216,6 +216,8 @@ class RenderPool:
                 self._queue_of(call).again(call.tenant, call)
 
     def _put_apart(self, tenant: str, why: str) -> None:
+        if not tenant:
+            return  # a command asks one thing after the other, and is told by its error
         now = time.monotonic()
         if not self._apart.holds(tenant, now):
             log.warning("a tenant is rendered for apart", tenant=tenant, because=why)

@@ -288,3 +288,22 @@ async def test_check_with_a_configuration_asks_whether_enrich_can_read(folder: P
         order(folder).write_text(text.replace("public.unlisted", "public.work_orders"))
         result = await asyncio.to_thread(run, "check", order(folder), "--config", config)
         assert result.exit_code == 0, result.output
+
+
+def test_a_bomb_costs_preview_and_check_one_error(folder: Path) -> None:
+    loops = (
+        "{% for a in range(10000) %}{{ ('x' | center(999)) | regex_replace('[a-z ]', 'bbb') }}{% endfor %}"
+    )
+    written = MAPPING.replace("{{ after.code }}", loops)
+    order(folder).write_text(written)
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["line"]) == ("limit", 11)
+    case = 'event: {after: {id: 1, status: 3, cost: 1, at: "2026-11-24"}}, expect: {skipped: when}'
+    order(folder).with_name("order.cases.yaml").write_text(
+        f"cases: [{{name: a, {case}}}, {{name: b, {case}}}]"
+    )
+    checked = run("check", order(folder))
+    assert checked.exit_code == 1
+    assert "more computing than one event may cost" in checked.output
