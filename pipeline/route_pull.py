@@ -63,8 +63,8 @@ class RoutePull:
         self._taking = False
         self.changed = asyncio.Event()
         """Something happened that may end the session, or bring the route back."""
-        self.left = 1
-        """Deliveries behind the last that came, as the server told with it; 1: not known yet."""
+        self.left = session.left
+        """Deliveries behind the last that came, as the server told with it."""
         self.highest = session.barrier.upto
         """Up to there everything has come that is not settled, once it has begun."""
         self.waits: dict[int, float] = {}

@@ -51,11 +51,15 @@ class ReadOwnDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """dead: to be held for settled (rule R3.7): a crash may have come between a dead letter and the end of its message."""
+    """dead: to be held for settled (rule R3.7): a crash may have come between a dead letter and the end of its message.
+
+    left: what D has not settled, delivered or not.
+    """
 
     barrier: Barrier
     consumer_seq: int
     dead: Sequence[int]
+    left: int
 
 
 Step = InspectOwn | CreateConsumer | SweepOwn | ReadOwnDeadLetters
@@ -76,4 +80,5 @@ def begin_session(
             yield SweepOwn(route, trouble.incarnation, first, facts.delivered, facts.consumer_seq)
         letters: Sequence[int] = yield ReadOwnDeadLetters(route)
         dead = [seq for seq in letters if seq > facts.floor]
-    return Session(Barrier(facts.delivered, facts.pending), facts.consumer_seq, dead)
+    barrier = Barrier(facts.delivered, facts.pending)
+    return Session(barrier, facts.consumer_seq, dead, facts.pending + facts.waiting)
