@@ -235,12 +235,12 @@ class RouteLife:
     def _idle_until(self, pull: RoutePull, now: float) -> float | None:
         """Until when all that it has must wait, long enough to let go of it meanwhile; None: it goes on."""
         state = self._work.state
-        if not pull.begun or now - pull.moved < LINGER_S or (pull.left and not pull.full):
-            return None
-        if state.at_work(self.route):
+        if not pull.begun or now - pull.moved < LINGER_S or state.at_work(self.route):
             return None
         if any(state.may_start(seq) and seq not in pull.waits for seq in state.of(self.route)):
             return None
+        if pull.left and not pull.full:
+            return now  # what does not come is looked at anew: it may be gone
         until = min(pull.waits.values(), default=FOREVER)
         return until if until > now + LINGER_S else None
 
