@@ -123,7 +123,7 @@ class LaneRecords:
             case ReadDeadLetters(since):
                 return await self._read_dead_letters(since)
             case CreateConsumer() | ListConsumers() | DeleteConsumer():
-                return await self.own.answer(request)
+                return await self.own.answer_at_takeover(request)
             case _:
                 assert_never(request)
 

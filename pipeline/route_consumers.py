@@ -3,9 +3,13 @@
 Everything is done under the lane's lease, and until there is an answer. Raises LeaseLost, ConnectionLost, JetStreamError.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, assert_never
 
+import structlog
+
+from eventbus.errors import JetStreamError
 from eventbus.jetstream import JetStream
 from eventbus.message import ack_subject
 from eventbus.pull_consumer import pinned_consumer
@@ -16,6 +20,8 @@ from pipeline.route_session import InspectOwn, SweepOwn
 from pipeline.takeover import ConsumerFacts, CreateConsumer, DeleteConsumer, ListConsumers
 
 MAX_ACK_PENDING = 1_000
+REFUSED_S = 5.0
+log = structlog.get_logger()
 ConsumerRequest = CreateConsumer | ListConsumers | DeleteConsumer | InspectOwn | SweepOwn
 
 
@@ -33,7 +39,28 @@ class RouteConsumers:
         self._check = check
 
     async def answer(self, request: ConsumerRequest) -> Any:
-        return await persist(self._check, lambda: self._answer(request))
+        """A consumer that the server does not make now (10026: it has too many) is asked for again and again."""
+        while True:
+            try:
+                return await persist(self._check, lambda: self._answer(request))
+            except JetStreamError as error:
+                if not isinstance(request, CreateConsumer):
+                    raise
+                log.warning(
+                    "a route cannot leave its lane: its consumer is refused",
+                    route=request.route,
+                    error=str(error),
+                )
+                await asyncio.sleep(REFUSED_S)
+
+    async def answer_at_takeover(self, request: ConsumerRequest) -> Any:
+        """As `answer`, but a consumer that is refused is left to the route's first session: its neighbours do not wait."""
+        try:
+            return await persist(self._check, lambda: self._answer(request))
+        except JetStreamError as error:
+            if not isinstance(request, CreateConsumer):
+                raise
+            log.warning("a route's own consumer is refused for now", route=request.route, error=str(error))
 
     async def _answer(self, request: ConsumerRequest) -> Any:
         match request:

@@ -215,3 +215,33 @@ async def test_an_owner_that_was_stopped_sends_nothing_when_it_goes_on(
         check(erp, 400)
         assert len(erp.calls) == before + 100
         assert await owner.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_kills_while_the_erp_comes_and_goes(
+    own_nats: EmbeddedNats, erp: PlainErp, tmp_path: Path, seed: int
+) -> None:
+    """Routes leave their lane and come back all the time, and whoever is at work is killed at it."""
+    chance = random.Random(seed)
+    async with bus(own_nats.url, "") as shop, running(shop, tmp_path, "worker", "worker") as runners:
+        await shop.apply(acme(erp))
+        shop.route()
+        feeding = asyncio.create_task(feed(shop, 0, 600, 0.08))
+        for _ in range(10):
+            await asyncio.sleep(chance.uniform(0.5, 2))
+            erp.unavailable()
+            await asyncio.sleep(chance.uniform(0.5, 2))
+            victims: list[Runner | EmbeddedNats] = [*runners, *runners, own_nats]
+            victim = chance.choice(victims)
+            await victim.kill()
+            await erp.up()
+            await asyncio.sleep(chance.uniform(0, 1))
+            await victim.start()
+        await feeding
+        await erp.until(lambda: len(erp.effects) >= 600, timeout_s=120)
+        await shop.back(60)
+        await shop.settled(60)
+        check(erp, 600)
+        assert await shop.dead_letters() == []

@@ -260,3 +260,35 @@ def test_what_is_let_go_is_neither_held_nor_settled() -> None:
     assert state.let_go(2) == []
     assert (state.bytes, state.by_lane, state.loads) == (0, 0, {})
     assert state.known(1) is Taken.HELD
+
+
+def test_what_stands_behind_a_dead_letter_waits_and_nothing_else() -> None:
+    state: LaneState[str] = LaneState(Barrier(0, 0), SettledMemory())
+    line, other = ("a", "t", b"1"), ("a", "t", b"2")
+    state.block([line], 3, 3)
+    for seq, key in ((4, line), (5, other), (6, line)):
+        state.hold(seq, "", [key], 10, apart=True)
+    assert [state.may_start(seq) for seq in (4, 5, 6)] == [False, True, False]
+    assert state.is_blocked(6)
+    state.shed(6)
+    assert (state.loads["a"].bytes, state.loads["a"].shed) == (20, 1)
+    state.hold(9, "", [line], apart=True, place=3)  # its replay
+    assert state.may_start(9)
+    state.start(9)
+    assert state.settle(9, 0.0) == []
+    assert state.unblock("b", 3) == []
+    assert state.unblock("a", 3) == [4]
+    assert not state.is_blocked(6)
+
+
+def test_a_replay_stands_where_the_first_delivery_did() -> None:
+    state: LaneState[str] = LaneState(Barrier(0, 0), SettledMemory())
+    line = ("a", "t", b"1")
+    for seq, place in ((8, None), (12, 5), (13, 4), (9, None)):
+        state.hold(seq, "", [line], place=place)
+    order = []
+    while head := next((seq for seq, _ in state.held() if state.may_start(seq)), None):
+        order.append(head)
+        state.start(head)
+        state.settle(head, 0.0)
+    assert order == [13, 12, 8, 9]
