@@ -56,7 +56,7 @@ def replay(  # noqa: PLR0913 - an argument for each option
     per_second = _rate(rate)
     selection = chosen_letters(settings, chosen, everything=everything)
     if dry:
-        if failed := run(dry_run(settings, selection.in_order, new_key=new_key, as_json=as_json)):
+        if failed := run(dry_run(settings, config, selection.in_order, new_key=new_key, as_json=as_json)):
             raise Findings(f"{failed:,} of {len(selection.glances):,} would fail again; nothing was sent")
     elif selection.glances:
         if len(selection.glances) > FEW and sys.stdin.isatty() and not yes:

@@ -34,6 +34,9 @@ from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Route, Tenant
 from pipeline.yaml_tree import Mark, load_file, nearest
 
+NEEDS = "needs"
+"""The class of what only a source or an ERP can tell."""
+
 
 class PreviewFailed(Exception):
     """There is no request to show. exit_code: 1, or 2 where the mapping itself is invalid."""
@@ -113,7 +116,8 @@ def of_route(route: str, config: Path) -> Subject:
         Usage, YamlError, ConfigurationInvalid: there is none, or bridge.yaml is not valid.
     """
     tenant, chosen = route_in_folder(route, config)
-    return in_tenant(tenant, chosen.name)
+    mapping = mapping_of(tenant.mappings[chosen.mapping], chosen.mapping, tenant.lookups)
+    return Subject(mapping, tenant.name, chosen.name, chosen.params, tenant.timezone)
 
 
 def route_in_folder(route: str, config: Path) -> tuple[Tenant, Route]:
@@ -125,14 +129,6 @@ def route_in_folder(route: str, config: Path) -> tuple[Tenant, Route]:
     if route_name not in tenant.routes:
         raise Usage(f"tenant {tenant_name} has no route {route_name!r}{nearest(route_name, tenant.routes)}")
     return tenant, tenant.routes[route_name]
-
-
-def in_tenant(tenant: Tenant, route: str) -> Subject:
-    """A route of a tenant's version. Raises PreviewFailed where its mapping cannot be used by this version of the bridge."""
-    chosen = tenant.routes[route]
-    stored = tenant.mappings[chosen.mapping]
-    mapping = mapping_of(stored, chosen.mapping, tenant.lookups)
-    return Subject(mapping, tenant.name, route, chosen.params, tenant.timezone)
 
 
 def _tenant(name: str, config: Path) -> Tenant:
@@ -147,20 +143,16 @@ def _tenant(name: str, config: Path) -> Tenant:
     raise Usage(f"{folder} has no tenant {name!r}{nearest(name, known)}")
 
 
-def previewed(
-    subject: Subject, event: dict[str, Any], facts: Facts, delivery_id: str = "", *, named: bool = False
-) -> dict[str, Any]:
+def previewed(subject: Subject, event: dict[str, Any], facts: Facts) -> dict[str, Any]:
     """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`, or of steps, as far as the facts have
     answers, `{"steps": [{"step", …}, …]}`, with `save` where the last one is answered.
-
-    delivery_id: of a delivery that there is; named: as in RenderInput.
 
     Raises:
         PreviewFailed: the event cannot be rendered, or the connector cannot send what comes out.
     """
-    delivery_id = delivery_id or f"{event.get('id')}/{subject.tenant}/{subject.route}"
+    delivery_id = f"{event.get('id')}/{subject.tenant}/{subject.route}"
     given = RenderInput(
-        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone, named
+        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone
     )
     nowhere = Mark(subject.mapping.facts.file, 1, 1)
     try:
@@ -171,7 +163,7 @@ def previewed(
     except RequestInvalid as error:
         raise PreviewFailed("request", str(error), nowhere, "", exit_code=1) from None
     except NotGiven as missing:
-        raise PreviewFailed("needs", str(missing), nowhere, "", exit_code=1) from None
+        raise PreviewFailed(NEEDS, str(missing), nowhere, "", exit_code=1) from None
     return walked(found, requests)
 
 

@@ -10,9 +10,12 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from bridge.cli.main import main
 from pipeline.tombstone import read_tombstone
 from tests.bridge.dlq_cli import MAPPING, Cli
 from tests.pipeline.burying import Graveyard, answered
@@ -117,6 +120,46 @@ def test_a_dry_run_shows_what_the_mapping_in_force_makes_of_them_and_sends_nothi
     assert new["headers"]["Idempotency-Key"] == "shop:0/1:1/acme/orders@1"
     assert bridge.copies() == []
     assert len(bridge.json("dlq", "list")) == 3
+
+
+def test_a_dry_run_says_what_only_the_source_can_tell(bridge: Cli) -> None:
+    bridge.bury(several)
+    where = "enrich:\n  parts: {table: public.parts, where: {n: '{{ after.n }}'}, many: true}\n"
+    bridge.tenant(where + MAPPING.replace("'{{ after.n }}'", "'{{ parts }}'"))
+    bridge("tenant", "apply")
+    [told] = bridge.json("dlq", "replay", "1", "--dry-run")
+    assert "source shop cannot be read" in told["needs"]
+    assert "cannot be shown now: " in bridge("dlq", "replay", "1", "--dry-run").stdout
+
+
+def test_who_must_be_asked_is_asked(bridge: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def many(graves: Graveyard) -> None:
+        for key in range(21):
+            await graves.bury(key)
+
+    bridge.bury(many)
+    terminal = SimpleNamespace(isatty=lambda: True)
+    for module in ("dlq_replay", "dlq_discard"):
+        monkeypatch.setattr(f"bridge.cli.{module}.sys", SimpleNamespace(stdin=terminal))
+    for words in (["replay", "--all"], ["discard", "1"]):
+        asked = CliRunner().invoke(main, ["dlq", *words], input="n\n")
+        assert asked.exit_code == 1
+        assert "dead letter" in asked.output
+    assert len(bridge.json("dlq", "list")) == 21
+    assert CliRunner().invoke(main, ["dlq", "replay", "1", "--tenant", "acme"]).exit_code == 0
+    assert CliRunner().invoke(main, ["dlq", "discard", "2"], input="y\n").exit_code == 0
+    assert len(bridge.json("dlq", "list")) == 19
+
+
+def test_no_password_is_shown(bridge: Cli) -> None:
+    async def bury(graves: Graveyard) -> None:
+        await graves.bury(1, "uncertain", message="https://me:hidden@erp.example gave no answer")
+
+    bridge.bury(bury)
+    for words in (["list"], ["list", "--json"], ["show", "1"], ["show", "1", "--json"], ["export"]):
+        shown = bridge("dlq", *words).output
+        assert "gave no answer" in shown
+        assert "hidden" not in shown
 
 
 def test_replay_sends_the_chosen_in_order_and_each_once(bridge: Cli) -> None:

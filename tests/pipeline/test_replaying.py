@@ -186,6 +186,16 @@ async def test_a_tombstone_keeps_a_late_keeper_away_and_expires(shop: Bus) -> No
     assert info is not None
 
 
+async def test_nothing_ages_out_of_dlq(shop: Bus) -> None:
+    info = await shop.jetstream.stream_info(shop.subjects.stream("DLQ"))
+    assert info is not None
+    limits = ("max_age", "max_msgs", "discard", "max_msgs_per_subject")
+    assert [info["config"].get(name) for name in limits] == [0, -1, "new", 1]
+    await bury(shop, 1)
+    [letter] = await shop.stored("DLQ")
+    assert "Nats-TTL" not in letter.headers
+
+
 async def test_a_full_dlq_makes_room_by_replay_and_discard(shop: Bus) -> None:
     for key in range(1, 4):
         await bury(shop, key, size=500)
