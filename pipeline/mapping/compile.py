@@ -120,12 +120,9 @@ class _MappingCompiler:
         variables = self._vars()
         skip_if = self._condition("skip_if")
         require = compiled_requirement(self.root, self.reader, "the mapping's `require`")
-        course = courses.course()
-        rules = compile_rules(
-            self.declared.section("response"),
-            self.reader,
-            tuple(step.name for step in course.steps if step.name),
-        )
+        response = self.declared.section("response")
+        course = courses.course(response)
+        rules = compile_rules(response, self.reader, tuple(step.name for step in course.steps if step.name))
         used = self.scope.used
         any_column = bool(used & {"after.*", "event.*", "event.after"})
         return Program(

@@ -31,11 +31,13 @@ class CourseCompiler:
         self._schemas = schemas
         self.repeat: Repeat = "unsafe"
 
-    def course(self) -> Course:
+    def course(self, response: MappingNode | None) -> Course:
+        """response: the mapping's, where it has one."""
         root = self._declared.root
         self.repeat = self._declared.repeat(root.get("repeat"), "unsafe")
         steps = self._steps() if "steps" in root else (self._only(),)
-        save = compile_save(self._declared.section("save", self._declared.section("response")), self._reader)
+        section = None if response is None else self._declared.section("save", response)
+        save = compile_save(section, self._reader)
         return Course(steps or (self._only(),), save)
 
     def _only(self) -> Step:

@@ -94,7 +94,8 @@ class Mapping(MappingFacts):
             return ()
         event = given.event
         before, after = event.get("before"), event.get("after")
-        rows: list[Value] = [{**(after or {}), **before}] if isinstance(before, dict) else []
+        now = after if isinstance(after, dict) else {}
+        rows: list[Value] = [{**now, **before}] if isinstance(before, dict) else []
         if after is not None or not rows:
             rows.append(after)
         keys: list[Value] = []
@@ -155,7 +156,7 @@ class Mapping(MappingFacts):
             BUDGET: [MAX_LOOP_TURNS],
             MEASURE: Measure(2 * MAX_REQUEST),
         }
-        if event.get("unchanged"):
+        if isinstance(event.get("unchanged"), list):
             self._complete(frame, given)
         return frame
 

@@ -29,6 +29,7 @@ ANSWER_NAMES = ("status", "headers", "body")
 FUNCTIONS = ("changed", "became", "range", "saved", "wait_for")
 ELSEWHERE = {
     "steps": "steps are there in a mapping with `steps`, in what stands below them",
+    "step": "step is the name of the step that was answered, in `response` of a mapping with steps",
     "nil": "nil is for the trees of xml and SOAP; elsewhere write null",
     **dict.fromkeys(
         ANSWER_NAMES, "an answer is there in `response`, `found` and `save` alone; of a step: steps.NAME.body"

@@ -133,6 +133,10 @@ request:
     assert rendered(text, **after)["text"] == '1273,10;24/11/2026;;"a;""b""\\{}"'
 
 
+def test_blanks_at_the_ends_of_a_field_are_quoted() -> None:
+    assert rendered(CSV.replace("SEPARATOR", ","), f=[" a", "b ", "c d"])["text"] == '" a","b ",c d|'
+
+
 @pytest.mark.parametrize("filter_", ["csv('ab')", "csv(1)", "csv('\"')"])
 def test_what_does_not_separate_is_refused(filter_: str) -> None:
     with pytest.raises(RenderError, match="separates"):

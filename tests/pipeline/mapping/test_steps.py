@@ -127,6 +127,17 @@ def test_where_every_step_is_skipped_nothing_is_sent(render: Callable[..., Any])
     assert render(text, name="X").last
 
 
+@pytest.mark.parametrize(
+    ("more", "last"),
+    [("", True), (", require: steps.a.body.ok", False), ("}}\nresponse: {save: {x: 1", False)],
+)
+def test_the_last_step_is_the_end_where_nothing_is_left_to_ask(
+    render: Callable[..., Any], more: str, last: Any
+) -> None:
+    text = f"steps: {{a: {{request: {{method: GET, path: /x}}{more}}}}}"
+    assert render(text).last is last
+
+
 def test_the_last_step_may_be_skipped(render: Callable[..., Any]) -> None:
     text = """
 steps:
@@ -259,6 +270,7 @@ steps:
     repeat: {find: {request: {method: GET, path: /x}, found: body.there, save: {a: "{{ body.id }}"}}}
   b: {request: {method: POST, path: "/y/{{ steps.a.body.id }}", body: "{{ steps.a.found }}"}}
 """
+    assert (render(text).step, render(text).kind) == ("a", "request")
     unsure = frozenset({"a"})
     assert render(text, known=Known(unsure=unsure)).kind == "find"
     known = Known(unsure=unsure, finds={"a": Answer(200, {}, {"there": True, "id": 5})})
