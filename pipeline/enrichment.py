@@ -5,6 +5,8 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import structlog
+
 from eventbus.event import encode_json
 from pipeline.mapping import ColumnsRead, RowsRead
 from pipeline.read_cache import ReadCache
@@ -36,6 +38,8 @@ AWAY_S = 1.0
 
 _Waiting = asyncio.Future["_Found"]
 
+log = structlog.get_logger()
+
 
 class _Found:
     """One read's rows, and what they were read in."""
@@ -54,6 +58,7 @@ class Enrichment:
         self._cache = ReadCache()
         self._away: dict[str, tuple[float, str]] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def rows(self, read: RowsRead, event: dict[str, Any], tenant: str) -> Sequence[Row]:
         """tenant: its key. Raises SourceAway, SourceSlow, ReadInvalid."""
@@ -69,6 +74,7 @@ class Enrichment:
         return rows[0] if rows else None
 
     async def aclose(self) -> None:
+        self._closed = True
         for task in self._asking:
             task.cancel()
         if self._asking:
@@ -100,6 +106,8 @@ class Enrichment:
             await asyncio.sleep(AGAIN_S)
 
     def _asked(self, group: Group, key: Hashable, values: tuple[Any, ...]) -> _Waiting:
+        if self._closed:
+            raise SourceAway("this worker ends")
         until, why = self._away.get(group.source, (0.0, ""))
         if time.monotonic() < until:
             raise SourceAway(why)
@@ -114,36 +122,40 @@ class Enrichment:
         return waiting
 
     def _ask(self, queue: ReadQueue[_Waiting]) -> None:
-        while (batch := queue.take()) is not None:
+        while not self._closed and (batch := queue.take()) is not None:
             task = asyncio.create_task(self._perform(queue, batch))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
     async def _perform(self, queue: ReadQueue[_Waiting], batch: Batch[_Waiting]) -> None:
-        group, began = batch.group, time.monotonic()
-        reading = Reading(group.source, group.tenant, group.shape, [values for values, _ in batch.reads])
+        began = time.monotonic()
         try:
-            found = await self._reader.read(reading)
-        except BaseException as error:
+            await self._answer(batch)
+        except asyncio.CancelledError:
+            _fail(batch, SourceAway("this worker ends"))
+            raise
+        except (SourceAway, SourceSlow) as error:
+            if not isinstance(error, TableAway | SourceSlow):
+                self._away[batch.group.source] = time.monotonic() + AWAY_S, str(error)
             _fail(batch, error)
-            match error:
-                case TableAway() | SourceSlow():
-                    pass
-                case SourceAway():
-                    self._away[group.source] = time.monotonic() + AWAY_S, str(error)
-                case _:
-                    raise
-        else:
-            for (_, waiting), rows in zip(batch.reads, found.rows, strict=True):
-                if waiting.done():
-                    continue
-                if isinstance(rows, ReadInvalid):
-                    waiting.set_exception(rows)
-                else:
-                    waiting.set_result(_Found(rows, found))
+        except Exception as error:  # a defect of ours: each delivery's own end, as any other
+            log.exception("rows were read in a way that must not be", source=batch.group.source)
+            _fail(batch, error)
         finally:
             queue.done(batch, time.monotonic() - began)
             self._ask(queue)
+
+    async def _answer(self, batch: Batch[_Waiting]) -> None:
+        group = batch.group
+        reading = Reading(group.source, group.tenant, group.shape, [values for values, _ in batch.reads])
+        found = await self._reader.read(reading)
+        for (_, waiting), rows in zip(batch.reads, found.rows, strict=True):
+            if waiting.done():
+                continue
+            if isinstance(rows, ReadInvalid):
+                waiting.set_exception(rows)
+            else:
+                waiting.set_result(_Found(rows, found))
 
 
 async def _within(until: float, waiting: _Waiting) -> _Found:
@@ -154,12 +166,10 @@ async def _within(until: float, waiting: _Waiting) -> _Found:
         raise SourceSlow(f"rows were not read within {LONGEST_S:g} s: the database is busy") from None
 
 
-def _fail(batch: Batch[_Waiting], error: BaseException) -> None:
-    """A defect of ours, too, is told to who waits."""
-    said = error if isinstance(error, Exception) else SourceAway("this worker ends")
+def _fail(batch: Batch[_Waiting], error: Exception) -> None:
     for _, waiting in batch.reads:
         if not waiting.done():
-            waiting.set_exception(said)
+            waiting.set_exception(error)
 
 
 def _look(waiting: _Waiting) -> None:

@@ -25,7 +25,8 @@ class Place:
         source = event.get("source") or {}
         xid, lsn = source.get("xid"), source.get("commit_lsn")
         try:
-            return cls(xid if isinstance(xid, int) else None, parse_lsn(lsn) if isinstance(lsn, str) else 0)
+            known = xid if isinstance(xid, int) and xid > 0 else None
+            return cls(known, parse_lsn(lsn) if isinstance(lsn, str) else 0)
         except ValueError:
             return cls()
 

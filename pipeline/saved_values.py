@@ -57,13 +57,6 @@ class SavedValues:
                 continue  # a copy of ours whose answer was lost, or a replay beside us
             return
 
-    async def forget(self, tenant: str, route: str | None = None) -> int:
-        """Removes what a tenant's route, or all of its routes, saved; how many rows' values there were."""
-        entries = await self._bucket.entries(f"{tenant}.{route or '*'}.*")
-        for entry in entries:
-            await self._bucket.delete(entry.key)
-        return len(entries)
-
 
 def newest(there: Mapping[str, SavedValue], seq: int, values: Mapping[str, Any]) -> dict[str, SavedValue]:
     """What is there and what comes, of each name what the later event saved."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.source_rows import SourceRowReader
@@ -163,6 +163,21 @@ async def test_a_session_that_ended_meanwhile_is_opened_again(shop: Shop) -> Non
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     assert await shop.parts(2) == [21, 23, 25, 27, 29]
+
+
+async def test_where_no_more_sessions_are_allowed_those_that_there_are_will_do(shop: Shop) -> None:
+    role = f"narrow_{conninfo_to_dict(shop.dsn)['dbname']}"
+    async with await psycopg.AsyncConnection.connect(shop.dsn, autocommit=True) as admin:
+        await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1".encode())
+        await admin.execute(f"GRANT SELECT ON parts TO {role}".encode())
+        settings = shop.reader.sources["shop"]
+        narrow = replace(settings, read_dsn=make_conninfo(shop.dsn, user=role, password="x"))
+        shop.reader.sources = {"shop": narrow}
+        await asyncio.gather(*(shop.parts(1, tenant=str(tenant)) for tenant in range(12)))
+        assert len(shop.reader.asked) == 12
+        await shop.rows.aclose()
+        await admin.execute(f"DROP OWNED BY {role}".encode())
+        await admin.execute(f"DROP ROLE {role}".encode())
 
 
 async def test_a_slow_database_puts_the_delivery_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

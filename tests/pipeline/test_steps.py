@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Call, Reply, Step
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.source_rows import SourceRowReader
+from cdc.row_reads import session
 from cdc.settings import SourceSettings, TableSettings
 from eventbus.buckets import Bucket
 from pipeline.attempt import DeliveryId
@@ -30,8 +32,8 @@ from tests.pipeline.test_kills import Runner
 from tests.pipeline.test_replaying import letters_of, open_letters, replay, replaying
 
 TABLES = """
-CREATE TABLE parts (id int PRIMARY KEY, company int NOT NULL, wo int NOT NULL, code text);
-INSERT INTO parts VALUES (1, 4711, 1, 'A'), (2, 4711, 1, 'B"\\'), (3, 99, 1, 'not yours'), (4, 4711, 2, 'C');
+CREATE TABLE parts (id int PRIMARY KEY, company int NOT NULL, wo int NOT NULL, code text, qty numeric(12,2) DEFAULT 2.50);
+INSERT INTO parts (id, company, wo, code) VALUES (1, 4711, 1, 'A'), (2, 4711, 1, 'B"\\'), (3, 99, 1, 'not yours'), (4, 4711, 2, 'C');
 """
 TABLE_SETTINGS = {"public.parts": TableSettings("company"), "public.orders": TableSettings("company")}
 STEPS = """
@@ -47,7 +49,7 @@ steps:
     request:
       method: POST
       path: /api/requests
-      body: {n: "{{ after.n }}", ref: "{{ event.id }}", parts: "{{ parts | map(attribute='code') | list }}"}
+      body: {n: "{{ after.n }}", ref: "{{ event.id }}", parts: "{{ parts | map(attribute='code') | list }}", qty: "{{ parts | map(attribute='qty') | list }}"}
     repeat: REPEAT
   release:
     request:
@@ -117,7 +119,13 @@ async def test_each_request_once_in_order_with_rows_and_the_answers_before_it(
     await shop.settled()
     by_path = {call.idempotency_key: call.body for call in erp.sent("POST") + erp.sent("PUT")}
     first = "shop:0/1:1/acme/orders"
-    assert by_path[f"{first}/create"] == {"n": 5, "ref": "shop:0/1:1", "parts": ["A", 'B"\\']}
+    assert by_path[f"{first}/create"] == {
+        "n": 5,
+        "ref": "shop:0/1:1",
+        "parts": ["A", 'B"\\'],
+        "qty": [Decimal("2.50"), Decimal("2.50")],
+    }
+    assert str(by_path[f"{first}/create"]["qty"][0]) == "2.50"
     assert by_path[f"{first}/release"] == {"n": 5, "before": 0}
     assert [call.method for call in erp.calls if call.idempotency_key.startswith(first)] == [
         "GET",
@@ -295,6 +303,23 @@ async def test_a_source_that_is_away_holds_the_routes_that_read_it_and_no_others
     await erp.until(lambda: len(erp.sent("POST")) == 5)
     await shop.settled()
     assert await shop.dead_letters() == []
+
+
+async def test_a_slow_database_spends_no_attempt(
+    shop: Bus, erp: Books, sources: Mapping[str, SourceSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "TIMEOUT_S", 1)
+    await shop.apply(tenant(erp))
+    shop.route()
+    shop.work(reader=SourceRowReader(lambda: sources))
+    async with await psycopg.AsyncConnection.connect(sources["shop"].dsn) as other:
+        await other.execute("LOCK TABLE parts")
+        await shop.change(1, 5)
+        [record] = await eventually(shop.attempts, lambda found: len(found) == 1)
+        assert (record["attempt"], record["then"], record["outcome"]) == (1, "hold", "not_sent")
+        assert "reading public.parts took longer than 1 s" in record["message"]
+    await erp.until(lambda: len(erp.sent("PUT")) == 1)
+    assert {each["attempt"] for each in await shop.attempts()} == {1}
 
 
 @pytest.mark.slow
