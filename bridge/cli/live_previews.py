@@ -19,6 +19,7 @@ from pipeline.jail.pool import RenderPool
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import (
     ColumnsRead,
+    Known,
     MappingInvalid,
     Rendered,
     RenderError,
@@ -102,6 +103,7 @@ class RoutePreviews:
             event, tenant.name, route.name, dict(route.params), delivery_id, tenant.timezone, named
         )
         rendering = Rendering(mapping, given, self.rows, self.saved, tenant.key)
+        rendering.known(Known(unsure=self.facts.unsure))
         try:
             found = await self._walk(rendering)
             return walked(found, [prepared(mapping.facts.connector, request) for request in found.requests])

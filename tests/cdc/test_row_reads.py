@@ -95,10 +95,10 @@ async def test_rows_come_in_the_order_of_the_key_as_events_have_them(source: Sou
 
 
 async def test_no_tenant_ever_sees_another_ones_rows(source: SourceSettings) -> None:
-    assert [[row["id"] for row in rows] for rows in await ask(source, BY_ORDER, (7,), (8,), tenant="99")] == [
-        [2],
-        [],
-    ]
+    found, nothing = await ask(source, BY_ORDER, (7,), (8,), tenant="99")
+    assert ([row["id"] for row in found], nothing) == ([2], [])
+    other = Shape("public.parts", (("company", True),))
+    assert await ask(source, other, ([99, 4711],), ([4711],), tenant="99") == [[found[0]], []]
     hostile = ("4711 OR true", "99' OR '1'='1", "", "4711; --")
     for tenant in hostile:
         [answer] = await ask(source, BY_ORDER, (7,), tenant=tenant)

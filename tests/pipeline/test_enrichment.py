@@ -12,7 +12,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.source_rows import SourceRowReader
-from cdc.row_reads import session
 from cdc.settings import SourceSettings, TableSettings
 from pipeline import enrichment
 from pipeline.enrichment import Enrichment
@@ -178,15 +177,6 @@ async def test_where_no_more_sessions_are_allowed_those_that_there_are_will_do(s
         await shop.rows.aclose()
         await admin.execute(f"DROP OWNED BY {role}".encode())
         await admin.execute(f"DROP ROLE {role}".encode())
-
-
-async def test_a_slow_database_puts_the_delivery_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "TIMEOUT_S", 1)
-    async with await psycopg.AsyncConnection.connect(shop.dsn) as other:
-        await other.execute("LOCK TABLE parts")
-        with pytest.raises(SourceSlow):
-            await shop.parts(1)
-    assert await shop.parts(1)
 
 
 @pytest.mark.slow

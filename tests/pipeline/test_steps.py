@@ -21,6 +21,7 @@ from bridge.source_rows import SourceRowReader
 from cdc.row_reads import session
 from cdc.settings import SourceSettings, TableSettings
 from eventbus.buckets import Bucket
+from pipeline import enrichment, lane_turns
 from pipeline.attempt import DeliveryId
 from pipeline.mapping import MappingText
 from pipeline.retry_record import RetryRecord
@@ -282,8 +283,10 @@ async def test_a_replay_of_what_was_uncertain_is_sent_as_a_person_decided(
 
 
 async def test_a_source_that_is_away_holds_the_routes_that_read_it_and_no_others(
-    shop: Bus, erp: Books, sources: Mapping[str, SourceSettings]
+    shop: Bus, erp: Books, sources: Mapping[str, SourceSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lane_turns, "NOT_READY_S", 0.3)
+    monkeypatch.setattr(enrichment, "AWAY_S", 0.3)
     made = tenant(erp)
     plain = Route("plain", RouteSource("public.orders"), "plain", "erp", retry=QUICK)
     text = FOLLOWS.replace("follows", "plain").replace("{{ wait_for('orders', key.id, 'request') }}", "none")
