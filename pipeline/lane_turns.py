@@ -101,13 +101,15 @@ class LaneTurns:
         self._pump_soon()
 
     async def alone(self, seq: int) -> None:
-        """Offers only this one, and returns when its turn is over, or its connection does not let it go now."""
+        """Offers only this one, and returns when its turns are over, or its connection does not let it go now."""
         self._alone = seq
         if self._state.may_start(seq):
             self.offer(seq)
             self._pump()
-        if (task := self._tasks.get(seq)) is not None:
+        while (task := self._tasks.get(seq)) is not None:
             await asyncio.wait([task])
+            if seq in self._state and self._state[seq].progress.goes_on:
+                self._pump()  # its next request
 
     def together(self) -> None:
         """Ends `alone`: what has waited for it may go."""

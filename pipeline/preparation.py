@@ -37,6 +37,11 @@ class Progress:
     answers: dict[str, Answer]
     facts: Facts | None = None
 
+    @property
+    def goes_on(self) -> bool:
+        """A request is done, and the next one may follow at once."""
+        return self.facts is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Reads:

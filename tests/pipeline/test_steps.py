@@ -21,6 +21,7 @@ from bridge.source_rows import SourceRowReader
 from cdc.row_reads import session
 from cdc.settings import SourceSettings, TableSettings
 from eventbus.buckets import Bucket
+from eventbus.subjects import lane_of
 from pipeline import enrichment, lane_turns
 from pipeline.attempt import DeliveryId
 from pipeline.mapping import MappingText
@@ -306,6 +307,42 @@ async def test_a_source_that_is_away_holds_the_routes_that_read_it_and_no_others
     await erp.until(lambda: len(erp.sent("POST")) == 5)
     await shop.settled()
     assert await shop.dead_letters() == []
+
+
+@pytest.mark.slow
+async def test_what_may_have_ended_its_workers_goes_alone_with_all_its_requests(
+    shop: Bus, erp: Books, sources: Mapping[str, SourceSettings]
+) -> None:
+    async with PlainErp() as other:
+        made = tenant(erp)
+        elsewhere = replace(made.connections["erp"], name="other", base_url=other.base_url)
+        plain = Route("plain", RouteSource("public.orders"), "plain", "other", retry=QUICK)
+        await shop.apply(
+            replace(
+                made,
+                connections={**made.connections, "other": elsewhere},
+                routes={**made.routes, "plain": plain},
+                mappings={**made.mappings, "plain": MappingText("mappings/plain.yaml", UPSERT)},
+            )
+        )
+        stop = shop.route()
+        await shop.change(1, 1)
+        await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2)
+        await stop()
+        await shop.crashed_owners(lane_of("acme", shop.nats.lanes), suspect=999)
+        held = asyncio.Event()
+        erp.script([Step(), Step(hold=held)])
+        shop.work(reader=SourceRowReader(lambda: sources))
+        await erp.until(lambda: len(erp.calls) == 2, timeout_s=30)
+        lanes, lane = Bucket(shop.jetstream, shop.subjects.bucket("LANES")), lane_of("acme", shop.nats.lanes)
+        before = await lanes.get(f"lease.{lane}")
+        # so long that the other one would have gone meanwhile
+        await eventually(lambda: lanes.get(f"lease.{lane}"), lambda found: found != before)
+        released = time.time()
+        held.set()
+        await other.until(lambda: len(other.calls) == 1, timeout_s=30)
+        assert other.calls[0].at >= released
+        assert [call.method for call in erp.calls] == ["GET", "POST", "PUT"]
 
 
 async def test_a_slow_database_spends_no_attempt(
