@@ -70,7 +70,11 @@ def pinned_consumer(
 class PullConsumer:
     """The pulls on one consumer."""
 
-    def __init__(self, connection: Connection, source: Source, window: int) -> None:
+    def __init__(
+        self, connection: Connection, source: Source, window: int, max_bytes: int | None = PULL_BYTES
+    ) -> None:
+        """max_bytes: of each pull; None: no limit but the window."""
+        self._max_bytes = max_bytes
         self._connection = connection
         self._source = source
         self._window = window
@@ -258,9 +262,9 @@ class PullConsumer:
         self._number += 1
         reply = b"%b%d" % (self._inbox, self._number)
         request: dict[str, object] = {"batch": batch}
-        request |= (
-            {"no_wait": True} if no_wait else {"expires": int(EXPIRES_S * 1e9), "max_bytes": PULL_BYTES}
-        )
+        request |= {"no_wait": True} if no_wait else {"expires": int(EXPIRES_S * 1e9)}
+        if not no_wait and self._max_bytes is not None:
+            request["max_bytes"] = self._max_bytes
         if self._source.group:
             request |= {"group": self._source.group} | ({"id": self.pin} if self._pin else {})
         with contextlib.suppress(ConnectionLost):  # the renewal sees it, or a reconnect mends it

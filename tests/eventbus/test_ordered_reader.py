@@ -110,3 +110,14 @@ async def test_without_reconnect_a_killed_server_is_said(own_nats: EmbeddedNats)
             await own_nats.kill()
             with pytest.raises(ConnectionLost):
                 await read(reader, 1)
+
+
+async def test_of_many_subjects_the_last_message_of_each_comes_however_large_they_are(
+    jetstream: JetStream, namespace: str
+) -> None:
+    stream = f"{namespace}-EVENTS"
+    await make_stream(jetstream, stream, namespace)
+    for number in range(60):
+        await jetstream.publish(f"{namespace}.events.{number}", b"x" * 300_000)
+    async with OrderedReader(jetstream, Reading(stream, [f"{namespace}.events.>"], None)) as reader:
+        assert await read(reader, 60) == list(range(1, 61))
