@@ -6,12 +6,13 @@ Reads go through the stream's leader: what was written is seen.
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Self
 
 from eventbus import wire
 from eventbus.errors import EventBusError, JetStreamError
-from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream
+from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream, StoredMessage
 from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
 
@@ -27,11 +28,16 @@ class RevisionConflict(EventBusError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key's value at a revision; `value` None: it was deleted. What expires leaves no entry."""
+    """A key's value at a revision; `value` None: it was deleted. What expires leaves no entry.
+
+    time: when it was stored, in seconds since the epoch, of the server's clock; headers: those it was written with.
+    """
 
     key: str
     value: bytes | None
     revision: int
+    time: float = field(default=0.0, compare=False)
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Bucket:
@@ -48,15 +54,33 @@ class Bucket:
         found = await self._jetstream.last_message(self._stream, self._subject(key))
         if found is None:
             return None
-        return _entry(key, found.headers, found.payload, found.seq)
+        return _stored(key, found)
+
+    async def at(self, key: str, revision: int) -> Entry | None:
+        """The key as it was written at a revision; None where that is not kept any more."""
+        found = await self._jetstream.message(self._stream, revision)
+        return None if found is None or found.subject != self._subject(key) else _stored(key, found)
+
+    async def made(self) -> str:
+        """When the bucket was made: unlike that of any other, also of one of the same name before it."""
+        info = await self._jetstream.stream_info(self._stream)
+        return "" if info is None else str(info["created"])
+
+    async def revisions(self) -> dict[str, int]:
+        """How many revisions of each key are kept, deletions included."""
+        info = await self._jetstream.stream_info(self._stream, {"subjects_filter": self._prefix + ">"})
+        counts: Mapping[str, int] = {} if info is None else info["state"].get("subjects") or {}
+        return {subject.removeprefix(self._prefix): count for subject, count in counts.items()}
 
     async def put(self, key: str, value: bytes, *, expires: float | None = None) -> int:
         """Writes, whatever is there; the new revision. `expires`: seconds that it lives (RETRY only)."""
         return await self._jetstream.publish(self._subject(key), value, _ttl(expires))
 
-    async def update(self, key: str, value: bytes, revision: int, *, expires: float | None = None) -> int:
-        """Writes only over `revision` (0: there must be none). Raises RevisionConflict."""
-        return await self._compare_and_set(key, value, revision, _ttl(expires))
+    async def update(
+        self, key: str, value: bytes, revision: int, *, expires: float | None = None, headers: bytes = b""
+    ) -> int:
+        """Writes only over `revision` (0: there must be none). headers: whole lines. Raises RevisionConflict."""
+        return await self._compare_and_set(key, value, revision, _ttl(expires) + headers)
 
     async def create(self, key: str, value: bytes, *, expires: float | None = None) -> int:
         """Writes only where there is no value: none yet, or a deleted one. Raises RevisionConflict."""
@@ -69,24 +93,29 @@ class Bucket:
             return await self.update(key, value, found.revision, expires=expires)
 
     async def delete(
-        self, key: str, revision: int | None = None, *, marker_expires: float | None = None
-    ) -> None:
+        self,
+        key: str,
+        revision: int | None = None,
+        *,
+        marker_expires: float | None = None,
+        headers: bytes = b"",
+    ) -> int:
         """Deletes, keeping the history; with `revision` only over it. Raises RevisionConflict.
 
-        A marker stays in its place, for `marker_expires` seconds (RETRY only) or for good.
+        A marker stays in its place, for `marker_expires` seconds (RETRY only) or for good; its revision. headers:
+        whole lines.
         """
-        marker = wire.header_lines({_OPERATION: "DEL"}) + _ttl(marker_expires)
+        marker = wire.header_lines({_OPERATION: "DEL"}) + _ttl(marker_expires) + headers
         if revision is None:
-            await self._jetstream.publish(self._subject(key), b"", marker)
-        else:
-            await self._compare_and_set(key, b"", revision, marker)
+            return await self._jetstream.publish(self._subject(key), b"", marker)
+        return await self._compare_and_set(key, b"", revision, marker)
 
     async def history(self, key: str) -> list[Entry]:
         """What is kept of a key, oldest first."""
         entries: list[Entry] = []
         start = 1
         while found := await self._jetstream.next_message(self._stream, self._subject(key), start):
-            entries.append(_entry(key, found.headers, found.payload, found.seq))
+            entries.append(_stored(key, found))
             start = found.seq + 1
         return entries
 
@@ -157,11 +186,19 @@ class Watch:
                 caught_up = not messages[-1].pending
 
     def _entry(self, message: Message) -> Entry:
-        return _entry(message.subject[self._prefix :], message.headers, message.payload, message.seq)
+        key = message.subject[self._prefix :]
+        return Entry(
+            key, _value(message.headers, message.payload), message.seq, message.time, message.headers
+        )
 
 
-def _entry(key: str, headers: Mapping[str, str], payload: bytes, revision: int) -> Entry:
-    return Entry(key, None if headers.get(_OPERATION) in _DELETED else payload, revision)
+def _stored(key: str, message: StoredMessage) -> Entry:
+    when = datetime.fromisoformat(message.time).timestamp()
+    return Entry(key, _value(message.headers, message.payload), message.seq, when, message.headers)
+
+
+def _value(headers: Mapping[str, str], payload: bytes) -> bytes | None:
+    return None if headers.get(_OPERATION) in _DELETED else payload
 
 
 def _ttl(expires: float | None) -> bytes:

@@ -1,7 +1,7 @@
 """A mapping's text with all that it names: what a version of a tenant holds, so that nothing outside it changes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +15,8 @@ class MappingText:
     text: str
     bases: tuple["MappingText", ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def said(self) -> "MappingText":
+        """Without names of files: all that it says, wherever it stands."""
+        return replace(self, file="", bases=tuple(base.said for base in self.bases))

@@ -15,7 +15,8 @@ from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
-from bridge.cli.tenant_apply import change_text
+from bridge.cli.tenant_apply import change_text, refusal_text
+from bridge.cli.whoever_asks import whoever_asks
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.server_process import ServerFailed
 from bridge.listen import Listen
@@ -28,8 +29,10 @@ from bridge.supervisor import Child, Program, StartRefused, Supervisor, restart_
 from eventbus.condition import Condition, Matter, Role
 from eventbus.subjects import Subjects
 from pipeline.problems import ConfigurationInvalid
-from pipeline.tenants.apply import Application
+from pipeline.tenants.apply import Change, Manner
 from pipeline.tenants.folder import load_tenants
+from pipeline.tenants.folder_apply import apply_folder
+from pipeline.tenants.version import Written
 
 _SELF = "up"
 _NATS = "nats-server"
@@ -148,9 +151,23 @@ class _Bridge:
         if read and read.problems:
             raise ConfigurationInvalid(read.problems)
         async with event_bus(settings, "bridge up") as jetstream:
-            application = Application(jetstream, Subjects(settings.nats.namespace))
-            for change in await application.apply(read.tenants if read else ()):
-                self._say(f"tenant {change_text(change)}")
+            if read:
+                self._say_changes(
+                    await apply_folder(
+                        *(jetstream, Subjects(settings.nats.namespace), settings.tenants, read),
+                        manner=Manner(Written(whoever_asks())),
+                        certain=False,
+                    )
+                )
+
+    def _say_changes(self, changes: list[Change]) -> None:
+        """A tenant that was changed elsewhere is delivered as it is in force: nothing else has to wait for that."""
+        mistakes = [change for change in changes if change.refusal and change.refusal.mistake]
+        if mistakes:
+            raise Usage("\n".join(map(refusal_text, mistakes)))
+        for change in changes:
+            said = change_text(change) if change.refusal is None else f"not applied: {refusal_text(change)}"
+            self._say(f"tenant {said}")
 
     async def _set_up_sources(self) -> None:
         for source in self._settings.sources:

@@ -1,13 +1,27 @@
-"""Who runs a command, as records of it say."""
+"""Who runs a command and why, as records of it say."""
 
 import getpass
 import os
 import socket
 
+import click
+
 
 def whoever_asks() -> str:
     """`user@host`."""
     return f"{_user()}@{socket.gethostname()}"
+
+
+author_option = click.option(
+    "--author",
+    metavar="NAME",
+    default=whoever_asks,
+    help="Who does this, for the record; default: user@host.",
+)
+"""Gives the command `author: str`."""
+
+why_option = click.option("--why", default="", metavar="TEXT", help="Why, for the record.")
+"""Gives the command `why: str`."""
 
 
 def _user() -> str:

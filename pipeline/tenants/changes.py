@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.mapping_text import MappingText
 from pipeline.tenants.model import Tenant, same_version
 
 
@@ -21,10 +22,14 @@ def changes(before: Tenant | None, after: Tenant) -> list[str]:
     ]
     lines += _members("connection", before.connections, after.connections)
     lines += _members("route", before.routes, after.routes)
-    lines += _members("mapping", before.mappings, after.mappings)
+    lines += _members("mapping", _texts(before), _texts(after))
     lines += _members("lookup", before.lookups, after.lookups)
     # what differs otherwise, such as 1 and 1.0 among the params
     return lines or ["changed"]
+
+
+def _texts(tenant: Tenant) -> dict[str, MappingText]:
+    return {name: mapping.said for name, mapping in tenant.mappings.items()}
 
 
 def _counted(tenant: Tenant) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from pipeline.mapping import Lookup, MappingFacts
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.quantities import check_name
-from pipeline.tenants.mapping_files import MappingFiles, parse_lookups
+from pipeline.tenants.mapping_files import MappingFiles, parse_lookups, read_text
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from pipeline.tenants.tenant_reader import WrittenRoute, WrittenTenant, read_tenant
 from pipeline.yaml_nodes import Mark, YamlError, nearest
-from pipeline.yaml_tree import load_file
+from pipeline.yaml_tree import load
 
 FILE = "tenant.yaml"
 
@@ -62,6 +62,11 @@ def load_tenants(folder: Path, shipped: Path) -> FolderRead:
     return FolderRead(tuple(tenants), invalid)
 
 
+def load_tenant(folder: Path, shipped: Path) -> Tenant:
+    """One tenant, of its own folder. Raises YamlError, ConfigurationInvalid."""
+    return _Reading(folder, shipped).tenant()
+
+
 def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
     mark = written.key_node.mark
     owner = owners.setdefault(written.key, mark)
@@ -86,7 +91,8 @@ class _Reading:
             raise YamlError(
                 Mark(str(folder), 1, 1), f"has no {FILE}; write one, or move the folder to another place"
             )
-        self.written = read_tenant(self._name, load_file(folder / FILE))
+        self._text = read_text(folder / FILE)
+        self.written = read_tenant(self._name, load(self._text, str(folder / FILE)))
 
     def tenant(self) -> Tenant:
         """Raises YamlError, ConfigurationInvalid."""
@@ -109,6 +115,7 @@ class _Reading:
             routes={name: route for name, route in routes.items() if route is not None},
             mappings={name: files.stored(name) for name in sorted(used)},
             lookups=texts,
+            written=self._text,
         )
 
     def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:

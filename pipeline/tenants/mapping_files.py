@@ -13,7 +13,9 @@ from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
 from pipeline.yaml_tree import load
 
-_CASES = ".cases.yaml"
+CASES = ".cases.yaml"
+SHIPPED = "templates/"
+"""How the file name of a shipped mapping begins, in a version."""
 
 
 @dataclass(frozen=True)
@@ -177,5 +179,5 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return {
         path.relative_to(folder).as_posix().removesuffix(".yaml"): path
         for path in sorted(folder.rglob("*.yaml"))
-        if not path.name.endswith(_CASES)
+        if not path.name.endswith(CASES)
     }

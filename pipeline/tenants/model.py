@@ -97,7 +97,8 @@ class Route:
 class Tenant:
     """One version of a tenant. mappings: by the names routes use; lookups: the texts of its CSV files, by name.
 
-    revision: that of the bucket's key; 0 while it is only a folder. It is not part of the version itself.
+    written: the text of tenant.yaml, for `bridge tenant pull`. revision: that of the bucket's key; 0 while it is only a
+    folder. It is not part of the version itself.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Tenant:
     routes: Mapping[str, Route] = field(default_factory=dict)
     mappings: Mapping[str, MappingText] = field(default_factory=dict)
     lookups: Mapping[str, str] = field(default_factory=dict)
+    written: str = ""
     revision: int = 0
 
 
@@ -126,7 +128,14 @@ def decode_tenant(payload: bytes, revision: int) -> Tenant:
 
 
 def same_version(one: Tenant, other: Tenant) -> bool:
-    """Whether both say the same, whatever their revisions. `1` and `1.0` differ."""
-    return _sorting_encoder.encode(replace(one, revision=0)) == _sorting_encoder.encode(
-        replace(other, revision=0)
-    )
+    """Whether both say the same, whatever their revisions. `1` and `1.0` differ.
+
+    Comments of tenant.yaml say nothing, nor does it matter whether a mapping's text is shipped or the tenant's own.
+    """
+    return said(one) == said(other)
+
+
+def said(tenant: Tenant) -> bytes:
+    """What `same_version` compares."""
+    texts = {name: mapping.said for name, mapping in tenant.mappings.items()}
+    return _sorting_encoder.encode(replace(tenant, mappings=texts, written="", revision=0))

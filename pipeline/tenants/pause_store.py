@@ -1,5 +1,6 @@
 """The bucket PAUSES: what is paused of each tenant, by the tenant's name."""
 
+import contextlib
 from dataclasses import dataclass
 
 import msgspec
@@ -44,6 +45,12 @@ class PauseStore:
     async def resume(self, tenant: str, what: Paused) -> PauseChange:
         """Ends the pause of exactly this, if there is one."""
         return await self._change(tenant, what, None)
+
+    async def clear(self, tenant: str) -> None:
+        """Ends every pause of a tenant that is removed: one of its name later begins anew."""
+        while (found := await self._read(tenant))[0] != NOT_PAUSED:
+            with contextlib.suppress(RevisionConflict):
+                await self._bucket.update(tenant, encode_pauses(NOT_PAUSED), found[1])
 
     def watch(self) -> Watch:
         """The bucket's changes, for `pauses_of`; keys are tenants' names."""

@@ -1,6 +1,7 @@
 """The console script itself: exit codes, one message on stderr, and never a traceback or a password."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -169,8 +170,10 @@ def test_tenants_and_secrets_from_the_command_line(
         '{"tenant": "acme", "revision": 1, "changes": ["new, with key \'4711\': 1 connection, 1 route"], '
         '"dry_run": false}\n'
     )
-    assert bridge(folder, "tenant", "list").stdout == (
-        "acme: key '4711', revision 1\n    orders: order → sap (https://sap.example)\n"
+    assert re.fullmatch(
+        r"acme: key '4711', revision 1, applied 20\S+Z by \S+@\S+; 1 version kept\n"
+        r"    orders: order → sap \(https://sap\.example\)\n",
+        bridge(folder, "tenant", "list").stdout,
     )
     assert bridge(folder, "secret", "set", "key:4711", "token", stdin=f"{PASSWORD}\n").returncode == 0
     listed = bridge(folder, "secret", "list", "acme")
