@@ -9,7 +9,7 @@ from bridge.cli.context import config_option, json_option
 from bridge.cli.errors import Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.running import run
-from bridge.cli.tenant_apply import change_text, refusal_text
+from bridge.cli.tenant_apply import refusal_text
 from bridge.cli.tenant_name import tenant_name
 from bridge.cli.version_words import time_text, written_json, written_text
 from bridge.cli.whoever_asks import author_option, why_option
@@ -98,10 +98,18 @@ def rollback(
     if change.refusal is not None:
         raise Usage(f"not rolled back: {refusal_text(change)}")
     if as_json:
-        members = {"tenant": change.tenant, "revision": change.revision, "changes": change.lines}
+        members = {
+            "tenant": change.tenant,
+            "revision": change.revision,
+            "of": back.revision,
+            "changes": change.lines,
+        }
         click.echo(json.dumps(members, ensure_ascii=False))
+    elif change.lines:
+        first = f"{change.tenant}: revision {change.revision} is as revision {back.revision} was"
+        click.echo("\n    ".join([first, *change.lines]))
     else:
-        click.echo(change_text(change))
+        click.echo(f"{change.tenant}: revision {change.revision}, which is in force, says the same")
 
 
 async def _to_bring_back(settings: Settings, tenant: str, revision: int | None) -> Version:

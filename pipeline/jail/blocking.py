@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+import msgspec
+
 from connectors.protocol import Outcome
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RenderPool
@@ -31,6 +33,8 @@ class BlockingJail:
         self._thread = threading.Thread(target=self._loop.run_forever, name="jail", daemon=True)
         self._thread.start()
         self.renderer = Renderer(RenderPool())
+        self.facts: dict[bytes, MappingFacts] = {}
+        """Of what `compiled` was asked, by all that it depends on."""
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work`, which asks `renderer`, comes to."""
@@ -58,7 +62,12 @@ def compiled(text: MappingText, name: str, lookups: Mapping[str, Lookup] | None 
     """
     headers = None if lookups is None else {each: _header(lookups[each]) for each in lookups}
     found = jail()
-    return found.wait(found.renderer.mapping("", name, text.file, MappingSource.of(text, headers))).facts
+    # even what the renderer knows costs a wait for its thread, and thousands of tenants ask for the same
+    asked = msgspec.json.encode((name, text, headers))
+    if asked not in found.facts:
+        source = MappingSource.of(text, headers)
+        found.facts[asked] = found.wait(found.renderer.mapping("", name, text.file, source)).facts
+    return found.facts[asked]
 
 
 @dataclass(frozen=True, slots=True)

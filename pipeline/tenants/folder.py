@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.mapping import Lookup, MappingFacts
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.quantities import check_name
-from pipeline.tenants.mapping_files import MappingFiles, parse_lookups, read_text
+from pipeline.tenants.mapping_files import MappingFiles, SharedFiles, parse_lookups, read_text
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from pipeline.tenants.tenant_reader import WrittenRoute, WrittenTenant, read_tenant
 from pipeline.yaml_nodes import Mark, YamlError, nearest
@@ -45,13 +45,13 @@ def load_tenants(folder: Path, shipped: Path) -> FolderRead:
         )
     tenants: list[Tenant] = []
     invalid: dict[str, ConfigurationInvalid] = {}
-    keys = Problems()
+    keys, shared = Problems(), SharedFiles()
     owners: dict[str, Mark] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_dir() or path.name.startswith("."):
             continue
         try:
-            reading = _Reading(path, shipped)
+            reading = _Reading(path, shipped, shared)
             keys.attempt(partial(_check_key_is_free, reading.written, owners), None)
             tenants.append(reading.tenant())
         except YamlError as problem:
@@ -64,7 +64,7 @@ def load_tenants(folder: Path, shipped: Path) -> FolderRead:
 
 def load_tenant(folder: Path, shipped: Path) -> Tenant:
     """One tenant, of its own folder. Raises YamlError, ConfigurationInvalid."""
-    return _Reading(folder, shipped).tenant()
+    return _Reading(folder, shipped, SharedFiles()).tenant()
 
 
 def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
@@ -81,10 +81,10 @@ def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
 class _Reading:
     """One tenant's folder on its way to being a Tenant."""
 
-    def __init__(self, folder: Path, shipped: Path) -> None:
+    def __init__(self, folder: Path, shipped: Path, shared: SharedFiles) -> None:
         """Raises YamlError, ConfigurationInvalid, where tenant.yaml by itself is wrong."""
         self._name = check_name(folder.name, Mark(str(folder), 1, 1), "a tenant's name (its folder)")
-        self._files = MappingFiles(folder, shipped)
+        self._files = MappingFiles(folder, shipped, shared)
         self._compiled: dict[str, MappingFacts | None] = {}
         self._problems = Problems()
         if not (folder / FILE).exists():

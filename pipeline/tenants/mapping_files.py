@@ -1,7 +1,7 @@
 """The mappings and crosswalk tables of one tenant's folder, and the shipped mappings behind them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +18,27 @@ SHIPPED = "templates/"
 """How the file name of a shipped mapping begins, in a version."""
 
 
+class SharedFiles:
+    """What is found out once for the thousands of tenants of a folder."""
+
+    def __init__(self) -> None:
+        self._below: dict[Path, dict[str, Path]] = {}
+        self._is_below: dict[tuple[Path, Path], bool] = {}
+
+    def below(self, folder: Path) -> dict[str, Path]:
+        """The mappings of a folder, by name."""
+        if folder not in self._below:
+            self._below[folder] = _by_name(folder)
+        return self._below[folder]
+
+    def is_below(self, path: Path, folder: Path) -> bool:
+        """Wherever links lead."""
+        asked = path, folder
+        if asked not in self._is_below:
+            self._is_below[asked] = path.resolve().is_relative_to(folder.resolve())
+        return self._is_below[asked]
+
+
 @dataclass(frozen=True)
 class MappingFiles:
     """Where one tenant's mappings are looked up: first its own folder, then the shipped one (`templates/`).
@@ -28,6 +49,7 @@ class MappingFiles:
 
     tenant: Path | None
     shipped: Path
+    shared: SharedFiles = field(default_factory=SharedFiles)
 
     @cached_property
     def own(self) -> dict[str, Path]:
@@ -36,7 +58,7 @@ class MappingFiles:
 
     @cached_property
     def shipped_ones(self) -> dict[str, Path]:
-        return _by_name(self.shipped)
+        return self.shared.below(self.shipped)
 
     @cached_property
     def names(self) -> set[str]:
@@ -54,8 +76,17 @@ class MappingFiles:
         """
         return self._under(self.read(self.path(name)))
 
+    @cached_property
+    def _read(self) -> dict[Path, MappingText]:
+        return {}
+
     def read(self, path: Path) -> MappingText:
         """A mapping's file with all that it names, each under its path. Raises YamlError as `stored` does."""
+        if path not in self._read:
+            self._read[path] = self._read_anew(path)
+        return self._read[path]
+
+    def _read_anew(self, path: Path) -> MappingText:
         chain = [path]
         texts = [read_text(path)]
         while (named := _references(texts[-1], str(chain[-1]))[0]) is not None:
@@ -85,7 +116,7 @@ class MappingFiles:
 
     def _is_own(self, path: Path) -> bool:
         """Whether it may extend the tenant's own mappings; the shipped ones mean shipped ones, whatever a tenant has."""
-        return not path.resolve().is_relative_to(self.shipped.resolve())
+        return not self.shared.is_below(path, self.shipped)
 
     def _under(self, text: MappingText) -> MappingText:
         path = Path(text.file)
