@@ -13,7 +13,7 @@ from bridge.cli.event_bus import event_bus
 from bridge.cli.pause_words import pause_json, pause_text
 from bridge.cli.running import run
 from bridge.cli.tenant_name import tenant_name
-from bridge.cli.whoever_asks import whoever_asks
+from bridge.cli.whoever_asks import whoever_asks, why_option
 from bridge.settings import Settings, load_settings
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
@@ -34,7 +34,7 @@ _connection = click.option(
 @click.command()
 @_target
 @_connection
-@click.option("--why", default="", metavar="TEXT", help="What `bridge tenant list` shows beside it.")
+@why_option
 @config_option
 @json_option
 def pause(target: str, connection: str | None, why: str, config: Path, *, as_json: bool) -> None:

@@ -166,8 +166,10 @@ class _Bridge:
         if mistakes:
             raise Usage("\n".join(map(refusal_text, mistakes)))
         for change in changes:
-            said = change_text(change) if change.refusal is None else f"not applied: {refusal_text(change)}"
-            self._say(f"tenant {said}")
+            if change.refusal is not None:
+                self._say(f"tenant not applied: {refusal_text(change)}")
+            elif change.lines:
+                self._say(f"tenant {change_text(change)}")
 
     async def _set_up_sources(self) -> None:
         for source in self._settings.sources:

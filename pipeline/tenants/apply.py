@@ -52,7 +52,7 @@ class Manner:
 
 
 class Application:
-    """Methods raise as JetStream's do, and RoutingInvalid."""
+    """Methods raise as JetStream's do, and VersionInvalid where a routing message cannot be read."""
 
     def __init__(self, jetstream: JetStream, subjects: Subjects) -> None:
         self._versions = TenantStore(jetstream, subjects)

@@ -25,7 +25,7 @@ class InForce:
 
 
 async def list_in_force(jetstream: JetStream, subjects: Subjects) -> list[InForce]:
-    """By name; with those whose removal was interrupted. Raises as JetStream does, and RoutingInvalid, PausesInvalid."""
+    """By name; with those whose removal was interrupted. Raises as JetStream does, and VersionInvalid, PausesInvalid."""
     store = TenantStore(jetstream, subjects)
     versions, kept = await store.versions(), await store.kept()
     messages = await RoutesStore(jetstream, subjects).all()

@@ -48,9 +48,9 @@ class PauseStore:
 
     async def clear(self, tenant: str) -> None:
         """Ends every pause of a tenant that is removed: one of its name later begins anew."""
-        while (found := await self._read(tenant))[0] != NOT_PAUSED:
+        while (entry := await self._bucket.get(tenant)) is not None and entry.value is not None:
             with contextlib.suppress(RevisionConflict):
-                await self._bucket.update(tenant, encode_pauses(NOT_PAUSED), found[1])
+                await self._bucket.delete(tenant, entry.revision)
 
     def watch(self) -> Watch:
         """The bucket's changes, for `pauses_of`; keys are tenants' names."""

@@ -13,15 +13,16 @@ from eventbus.errors import EventBusError, JetStreamError, NoAnswer
 from eventbus.fenced_writer import COMMIT_TIMEOUT_S
 from eventbus.group_commit import Outgoing
 from eventbus.jetstream import WRONG_LAST_SEQUENCE, JetStream
+from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.position import position_headers
 from eventbus.subjects import Subjects
 from pipeline.router_position import RouterPosition
 from pipeline.tenants.model import Tenant, decode_tenant, encode_tenant
-from pipeline.tenants.routing import TenantRoutes, read_routes
+from pipeline.tenants.routing import RoutingInvalid, TenantRoutes, read_routes
 from pipeline.tenants.version import Version, Written, read_written
 
-_ROOM_FOR_HEADERS = 4096
+_ROOM_FOR_HEADERS = 8192
 NOBODY = Written()
 
 
@@ -113,23 +114,17 @@ class RoutesStore:
         self._subjects = subjects
 
     async def all(self) -> dict[str, tuple[int, TenantRoutes]]:
-        """Every tenant's last message, by its name: the message's sequence and what it says. Raises RoutingInvalid."""
+        """Every tenant's last message, by its name: the message's sequence and what it says. Raises VersionInvalid."""
         reading = Reading(self._subjects.stream("EVENTS"), [self._subjects.all_routes], None)
         found: dict[str, tuple[int, TenantRoutes]] = {}
         async with OrderedReader(self._jetstream, reading) as reader:
             pending = reader.waiting
             while pending:
                 for message in await reader.next():
-                    routes = read_routes(message.seq, message.payload)
+                    routes = _routes(message)
                     found[routes.tenant] = (message.seq, routes)
                     pending = message.pending
         return found
-
-    async def get(self, tenant: str) -> tuple[int, TenantRoutes | None]:
-        """The tenant's last message: its sequence (0: there is none) and what it says. Raises RoutingInvalid."""
-        subject = self._subjects.routes(tenant)
-        found = await self._jetstream.last_message(self._subjects.stream("EVENTS"), subject)
-        return (0, None) if found is None else (found.seq, read_routes(found.seq, found.payload))
 
     async def put(self, new: Sequence[NewRoutes]) -> None:
         """All of them, or none: nothing comes between them. Raises RoutesConflict."""
@@ -179,6 +174,13 @@ class RoutesStore:
             self._subjects.stream("DELIVERIES"), self._subjects.router_position(0)
         )
         return 0 if position is None else msgspec.json.decode(position.payload, type=RouterPosition).event_seq
+
+
+def _routes(message: Message) -> TenantRoutes:
+    try:
+        return read_routes(message.seq, message.payload)
+    except RoutingInvalid as error:
+        raise VersionInvalid(f"{error}; upgrade this machine's bridge") from None
 
 
 def _version(entry: Entry) -> Version:

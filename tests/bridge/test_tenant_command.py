@@ -131,6 +131,15 @@ def test_versions_say_who_when_why_and_what(bridge: Bridge, tmp_path: Path) -> N
     assert bridge("tenant", "versions", "globex").exit_code == 2
 
 
+def test_what_a_version_says_of_its_author_is_short(bridge: Bridge) -> None:
+    for option in ("--why", "--author"):
+        refused = bridge("tenant", "apply", option, "ü" * 201)
+        assert refused.exit_code == 2
+        assert f"{option} has at most 200 characters" in refused.stderr
+    assert bridge("tenant", "apply", "--why", "😀" * 200, "--author", "😀" * 200).exit_code == 0
+    assert lines_of(bridge("tenant", "versions", "acme", "--json"))[0]["why"] == "😀" * 200
+
+
 def test_a_rollback_is_a_new_version_and_apply_leaves_it_until_it_is_pulled_or_forced(
     bridge: Bridge, tmp_path: Path
 ) -> None:

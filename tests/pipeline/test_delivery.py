@@ -238,6 +238,10 @@ async def test_a_new_mapping_holds_from_the_next_attempt_on(shop: Bus, erp: Plai
     doubled = UPSERT.replace("after.n", "after.n * 100")
     await shop.apply(replace(tenant, mappings={"order": MappingText("mappings/order.yaml", doubled)}))
     await erp.until(lambda: order_at_erp(erp) == {"1": [100]})
+    tried = await eventually(shop.attempts, lambda found: bool(found) and found[-1]["outcome"] == "delivered")
+    versions = [attempt["mapping_version"] for attempt in tried]
+    assert versions[0] != versions[-1]
+    assert all(versions)
 
 
 async def test_a_worker_that_leaves_hands_over_at_once(shop: Bus, erp: PlainErp) -> None:

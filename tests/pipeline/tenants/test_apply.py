@@ -129,7 +129,7 @@ async def test_a_removed_route_ends_and_another_begins_at_the_same_message(serve
 
 async def test_of_two_applies_at_once_one_is_told_to_apply_again(server: Server) -> None:
     await server.application.apply([ACME])
-    seq, _ = await server.routes.get("acme")
+    seq, _ = await server.table("acme")
     await server.routes.put(
         [NewRoutes("acme", b'{"v":1,"tenant":"acme","revision":1,"routes":[]}', over=seq)]
     )
@@ -238,6 +238,14 @@ async def test_of_two_who_apply_at_once_nobody_undoes_the_other(
     assert change.refusal is not None
     assert "applied by somebody else at this moment; apply again" in change.refusal.message
     assert (await server.versions.all())["acme"].timezone == "America/Santiago"
+
+
+async def test_a_routing_message_of_a_newer_bridge_is_told(server: Server) -> None:
+    await server.jetstream.publish(
+        server.subjects.routes("acme"), b'{"v":2,"tenant":"acme","revision":1,"routes":[]}'
+    )
+    with pytest.raises(VersionInvalid, match=r"routing message .* newer version: 2; upgrade"):
+        await server.application.apply([ACME])
 
 
 async def test_many_at_once_are_all_in_force(server: Server) -> None:
