@@ -33,7 +33,7 @@ class LaneLease:
         self._owner = owner
         self._revision = 0
         self._tenure = Tenure(0.0)
-        self._lost = False
+        self._lost = self._given_up = False
 
     def check(self) -> None:
         """Call it just before every act. Raises LeaseLost."""
@@ -41,12 +41,14 @@ class LaneLease:
             raise LeaseLost(f"the lease of lane {self._lane} has run out")
 
     async def keep(self) -> None:
-        """Renews until it raises LeaseLost, or ConnectionLost."""
-        while True:
+        """Renews until it raises LeaseLost, or ConnectionLost. Once we have given it up it only waits to be cancelled."""
+        while not self._given_up:
             await asyncio.sleep(RENEW_S)
-            self.check()
-            with contextlib.suppress(NoAnswer):
-                await self._renew()
+            if not self._given_up:
+                self.check()
+                with contextlib.suppress(NoAnswer):
+                    await self._renew()
+        await asyncio.get_running_loop().create_future()
 
     async def claim(self, revision: int) -> bool:
         """Takes the lease over `revision`; whether it is ours now. Raises as Bucket does."""
@@ -60,13 +62,18 @@ class LaneLease:
 
     def give_up(self) -> None:
         """From now on `check` raises: nothing more is done for the lane."""
-        self._lost = True
+        self._lost = self._given_up = True
 
     async def release(self) -> None:
         """Nothing is done for the lane any more: the next owner need not wait. Nothing happens where it is not ours."""
-        self._lost = True
-        with contextlib.suppress(RevisionConflict, NoAnswer, JetStreamError):
-            await self._write(self._revision, released=True)
+        self.give_up()
+        with contextlib.suppress(NoAnswer, JetStreamError):
+            try:
+                await self._write(self._revision, released=True)
+            except RevisionConflict:  # a renewal was under way, and nobody waited for its answer
+                with contextlib.suppress(RevisionConflict, LeaseLost):
+                    await self._adopt()
+                    await self._write(self._revision, released=True)
 
     async def _renew(self) -> None:
         began = boottime()

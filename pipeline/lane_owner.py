@@ -160,6 +160,10 @@ class Ownership:
             await self._consumer.stop()
             await self._routes.end()
             await self._turns.end()
+        # nothing of ours acts any more, and nothing can fail that would keep the pin
+        await self._lease.release()
+        if self._consumer.pin is not None:
+            await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
 
     def _work(self, taken: TakenOver) -> LaneWork:
         return LaneWork(
@@ -319,8 +323,5 @@ class Ownership:
         self._lease.check()
         rest = {seq: item.message for seq, item in self._state.held()} | self._back
         await self._services.settling.nak([rest[seq] for seq in sorted(rest)])
-        await self._lease.release()
-        if self._consumer.pin is not None:
-            await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
         say = log.info if rest or not board.stopping else log.debug
         say("lane released", lane=self._lane.number, given_back=len(rest))
