@@ -70,3 +70,30 @@ async def test_whatever_is_killed_each_is_sent_once_and_in_order(
     tombstones = await asyncio.to_thread(bridge.stored, "DLQ")
     found = [read_tombstone(one.headers, one.payload) for one in tombstones]
     assert sorted(one.replayed or 0 for one in found if one is not None) == [copy.seq for copy in copies]
+
+
+@pytest.mark.slow
+async def test_who_loses_the_server_is_told_how_far_it_came(
+    own_nats: EmbeddedNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bridge = Cli(tmp_path, own_nats.url, "")
+    await asyncio.to_thread(bridge, "tenant", "apply")
+    await asyncio.to_thread(bridge.bury, three)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "dlq", "replay", "--all", "--rate", "20/m"),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    assert await running.stdout.readline() == b"acme/orders/1: replayed as delivery 5\n"
+    await own_nats.kill()
+    _, said = await running.communicate()
+    assert running.returncode == 3
+    assert b"1 replayed, 0 skipped, 0 failed; stopped, 2 are left: the same command goes on" in said
+
+
+async def three(graves: Graveyard) -> None:
+    for key in range(3):
+        await graves.bury(key)

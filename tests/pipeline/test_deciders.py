@@ -21,9 +21,10 @@ from connectors.protocol import (
 )
 from eventbus.big_events import MARGIN
 from eventbus.event import encode_json
+from eventbus.wire import header_lines
 from pipeline.attempt import Attempt, DeliveryId, attempt_record
 from pipeline.breaker import Breaker
-from pipeline.dead_letter import dead_letter
+from pipeline.dead_letter import dead_letter, letter_headers
 from pipeline.delivery_turn import (
     ReadRecord,
     Render,
@@ -351,13 +352,24 @@ def test_a_dead_letter_holds_the_event_byte_for_byte_and_a_bounded_answer() -> N
 @pytest.mark.parametrize("letter", ["x", '"', "\x01", "😀", "é"])
 def test_a_dead_letter_fits_where_the_largest_event_did(letter: str) -> None:
     name = "n" * 60
-    delivery = DeliveryId(name, name, f"{name}@2:FFFFFFFF/FFFFFFFF:99999999", 2**53, 2**53)
+    # of a replay under a new key, of a backfill for one route
+    delivery = DeliveryId(name, name, f"{name}@2:FFFFFFFF/FFFFFFFF:99999999", 2**53, 2**53, str(2**53))
     event = encode_json({"after": "x" * 100_000})
     for body in (letter * 9_000, {"error": [letter] * 9_000}):
         problem = Problem(letter * 999, letter * 9_000, Answer(422, {}, body))
         record = RetryRecord(99, 1e9, 1e9)
-        payload = dead_letter(delivery, event, DeadLetter("exhausted", problem), record, "m" * 64, "a" * 64)
-        headers = f"Bridge-Event-Id: {delivery.event_id}\r\nBridge-Target: {name}/{name}\r\n" + "x" * 200
+        buried = DeadLetter("exhausted", problem)
+        payload = dead_letter(delivery, event, buried, record, "m" * 64, "a" * 64)
+        own = {
+            "Bridge-Event-Id": delivery.event_id,
+            "Bridge-Event-Seq": str(2**53),
+            "Bridge-Backfill-Route": f"{name}/{name}",
+            "Bridge-Replay": str(2**53),
+            "Bridge-Replay-Key": str(2**53),
+            "Bridge-Replay-Id": f"replay-{2**53}-{'f' * 20}",
+            "Nats-Expected-Last-Subject-Sequence": "0",
+        }
+        headers = b"NATS/1.0\r\n" + header_lines(own) + letter_headers(buried) + b"\r\n"
         assert len(payload) + len(headers) - len(event) < MARGIN
 
 

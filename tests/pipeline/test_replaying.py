@@ -13,19 +13,20 @@ from prometheus_client import REGISTRY
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.connection import connect
-from eventbus.event import HEADER_EVENT_ID
 from eventbus.fence import Written
 from eventbus.position import position_headers
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId
 from pipeline.begun_replays import BegunReplays
 from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
+from pipeline.disposition import Reason
 from pipeline.letter_upkeep import LetterUpkeep
 from pipeline.letters import Glance, Letters
 from pipeline.replay import Denied, Ended, Marker, SendCopy, Wanted, settle_letter
 from pipeline.replaying import Replaying
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tombstone import Tombstone, read_tombstone
+from tests.pipeline.burying import Graveyard
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
 NO = Reply(422, {"message": "no such cost centre"})
@@ -52,20 +53,10 @@ async def letters_of(shop: Bus, count: int) -> Sequence[Glance]:
     return await eventually(lambda: open_letters(shop), lambda found: len(found) == count)
 
 
-async def bury(shop: Bus, key: int, reason: str = "rejected", size: int = 0) -> None:
-    """A dead letter of a delivery, as a worker would leave it."""
-    headers = header_lines({HEADER_EVENT_ID: f"shop:0/{key:X}:1"})
-    payload = b'{"key": {"id": %d}, "source": {"schema": "public", "table": "orders"}}' % key
-    seq = await shop.jetstream.publish(shop.subjects.delivery(0, "acme", "orders"), payload, headers)
-    delivery = DeliveryId("acme", "orders", f"shop:0/{key:X}:1", 1, seq)
-    body = (
-        b'{"event": %b, "tenant": "acme", "route": "orders", "reason": "%b", "delivery_seq": %d, "delivery_id": "%b",'
-        b' "error": {"class": "no", "message": "%b"}}'
-    )
-    body %= (payload, reason.encode(), seq, delivery.text.encode(), b"x" * size)
-    await DeadLetterStore(shop.jetstream, shop.subjects).write(
-        delivery, body, headers, WriteHooks(lambda: None)
-    )
+async def bury(shop: Bus, key: int, reason: Reason = "rejected", size: int = 0) -> None:
+    """size: of its message."""
+    graves = Graveyard(shop.jetstream, shop.subjects, shop.nats.lanes)
+    await graves.bury(key, reason, message="x" * size)
 
 
 async def test_what_was_mended_is_replayed_with_the_mapping_in_force_and_the_same_key(
