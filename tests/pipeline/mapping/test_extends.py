@@ -127,3 +127,17 @@ def test_the_version_covers_all_texts() -> None:
 def test_remove_stands_only_where_something_is_extended() -> None:
     with pytest.raises(MappingInvalid, match="none here"):
         compile_stored(MappingText("m.yaml", BASE + "response: {$remove: true}"), "m")
+
+
+def test_new_steps_come_behind_those_that_are_there(make_input: Any) -> None:
+    base = (
+        "source: {table: public.work_orders}\nconnector: rest\nsteps: {a: {request: {method: GET, path: /a}}}"
+    )
+    text = derived(
+        "extends: base\nsteps: {b: {request: {method: GET, path: /b}}, a: {request: {path: /c}}}", base
+    )
+    course = compile_stored(text, "m").program.course
+    assert [step.name for step in course.steps] == ["a", "b"]
+    first = compile_stored(text, "m").render(make_input())
+    assert isinstance(first, Rendered)
+    assert first.request == {"method": "GET", "path": "/c"}
