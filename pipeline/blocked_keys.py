@@ -15,7 +15,7 @@ from eventbus.message import Message
 from eventbus.objects import ObjectDamaged, ObjectMissing
 from eventbus.ordered_reader import OrderedReader, Reading
 from pipeline.lane_work import LaneWork
-from pipeline.ordering import Line, lines_of
+from pipeline.ordering import Line
 from pipeline.retry_records import persist
 from pipeline.side_by_side import all_ended
 from pipeline.stored_letter import LetterUnreadable, read_letter
@@ -156,9 +156,10 @@ class BlockedKeys:
         try:
             if name is not None:
                 payload = await persist(self._work.check, lambda: objects.get(name))
-            return lines_of(decode_event(payload), self._route)
+            event = decode_event(payload)
         except (EventInvalid, ObjectMissing, ObjectDamaged):
             return ((self._route, "", None),)  # as a delivery of such an event stands
+        return await self._work.lines_of(event, self._route)
 
     def _free(self, seq: int) -> None:
         for ready in self._work.state.unblock(self._route, seq):

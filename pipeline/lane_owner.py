@@ -7,6 +7,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -177,6 +178,7 @@ class Ownership:
             records=self._records,
             troubles=RoutesInTrouble(taken.state.routes),
             hold=self._hold,
+            lines_of=self._lines_of,
             taking=self._taking,
             check=self._lease.check,
         )
@@ -297,6 +299,9 @@ class Ownership:
     async def _lines(self, item: Item) -> tuple[Line, ...]:
         given = partial(render_input, item)
         return await self._orderings.lines(item.message, item.id.tenant, item.id.route, given)
+
+    async def _lines_of(self, event: dict[str, Any], route: str) -> tuple[Line, ...]:
+        return await self._orderings.of_letter(event, route)
 
     # ── While we have it, and leaving ────────────────────────────────────────────────────────────────────────────
 

@@ -1,9 +1,9 @@
 """What a lane's owner shares with its routes that are apart."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
@@ -13,6 +13,7 @@ from pipeline.delivery import Item, Services
 from pipeline.lane_state import LaneState
 from pipeline.lane_takeover import LaneRecords
 from pipeline.lane_turns import LaneTurns
+from pipeline.ordering import Line
 from pipeline.retry_record import Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.trouble import RoutesInTrouble
@@ -29,7 +30,10 @@ class Hold(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
-    """check: raises where the lane is no longer ours. taking: held while a message that was seen is not yet held."""
+    """check: raises where the lane is no longer ours. taking: held while a message that was seen is not yet held.
+
+    lines_of: a dead letter's event and its route.
+    """
 
     jetstream: JetStream
     subjects: Subjects
@@ -41,6 +45,7 @@ class LaneWork:
     records: LaneRecords
     troubles: RoutesInTrouble
     hold: Hold
+    lines_of: Callable[[dict[str, Any], str], Awaitable[tuple[Line, ...]]]
     taking: asyncio.Lock
 
     def is_blocking(self, route: str) -> bool:

@@ -18,6 +18,7 @@ from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
 log = structlog.get_logger()
 
 EventOf = Callable[[Message], Awaitable[dict[str, Any]]]
+GivenOf = Callable[[dict[str, Any], RouteInForce], RenderInput]
 
 
 class OrderingKeys:
@@ -33,7 +34,7 @@ class OrderingKeys:
         message: Message,
         tenant: str,
         route: str,
-        given: Callable[[dict[str, Any], RouteInForce], RenderInput],
+        given: GivenOf,
     ) -> tuple[Line, ...]:
         """given: what the mapping is told of the event. Raises what `check` raises, ConnectionLost."""
         name = f"{tenant}/{route}"
@@ -41,6 +42,19 @@ class OrderingKeys:
             event = await self._event_of(message)
         except (EventInvalid, ObjectMissing, ObjectDamaged):
             return ((name, "", None),)  # its turn says what is wrong with it
+        return await self._of(event, tenant, route, given)
+
+    async def of_letter(self, event: dict[str, Any], route: str) -> tuple[Line, ...]:
+        """The lines of a dead letter's event; route: `tenant/route`. Raises as `lines`."""
+        tenant, _, name = route.partition("/")
+
+        def given(event: dict[str, Any], found: RouteInForce) -> RenderInput:
+            return RenderInput(event, tenant, name, dict(found.route.params), "", found.tenant.timezone)
+
+        return await self._of(event, tenant, name, given)
+
+    async def _of(self, event: dict[str, Any], tenant: str, route: str, given: GivenOf) -> tuple[Line, ...]:
+        name = f"{tenant}/{route}"
         found = self._tenants.find(tenant, route)
         own = lines_of(event, name)
         if found is None or not found.route.orders:

@@ -14,7 +14,7 @@ from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
 from pipeline.route_steps import RouteSteps
-from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
+from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 
 NO = Step(Reply(422, {"message": "no such cost centre"}))
 DAY = 86_400
@@ -49,6 +49,27 @@ async def _feed(shop: Bus, first: int, last: int) -> None:
 
 def order_is(erp: PlainErp, numbers: list[int]) -> Callable[[], bool]:
     return lambda: order_at_erp(erp).get("1") == numbers
+
+
+async def test_what_the_mapping_orders_by_blocks_for_the_next_owner_too(shop: Bus, erp: PlainErp) -> None:
+    tenant = acme(erp, UPSERT + "ordering: after.asset\n", on_dead_letter="block", orders=True)
+    await shop.apply(tenant)
+    shop.route()
+    stop = shop.work()
+    await shop.change(2, 0)
+    await erp.until(lambda: len(erp.effects) == 1)
+    erp.script([NO])
+    await shop.change(1, 1, after={"id": 1, "n": 1, "asset": 7})
+    [letter] = await eventually(shop.dead_letters, lambda found: len(found) == 1)
+    await stop()
+    shop.work()
+    await shop.change(3, 3, after={"id": 3, "n": 3, "asset": 7})
+    await shop.change(4, 4, after={"id": 4, "n": 4, "asset": 8})
+    await erp.until(lambda: "4" in order_at_erp(erp))
+    assert "3" not in order_at_erp(erp)
+    await decided(shop, "discarded", int(letter["delivery_seq"]))
+    await erp.until(lambda: order_at_erp(erp).get("3") == [3])
+    await shop.settled()
 
 
 async def test_a_discarded_one_lets_its_key_go_on(shop: Bus, erp: PlainErp) -> None:
