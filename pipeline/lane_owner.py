@@ -32,7 +32,7 @@ from pipeline.ordering_keys import OrderingKeys
 from pipeline.retry_record import Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
-from pipeline.takeover import Suspect, TakenOver, is_poison, suspected
+from pipeline.takeover import TakenOver, is_poison, suspected
 from pipeline.trouble import RoutesInTrouble
 
 MAX_ACK_PENDING = 10_000
@@ -121,7 +121,7 @@ class Ownership:
             self._memory.add(seq, time.monotonic())
         self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
         self._turns = LaneTurns(self._state, self._services.tenants)
-        self._routes = LaneRoutes(self._work(taken), taken.state.epoch)
+        self._routes = LaneRoutes(self._work(taken), taken.state)
         hooks = LaneHooks(
             check=self._lease.check,
             sent=self._turns.sent,
@@ -180,6 +180,8 @@ class Ownership:
             hold=self._hold,
             lines_of=self._lines_of,
             taking=self._taking,
+            suspecting=asyncio.Lock(),
+            bury=self._bury,
             check=self._lease.check,
         )
 
@@ -189,6 +191,9 @@ class Ownership:
         expected = taken.consumer_seq
         begun = False
         while True:
+            if not begun and self._state.barrier.passed:  # at once, where nothing was left
+                begun = True
+                await self._begin(taken)
             for message in await self._next():
                 expected += 1
                 if message.consumer_seq != expected:
@@ -196,9 +201,6 @@ class Ownership:
                         f"delivery {message.consumer_seq} of consumer {self._name} came, {expected} did not"
                     )
                 await self._take(message, held_back=not begun)
-            if not begun and self._state.barrier.passed:
-                begun = True
-                await self._begin(taken)
 
     async def _next(self) -> list[Message]:
         """What has come; nothing where the barrier is passed because nothing is left."""
@@ -246,7 +248,7 @@ class Ownership:
     async def _begin(self, taken: TakenOver) -> None:
         """All that the last owner left is back: now it may go, in order (rule R4)."""
         often = any(message.delivered >= POISON_DELIVERIES for message in self._back.values())
-        suspect = taken.state.suspect
+        alone = False
         self._routes.prepare()
         for seq in sorted(self._back):
             if self._routes.arrived(self._back[seq], settled=False):
@@ -255,26 +257,30 @@ class Ownership:
             # what is new was never tried; of what came back the record tells
             known = Known() if seq > taken.barrier.upto else None
             if taken.crashed and often and known is None:
-                suspect = await self._handle_alone(suspect, seq)
+                alone = True
+                await self._handle_alone(seq)
             else:
                 await self._hold(self._back.pop(seq), known)
         self._routes.begin()
         self._turns.together()
-        if suspect is not None:
+        # else it may be one that came apart, whose turn is still to come
+        if alone or (taken.state.suspect is not None and not self._routes.careful):
             await self._records.suspect(None)
 
-    async def _handle_alone(self, before: Suspect | None, seq: int) -> Suspect:
+    async def _handle_alone(self, seq: int) -> None:
         """One of them may have ended the last owners: its name is written down before it is touched (rule R9)."""
-        suspect = suspected(before, seq)
+        suspect = suspected(self._records.suspected, seq)
         await self._records.suspect(suspect)
         message = self._back.pop(seq)
         if is_poison(suspect):
-            await self._delivery.crashed(self._item(message, None), suspect.n)
-            self._memory.add(seq, time.monotonic())
+            await self._bury(message, suspect.n)
         else:
             await self._hold(message, None, offer=False)
             await self._turns.alone(seq)
-        return suspect
+
+    async def _bury(self, message: Message, crashes: int) -> None:
+        await self._delivery.crashed(self._item(message, None), crashes)
+        self._memory.add(message.seq, time.monotonic())
 
     async def _hold(
         self, message: Message, known: Known | None, *, offer: bool = True, apart: bool = False

@@ -26,6 +26,7 @@ from pipeline.route_life import RouteLife
 from pipeline.route_permission import Together
 from pipeline.route_trouble import crowds, is_crowded, must_wait_apart, the_largest
 from pipeline.side_by_side import all_ended
+from pipeline.takeover import CAREFUL, State
 from pipeline.tombstone import original_seq
 from pipeline.trouble import Why, Word
 
@@ -33,6 +34,7 @@ STATE_BYTES = 512 * 2**10
 """A lane's state is one message: above this no further route leaves."""
 NUMBERS = 2**20
 LOOK_S = 5.0
+CALM_S = 600.0
 LOOK_AT_LANE_S = 30.0
 """So often the server is asked how far the lane is, while it matters."""
 
@@ -42,12 +44,14 @@ log = structlog.get_logger()
 class LaneRoutes:
     """Those of one lane, while we own it."""
 
-    def __init__(self, work: LaneWork, epoch: int) -> None:
+    def __init__(self, work: LaneWork, state: State) -> None:
+        """state: as the takeover left it."""
         self._work = work
+        self._careful = state.crashes >= CAREFUL
         self._together = Together()
         self._lives: dict[str, RouteLife] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._number = epoch * NUMBERS
+        self._number = state.epoch * NUMBERS
         self._past: dict[str, float] = {}
         self._awaited: set[str] = set()
         """Whose consumers may still bring what the server forgot before we took over."""
@@ -60,6 +64,11 @@ class LaneRoutes:
         self._early: dict[str, Why] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def careful(self) -> bool:
+        """Whether one that is apart may have ended the last owners, and is still to be looked at."""
+        return bool(self._together.careful)
+
     def prepare(self) -> None:
         """Before the first delivery may go: a key may be blocked although the last owner could not say so any more."""
         for route in self._work.records.buried_lately:
@@ -70,6 +79,8 @@ class LaneRoutes:
     def begin(self) -> None:
         """The lane's barrier is passed, and all that came back is held (rule R4)."""
         self._begun = True
+        if self._careful:
+            self._together.careful.update(self._work.troubles.on())
         for route in self._work.troubles.on():
             self._live(route, None)
         if self._lives:
@@ -81,13 +92,15 @@ class LaneRoutes:
 
     async def run(self) -> None:
         """Until a route's life fails, and raises that."""
-        looked = time.monotonic()
+        began = looked = time.monotonic()
         while True:
             done, _ = await asyncio.wait([self._failed], timeout=LOOK_S)
             for failed in done:
                 failed.result()
             self._count()
             self._release_memory()
+            if time.monotonic() - began > CALM_S:
+                await self._work.records.calm_down()
             if self._work.troubles.off() and time.monotonic() - looked > LOOK_AT_LANE_S:
                 looked = time.monotonic()
                 await self._forget_settled_apart()

@@ -53,6 +53,8 @@ class LaneRecords:
         self.buried_lately: set[str] = set()
         """Routes of which there was a dead letter shortly before the takeover."""
         self._state = State()
+        self.suspected: Suspect | None = None
+        """What the last owner handled alone when it ended."""
         self._changes: dict[str, Trouble | None] = {}
         self._writing = asyncio.Lock()
         self._broken = False
@@ -69,6 +71,7 @@ class LaneRecords:
         except StopIteration as end:
             taken: TakenOver = end.value
             self._revision, self._state = taken.revision, taken.state
+            self.suspected = taken.state.suspect
             return taken
 
     @property
@@ -84,6 +87,12 @@ class LaneRecords:
         """Writes down what is handled alone. Raises LeaseLost where a successor has written."""
         async with self._writing:
             await self._store(msgspec.structs.replace(self._state, suspect=suspect))
+
+    async def calm_down(self) -> None:
+        """We have owned the lane for long: what ended the owners before us does not end us."""
+        async with self._writing:
+            if self._state.crashes:
+                await self._store(msgspec.structs.replace(self._state, crashes=0))
 
     async def change(self, route: str, trouble: Trouble | None) -> None:
         """Writes down what is to be known of a route, many at once. Raises LeaseLost where a successor has written."""

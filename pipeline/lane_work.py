@@ -33,6 +33,7 @@ class LaneWork:
     """check: raises where the lane is no longer ours. taking: held while a message that was seen is not yet held.
 
     lines_of: a dead letter's event and its route.
+    suspecting: held while one is handled alone; bury: makes one a dead letter that ended so many workers.
     """
 
     jetstream: JetStream
@@ -47,6 +48,8 @@ class LaneWork:
     hold: Hold
     lines_of: Callable[[dict[str, Any], str], Awaitable[tuple[Line, ...]]]
     taking: asyncio.Lock
+    suspecting: asyncio.Lock
+    bury: Callable[[Message, int], Awaitable[None]]
 
     def is_blocking(self, route: str) -> bool:
         """Whether a route's (`tenant/route`) dead letters keep their keys' later events waiting (rule R11)."""

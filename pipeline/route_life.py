@@ -20,7 +20,7 @@ from pipeline.delivery import Item
 from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.route_detach import Leaving
 from pipeline.route_permission import FOREVER, LOOK_S, RoutePermission, Together
-from pipeline.route_pull import NothingCame, RoutePull
+from pipeline.route_pull import Begins, NothingCame, RoutePull
 from pipeline.route_session import Session, begin_session
 from pipeline.route_steps import RouteSteps, within
 from pipeline.route_trouble import ROUTE_HOLDS
@@ -188,7 +188,8 @@ class RouteLife:
         session: Session = await self._steps.perform(steps)
         for seq in session.dead:
             work.memory.add(seq, time.monotonic())
-        async with RoutePull(work, self.route, trouble, session, self._may.is_probe) as pull:
+        begins = Begins(session, careful=self.route in self._together.careful)
+        async with RoutePull(work, self.route, trouble, begins, self._may.is_probe) as pull:
             self._steps.pull = pull
             try:
                 back = await self._until_it_rests(pull)
@@ -210,8 +211,8 @@ class RouteLife:
             self.highest = max(self.highest, pull.highest)
             self.blocks.check()
             if pull.begun:
+                self._together.careful.discard(self.route)
                 self.blocks.settled_up_to(pull.highest)
-            if pull.begun:
                 self.behind = pull.left + self._steps.held
             until = self._may.rests_until(now)
             if until is None and self._must_yield(now - began):

@@ -19,10 +19,14 @@ FOREVER = float("inf")
 
 @dataclass(slots=True)
 class Together:
-    """What the routes of a lane that are apart share. probing: which of them finds out whether a connection is back."""
+    """What the routes of a lane that are apart share. probing: which of them finds out whether a connection is back.
+
+    careful: those of which a delivery may have ended the last owners, until their first session has begun (rule R9).
+    """
 
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINING))
     probing: dict[GateKey, str] = field(default_factory=dict)
+    careful: set[str] = field(default_factory=set)
 
 
 class RoutePermission:

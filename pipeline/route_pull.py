@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from pipeline.route_consumers import MAX_ACK_PENDING
 from pipeline.route_session import Session
 from pipeline.route_trouble import must_wait_apart
 from pipeline.side_by_side import all_ended
+from pipeline.takeover import is_poison, suspected
 from pipeline.trouble import Trouble, Word
 
 HOLDS = 500
@@ -28,10 +30,19 @@ HOLDS_BYTES = 4 * 2**20
 WINDOW = 64
 QUIET_S = 2.0
 PATIENCE_S = 1.0
+POISON_DELIVERIES = 3
 
 
 class NothingCame(Exception):
     """What was pending did not come back: it was settled meanwhile, or somebody else is given it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """How a session begins. careful: what comes back may have ended the last owners."""
+
+    session: Session
+    careful: bool
 
 
 class RoutePull:
@@ -42,10 +53,15 @@ class RoutePull:
         work: LaneWork,
         route: str,
         trouble: Trouble,
-        session: Session,
+        begins: Begins,
         is_probe: Callable[[], bool],
     ) -> None:
         """is_probe: whether one delivery at a time is enough."""
+        session = begins.session
+        self._careful = begins.careful
+        self._back: dict[int, Message] = {}
+        """What was pending, undecoded until all of it is back, where one of it may have ended the last owners."""
+        self._begun = False
         self._work = work
         self._route = route
         self._trouble = trouble
@@ -93,7 +109,7 @@ class RoutePull:
     @property
     def begun(self) -> bool:
         """All that was pending has come back."""
-        return self._barrier.passed
+        return self._begun
 
     @property
     def full(self) -> bool:
@@ -164,6 +180,8 @@ class RoutePull:
                         f"delivery {message.consumer_seq} of consumer {self._name} came, {self._expected} did not"
                     )
                 await self._take(message)
+                if not self._begun and self._barrier.passed:
+                    await self._begin()
             self._taking = False
             self.left, self.moved = messages[-1].pending, time.monotonic()
             self.changed.set()
@@ -189,7 +207,6 @@ class RoutePull:
     async def _take(self, message: Message) -> None:
         work, seq = self._work, message.seq
         work.check()
-        passed = self._barrier.passed
         self._barrier.saw(seq)
         if work.troubles.on_its_own(self._route, seq) is Word.UNSEEN:
             work.acks.unseen(message)
@@ -200,13 +217,14 @@ class RoutePull:
                 case Taken.HELD:
                     # what is new here was never tried, unless the lane had seen it before
                     tried = seq <= max(self._barrier.upto, self._trouble.upto)
+                    if self._careful and not self._begun:
+                        self._back[seq] = message
+                        return
                     await work.hold(message, None if tried else Known(), apart=True)
                     self._shed(seq)
                 case Taken.KNOWN:
                     pass
         self.highest = max(self.highest, seq)
-        if not passed and self._barrier.passed:
-            self._go()
 
     def _shed(self, seq: int) -> None:
         """What waits for a person, and what is too much, is held by its sequence alone."""
@@ -216,7 +234,33 @@ class RoutePull:
             item.message, item.shed = item.message.with_payload(b""), True
             state.shed(seq)
 
+    async def _begin(self) -> None:
+        """All that was pending is back."""
+        if any(message.delivered >= POISON_DELIVERIES for message in self._back.values()):
+            await self._one_at_a_time()
+        for seq in sorted(self._back):
+            await self._work.hold(self._back.pop(seq), None, apart=True)
+        self._go()
+
+    async def _one_at_a_time(self) -> None:
+        """One of them may have ended the last owners: its name is written down before it is touched (rule R9)."""
+        work = self._work
+        async with work.suspecting:
+            work.state.go(self._route)
+            for seq in sorted(self._back):
+                suspect = suspected(work.records.suspected, seq)
+                await work.records.suspect(suspect)
+                message = self._back.pop(seq)
+                if is_poison(suspect):
+                    await work.bury(message, suspect.n)
+                else:
+                    await work.hold(message, None, apart=True)
+                    if seq in work.state and work.state.may_start(seq):
+                        await work.turns.had_turn(seq)
+            await work.records.suspect(None)
+
     def _go(self) -> None:
+        self._begun = True
         for seq in self._work.state.go(self._route):
             self._work.turns.offer(seq)
         self.changed.set()

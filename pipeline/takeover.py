@@ -24,6 +24,8 @@ from pipeline.lease import Lease
 from pipeline.settled_memory import KEEP_S
 from pipeline.trouble import Trouble
 
+CAREFUL = 2
+"""After so many crashes in a row the routes that are apart are looked at, too: their messages come again anyway."""
 CRASHES = 3
 """A delivery that was the suspect of so many crashes is a dead letter (rule R9)."""
 
@@ -38,12 +40,14 @@ class Suspect(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """`state.<n>`. epoch: one more with each takeover, so that every write of a predecessor fails.
 
-    routes: those in trouble, and those that were lately, by `tenant/route`.
+    routes: those in trouble, and those that were lately, by `tenant/route`; crashes: how many owners in a row did not
+    leave in order.
     """
 
     epoch: int = 0
     suspect: Suspect | None = None
     routes: dict[str, Trouble] = {}
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +144,12 @@ class TakenOver:
 
 def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, Any, TakenOver]:
     """before: the lease that was there; me: what our own owner names begin with, before a point; now: seconds since the epoch."""
+    crashed = before is not None and not before.released and not before.owner.startswith(f"{me}.")
     state, revision = State(), None
     while revision is None:
         held, at = yield ReadState()
-        state = msgspec.structs.replace(held, epoch=held.epoch + 1)
+        crashes = held.crashes + 1 if crashed else 0
+        state = msgspec.structs.replace(held, epoch=held.epoch + 1, crashes=crashes)
         revision = yield WriteState(state, at)
     yield from _right_consumers(state)
     facts: ConsumerFacts = yield Inspect()
@@ -151,7 +157,6 @@ def take_over(before: Lease | None, me: str, now: float) -> Generator[Request, A
         yield Sweep(facts.floor + 1, facts.delivered, facts.consumer_seq)
     # a dead letter whose TERM is missing was written shortly before its owner's end, however long ago that was
     dead: Sequence[int] = yield ReadDeadLetters(min(now, before.beat if before else now) - KEEP_S)
-    crashed = before is not None and not before.released and not before.owner.startswith(f"{me}.")
     barrier = Barrier(facts.delivered, facts.pending)
     return TakenOver(state, revision, barrier, facts.consumer_seq, dead, crashed)
 

@@ -286,6 +286,28 @@ class Bus:
         await bucket.put(f"lease.{lane}", msgspec.json.encode(Lease("somebody.else", time.time())))
         await bucket.put(f"state.{lane}", msgspec.json.encode(State(3, Suspect(suspect, 2))))
 
+    async def crashed_apart(self, lane: int, suspect: int) -> None:
+        """As `crashed_owners`, of the one route that is apart; its lane's owner has left before."""
+        bucket = Bucket(self.jetstream, self.subjects.bucket("LANES"))
+        entry = await bucket.get(f"state.{lane}")
+        assert entry is not None
+        assert entry.value is not None
+        state = msgspec.json.decode(entry.value, type=State)
+        [name] = await self.own_consumers()
+        settling = Settling(self.jetstream.connection)
+        source = Source(self.subjects.stream("DELIVERIES"), name, PIN_GROUP)
+        consumer = PullConsumer(self.jetstream.connection, source, 10)
+        await consumer.start()
+        for _ in range(3):
+            messages = await consumer.next()
+            while len(messages) < 2:
+                messages += await consumer.next()
+            await settling.nak(messages)
+        await consumer.stop()
+        crashed = msgspec.structs.replace(state, suspect=Suspect(suspect, 2), crashes=1)
+        await bucket.put(f"lease.{lane}", msgspec.json.encode(Lease("somebody.else", time.time())))
+        await bucket.put(f"state.{lane}", msgspec.json.encode(crashed))
+
     async def unsettled(self) -> int:
         """Deliveries that no lane and no route apart from it has settled, delivered or not."""
         stream, left = self.subjects.stream("DELIVERIES"), 0

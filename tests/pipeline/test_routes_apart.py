@@ -8,6 +8,7 @@ import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
+from eventbus.subjects import lane_of
 from pipeline import route_trouble
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
@@ -140,5 +141,45 @@ async def test_what_is_apart_expires_by_its_deadline(shop: Bus, erp: PlainErp) -
         await shop.change(1, n)
     letters = await eventually(shop.dead_letters, lambda found: len(found) == 5)
     assert {letter["reason"] for letter in letters} == {"expired"}
+    await shop.back()
+    await shop.settled()
+
+
+async def test_the_next_owner_goes_on_with_what_is_apart_though_nothing_new_comes(
+    shop: Bus, erp: PlainErp
+) -> None:
+    await shop.apply(acme(erp))
+    erp.unavailable()
+    shop.route()
+    stop = shop.work()
+    for n in range(6):
+        await shop.change(1, n)
+    await left(shop, "breaker")
+    await stop()
+    await erp.up()
+    shop.work()
+    await erp.until(lambda: order_at_erp(erp) == {"1": list(range(6))})
+    await shop.back()
+
+
+@pytest.mark.slow
+async def test_what_ends_workers_while_it_is_apart_becomes_a_dead_letter(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    erp.unavailable()
+    shop.route()
+    stop = shop.work()
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    poison, _ = await eventually(
+        lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 2
+    )
+    await left(shop, "breaker")
+    await stop()
+    await shop.crashed_apart(lane_of("acme", shop.nats.lanes), suspect=poison.seq)
+    await erp.up()
+    shop.work()
+    await erp.until(lambda: order_at_erp(erp) == {"2": [2]}, timeout_s=25)
+    (letter,) = await shop.dead_letters()
+    assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
     await shop.back()
     await shop.settled()
