@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -20,7 +21,9 @@ from hypothesis import strategies as st
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Step
 from bridge.demo.nats_server import EmbeddedNats
-from pipeline import lane_turns
+from eventbus.buckets import Bucket
+from pipeline import lane_lease, lane_turns
+from pipeline.lane_lease import LaneLease, LeaseLost
 from pipeline.lane_spread import KEEP_S, NOBODY_S, SETTLE_S, LaneSpread, spread
 from pipeline.lease import Lease, read_lease
 from pipeline.membership import GONE_S, Member, Membership
@@ -186,6 +189,24 @@ async def test_workers_come_and_go_under_load_and_nobody_notices(
         assert await longest_pause(erp, since) < 2
         await shop.settled()
         assert await shop.dead_letters() == []
+
+
+async def test_a_release_holds_although_a_renewal_was_under_way(
+    shop: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_lease, "RENEW_S", 0.01)
+    bucket = Bucket(shop.jetstream, shop.subjects.bucket("LANES"))
+    lease = LaneLease(bucket, 0, "me.1", None)
+    assert await lease.claim(0)
+    await bucket.put("lease.0", msgspec.json.encode(Lease("me.1", time.time())))
+    keeping = asyncio.create_task(lease.keep())
+    await lease.release()
+    assert await leases(shop) == {}
+    with pytest.raises(LeaseLost):
+        lease.check()
+    # it does not end whoever is still leaving
+    assert not (await asyncio.wait([keeping], timeout=0.1))[0]
+    keeping.cancel()
 
 
 async def test_a_request_that_hangs_does_not_keep_the_other_tenants_of_a_moving_lane_waiting(
