@@ -26,7 +26,7 @@ from pipeline.purge import (
     purge_deliveries,
     purge_tenants,
 )
-from pipeline.stream_purge import filling_of, floor_of, old_up_to
+from pipeline.stream_purge import StreamOf, filling_of, floor_of
 from pipeline.takeover import State
 
 SHARD = 0
@@ -74,9 +74,9 @@ class DeliveriesPurge:
 
         Raises as JetStream does, and ValueError.
         """
-        subject = self._subjects.all_deliveries
-        filling = await filling_of(self._jetstream, self._stream, subject, urgency)
-        spared = await self._spared_up_to(filling)
+        kept = StreamOf(self._stream, self._subjects.all_deliveries, self._keep_s)
+        filling, old = await filling_of(self._jetstream, kept, urgency)
+        spared = await self._spared_up_to(filling, old)
         if spared < filling.first_seq:
             return Purged(held_by="the router, a replay, or the time they are kept")
         before = await self._records()
@@ -93,7 +93,7 @@ class DeliveriesPurge:
             deleted += await self._relieve(spared, floors, check)
         return Purged(deleted, least(holding_back(floors)))
 
-    async def _spared_up_to(self, filling: Filling) -> int:
+    async def _spared_up_to(self, filling: Filling, old: int) -> int:
         """What a router that starts may look at stays: behind the last position, a torn batch (rule T3).
 
         So does what replays that were begun may look at, for the same reason.
@@ -104,8 +104,6 @@ class DeliveriesPurge:
             return 0
         stored = Stored.read(position.seq, position.payload)
         routed = stored.mark.scan_from if stored.mark.claim else stored.seq
-        subject = self._subjects.all_deliveries
-        old = await old_up_to(self._jetstream, self._stream, subject, filling, self._keep_s)
         return min(filling.spared_up_to(old), routed, *(() if replays is None else (replays - 1,)))
 
     async def _records(self) -> list[_LaneRecord]:

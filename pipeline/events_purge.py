@@ -16,7 +16,7 @@ from eventbus.subjects import Subjects
 from pipeline.deliveries_purge import SHARD
 from pipeline.purge import Filling, Purged, events_kept_from, least
 from pipeline.router_position import decode_position
-from pipeline.stream_purge import filling_of, floor_of, old_up_to, positions_of_sources
+from pipeline.stream_purge import StreamOf, filling_of, floor_of, positions_of_sources
 
 SILENCE_S = 10.0
 
@@ -48,8 +48,8 @@ class EventsPurge:
         Raises as JetStream does, and ValueError.
         """
         subject = self._subjects.all_events
-        filling = await filling_of(self._jetstream, self._stream, subject, urgency)
-        old = await old_up_to(self._jetstream, self._stream, subject, filling, self._keep_s)
+        kept_for = StreamOf(self._stream, subject, self._keep_s)
+        filling, old = await filling_of(self._jetstream, kept_for, urgency)
         if filling.spared_up_to(old) < filling.first_seq:
             return Purged(held_by="the time they are kept")
         needed = {

@@ -26,10 +26,10 @@ from pipeline.events_purge import EventsPurge
 from pipeline.lane_lease import LeaseLost, acquire_alone
 from pipeline.metrics import KEEPERS, PURGED, STREAM_FULL
 from pipeline.object_sweep import ObjectSweep
-from pipeline.purge import PRESSURE, Filling, Purged
+from pipeline.purge import PRESSURE, Purged
 from pipeline.replaying import Replaying
 from pipeline.side_by_side import side_by_side
-from pipeline.stream_purge import state_of
+from pipeline.stream_purge import fullness
 
 NAME = "keeper"
 AGAIN_S = 1.0
@@ -103,29 +103,29 @@ class Keeper:
         due, pause, urgency, pressed = now(), settings.look, 1.0, False
         while True:
             async with self._tolerant(name):
-                filling = await state_of(self._jetstream, stream)
-                STREAM_FULL.labels(name).set(filling.full)
-                rises = filling.full > PRESSURE and not pressed
-                pressed = filling.full > PRESSURE
+                full = await fullness(self._jetstream, stream)
+                STREAM_FULL.labels(name).set(full)
+                rises = full > PRESSURE and not pressed
+                pressed = full > PRESSURE
                 if rises or now() >= due:
                     due = now() + settings.purge
                     done = await once(urgency)
-                    self._say(name, filling, done)
+                    self._say(name, full, done)
                     # what holds it back is asked less and less often: each time every consumer is
                     helped = bool(done.deleted) or not pressed
                     pause, urgency = (settings.look, 1.0) if helped else (2 * pause, 2 * urgency)
                     due = now() + (min(pause, settings.purge) if pressed else settings.purge)
             await asyncio.sleep(settings.look)
 
-    def _say(self, name: str, filling: Filling, done: Purged) -> None:
+    def _say(self, name: str, full: float, done: Purged) -> None:
         PURGED.labels(name).inc(done.deleted)
         if done.deleted:
-            log.info("purged", stream=name, deleted=done.deleted, full=round(filling.full, 2))
-        elif filling.full > PRESSURE:
+            log.info("purged", stream=name, deleted=done.deleted, full=round(full, 2))
+        elif full > PRESSURE:
             log.warning(
                 "a stream is nearly full, and what it holds is still needed",
                 stream=name,
-                full=round(filling.full, 2),
+                full=round(full, 2),
                 held_by=done.held_by,
             )
 
