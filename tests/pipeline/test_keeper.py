@@ -28,7 +28,7 @@ from pipeline.object_sweep import ObjectSweep
 from pipeline.purge import Purged
 from pipeline.takeover import State
 from pipeline.trouble import Trouble
-from tests.pipeline.delivering import MB, Bus, acme, eventually
+from tests.pipeline.delivering import MB, Bus, acme, eventually, order_at_erp
 from tests.pipeline.test_kills import running
 
 LANES = 2
@@ -140,6 +140,23 @@ async def test_nothing_is_deleted_while_a_lane_changes_or_an_advisory_waits(shop
         assert len(await deliveries(shop)) == 3
         await purge_of(shop).once(check)
         assert await deliveries(shop) == []
+
+
+async def test_in_a_cluster_nothing_goes_that_a_replica_may_not_have_yet(shop: Bus, erp: PlainErp) -> None:
+    class Clustered(JetStream):
+        """Says that its streams have replicas."""
+
+        async def stream_info(self, stream: str, request: object = None) -> dict[str, Any] | None:
+            info = await super().stream_info(stream, request)
+            if info is not None:
+                info["config"]["num_replicas"] = 3
+            return info
+
+    async with delivered(shop, erp, 3):
+        clustered = Clustered(shop.jetstream.connection)
+        assert (await purge_of(shop, jetstream=clustered).once(check)).deleted == 0
+        assert (await EventsPurge(clustered, shop.subjects, 0.0).once(check)).deleted == 0
+        assert (await purge_of(shop).once(check)).deleted == 3
 
 
 async def test_what_a_replay_under_way_may_look_at_stays(shop: Bus, erp: PlainErp) -> None:
@@ -275,6 +292,30 @@ async def test_streams_that_delivered_work_would_fill_never_jam(shop: Bus, erp: 
     await shop.settled()
     assert await shop.dead_letters() == []
     assert len(await deliveries(shop)) < 42  # 16 MB of them
+
+
+async def test_nothing_is_lost_that_waits_for_its_erp_while_everything_else_goes(
+    shop: Bus, erp: PlainErp
+) -> None:
+    async with PlainErp() as down:
+        down.unavailable()
+        await shop.apply(acme(down), replace(acme(erp), name="globex", key="42"))
+        shop.route()
+        shop.work(keeper=KeeperSettings(0.0, 0.0, look=0.05, purge=0.05))
+        for n in range(40):
+            await shop.change(n % 5, n)
+            await shop.change(n % 5, n, tenant="42")
+        await erp.until(lambda: len(erp.effects) == 40)
+        # the router's position names the last one
+        await eventually(lambda: events(shop), lambda found: len(found) == 1)
+        left = await deliveries(shop)
+        assert len(left) >= 40
+        await down.up()
+        await down.until(lambda: len(down.effects) == 40, timeout_s=30)
+        assert order_at_erp(down) == {str(key): list(range(key, 40, 5)) for key in range(5)}
+        assert order_at_erp(erp) == order_at_erp(down)
+        await eventually(lambda: deliveries(shop), lambda found: found == [])
+        assert await shop.dead_letters() == []
 
 
 async def keeper_of(shop: Bus) -> Lease | None:
