@@ -94,6 +94,7 @@ class Renderer:
 
     async def mapping(self, tenant: str, name: str, file: str, source: MappingSource) -> "JailedMapping":
         """Raises MappingInvalid."""
+        _check_size(source, file)
         source, digest = self._narrowed(source)
         known = self._known.get(digest)
         if known is None:
@@ -111,6 +112,7 @@ class Renderer:
         Raises:
             MappingInvalid: with a case's own crosswalks, too. RenderError: they take more than they may.
         """
+        _check_size(source, given.file)
         work = Work("cases", _digest(source), source, b"", to_json(given), zones, CASE_S)
         return _read(read_problems, _body(await self.do("", work), given.file))
 
@@ -153,7 +155,7 @@ class Renderer:
 
     async def do(self, tenant: str, work: Work) -> Answer:
         """Raises RenderError for what is too large."""
-        size = len(work.event) + len(work.given) + _size_of(work.source)
+        size = len(work.event) + len(work.given)
         if size > LARGEST - MARGIN:
             raise RenderError(
                 "limit", f"the event has {size} bytes; {LARGEST} can be rendered", Mark("", 1, 1)
@@ -230,7 +232,18 @@ class JailedMapping:
 
 def _without_event(given: RenderInput) -> RenderInput:
     """It is told as bytes of its own."""
-    return replace(given, event={})
+    return RenderInput(
+        *(
+            {},
+            given.tenant,
+            given.route,
+            given.params,
+            given.delivery_id,
+            given.timezone,
+            given.named,
+            given.known,
+        )
+    )
 
 
 def _body(answer: Answer, file: str) -> bytes:
@@ -285,6 +298,12 @@ def _with_file(result: Result, file: str) -> Result:
 def _text_digest(source: MappingSource) -> bytes:
     """Of all but the crosswalks."""
     return sha256(msgspec.msgpack.encode((source.text, source.bases, sorted(source.files.items())))).digest()
+
+
+def _check_size(source: MappingSource, file: str) -> None:
+    if _size_of(source) > LARGEST - MARGIN:
+        where = Mark(file, 1, 1)
+        raise MappingInvalid([Finding(where, f"with its crosswalks it is larger than {LARGEST} bytes")])
 
 
 def _size_of(source: MappingSource) -> int:
