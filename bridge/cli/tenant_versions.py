@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,7 @@ from pipeline.mapping import MappingInvalid
 from pipeline.tenants.apply import Application, Change
 from pipeline.tenants.rollback import NothingToRollBackTo
 from pipeline.tenants.store import TenantStore
+from pipeline.tenants.text_difference import text_difference
 from pipeline.tenants.version import Version, differences
 
 _Changed = tuple[Version, tuple[str, ...]]
@@ -28,19 +30,25 @@ _Changed = tuple[Version, tuple[str, ...]]
 
 @click.command()
 @click.argument("tenant")
+@click.option("--diff", is_flag=True, help="Show the lines of its files that changed, too.")
 @config_option
 @json_option
-def versions(tenant: str, config: Path, *, as_json: bool) -> None:
+def versions(tenant: str, config: Path, *, diff: bool, as_json: bool) -> None:
     """Show what TENANT was, newest first: who put it into force, when, why, and what it changed."""
     settings = load_settings(config, with_sources=False, with_secrets=False)
     history = run(_versions(settings, tenant))
     complete = len(history) < TENANT_VERSIONS
     last = history[-1]
-    for one in reversed(differences(history, first_kept=complete)):
+    before = [None, *(version.tenant for version in history)]
+    found = list(zip(before, differences(history, first_kept=complete), strict=False))
+    for older, one in reversed(found):
         in_force = one[0] is last and not last.removed
-        click.echo(
-            _version_json(one, in_force=in_force) if as_json else _version_text(one, in_force=in_force)
-        )
+        known = complete or one[0] is not history[0]
+        lines = text_difference(older, one[0].tenant) if diff and known else []
+        if as_json:
+            click.echo(_version_json(one, lines if diff else None, in_force=in_force))
+        else:
+            click.echo("\n        ".join([_version_text(one, in_force=in_force), *lines]))
 
 
 async def _versions(settings: Settings, tenant: str) -> list[Version]:
@@ -60,9 +68,9 @@ def _version_text(one: _Changed, *, in_force: bool) -> str:
     return "\n    ".join([f"{first}, {written_text(version)}{why}", *lines])
 
 
-def _version_json(one: _Changed, *, in_force: bool) -> str:
+def _version_json(one: _Changed, diff: list[str] | None, *, in_force: bool) -> str:
     version, lines = one
-    members = {
+    members: dict[str, Any] = {
         "tenant": version.name,
         "revision": version.revision,
         "in_force": in_force,
@@ -70,6 +78,8 @@ def _version_json(one: _Changed, *, in_force: bool) -> str:
         **written_json(version.written),
         "changes": lines,
     }
+    if diff is not None:
+        members["diff"] = diff
     return json.dumps(members, ensure_ascii=False)
 
 

@@ -128,6 +128,15 @@ def test_versions_say_who_when_why_and_what(bridge: Bridge, tmp_path: Path) -> N
     shown = bridge("tenant", "versions", "acme").stdout
     assert shown.startswith(f"acme: revision {newest['revision']} (in force), applied 20")
     assert "\n    route orders removed\n" in shown
+    newest, oldest = lines_of(bridge("tenant", "versions", "acme", "--diff", "--json"))
+    assert [line for line in newest["diff"] if line[0] in "+-"] == [
+        "--- tenant.yaml (before)",
+        "+++ tenant.yaml",
+        "-  orders: {mapping: order, connection: sap}",
+        "+  requests: {mapping: order, connection: sap}",
+    ]
+    assert '+key: "4711"' in oldest["diff"]
+    assert "        -  orders:" in bridge("tenant", "versions", "acme", "--diff").stdout
     assert bridge("tenant", "versions", "globex").exit_code == 2
 
 

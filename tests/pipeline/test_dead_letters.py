@@ -13,6 +13,7 @@ from eventbus.event import HEADER_EVENT_ID
 from eventbus.pull_consumer import PullConsumer, Source
 from eventbus.subjects import lane_of
 from eventbus.wire import header_lines
+from pipeline.tenants.apply import Application, Manner
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 
@@ -128,6 +129,21 @@ async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp:
     shop.work()
     (letter,) = await eventually(shop.dead_letters, bool)
     assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
+
+
+async def test_deliveries_of_a_removed_tenant_become_dead_letters(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    stop = shop.route()
+    await shop.change(1, 1)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), bool)
+    (change,) = await Application(shop.jetstream, shop.subjects).apply([], Manner(prune=True))
+    assert change.removed
+    await stop()
+    shop.work()
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["event"]["after"]["n"]) == ("removed", 1)
+    await shop.settled()
+    assert erp.calls == []
     await shop.settled()
     assert erp.calls == []
 
