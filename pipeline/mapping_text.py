@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from sys import intern
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,16 @@ class MappingText:
     text: str
     bases: tuple["MappingText", ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> "MappingText":
+        """The same, with texts that are one object wherever they are alike, for as long as anybody holds them."""
+        return MappingText(
+            intern(self.file),
+            intern(self.text),
+            tuple(base.shared for base in self.bases),
+            {name: intern(text) for name, text in self.files.items()},
+        )
 
     @property
     def said(self) -> "MappingText":

@@ -76,3 +76,16 @@ async def test_a_secret_that_changes_while_it_is_read_is_not_kept(
     await tenants.connector(found)
     following.cancel()
     await tenants.aclose()
+
+
+async def test_tenants_share_the_texts_of_their_mappings(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp), replace(acme(erp), name="globex", key="4712"))
+    tenants, ready = TenantsInForce(shop.subjects, (), LOOPBACK), asyncio.Event()
+    following = asyncio.create_task(tenants.follow(shop.jetstream, ready))
+    await ready.wait()
+    ours, theirs = tenants.find("acme", "orders"), tenants.find("globex", "orders")
+    assert ours is not None
+    assert theirs is not None
+    assert ours.tenant.mappings["order"].text is theirs.tenant.mappings["order"].text
+    following.cancel()
+    await tenants.aclose()
