@@ -337,7 +337,8 @@ async def test_workers_started_stopped_frozen_and_killed_at_random(
 async def _disturb(runner: Runner, chance: random.Random) -> None:
     match chance.choice(["stop", "kill", "freeze"]):
         case "stop":
-            assert await runner.stop() == 0
+            # or it had hardly started: then Python ends at once
+            assert await runner.stop() in (0, -signal.SIGTERM)
             await runner.start()
         case "kill":
             await runner.kill()
