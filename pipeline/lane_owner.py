@@ -161,10 +161,10 @@ class Ownership:
             await self._consumer.stop()
             await self._routes.end()
             await self._turns.end()
-        # nothing of ours acts any more, and nothing can fail that would keep the pin
+        # nothing of ours acts any more, and until the lease is released nobody else pulls: the pin is ours or nobody's,
+        # perhaps by a message that did not reach us
+        await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
         await self._lease.release()
-        if self._consumer.pin is not None:
-            await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
 
     def _work(self, taken: TakenOver) -> LaneWork:
         return LaneWork(
