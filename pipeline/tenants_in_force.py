@@ -55,7 +55,7 @@ class _Open:
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     revision: int
-    result: JailedMapping | MappingInvalid
+    mapping: JailedMapping
 
 
 class TenantsInForce:
@@ -160,17 +160,17 @@ class TenantsInForce:
         held = of_tenant.get(name)
         if held is None or held.revision != tenant.revision:
             held = of_tenant[name] = _Compiled(tenant.revision, await self._compiled(name, tenant))
-        if isinstance(held.result, JailedMapping):
-            return held.result
-        raise NotReady(f"tenant {tenant.name}, mapping {name} cannot be used by this version: {held.result}")
+        return held.mapping
 
-    async def _compiled(self, name: str, tenant: Tenant) -> JailedMapping | MappingInvalid:
+    async def _compiled(self, name: str, tenant: Tenant) -> JailedMapping:
         written = tenant.mappings[name]
         source = MappingSource.of(written, dict(tenant.lookups))
         try:
             return await self._renderer.mapping(tenant.name, name, written.file, source)
         except MappingInvalid as invalid:
-            return invalid
+            raise NotReady(
+                f"tenant {tenant.name}, mapping {name} cannot be used by this version: {invalid}"
+            ) from None
 
     async def connector(self, found: RouteInForce) -> Connector:
         """The route's connection, open. Raises NotReady."""

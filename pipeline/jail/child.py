@@ -4,7 +4,9 @@ Its parent (`pipeline.jail.process`) gives it one end of a socket and a board, a
 reads orders, answers each task in its order, and ends with the socket. Limits: `pipeline.jail.limits`.
 """
 
+import gc
 import os
+import resource
 import socket
 import sys
 import time
@@ -40,6 +42,10 @@ from pipeline.mapping.zones import give
 AT_A_GO = 262_144
 FLUSH_S = 0.002
 """Answers gather so long, that others may go out together with them."""
+COLLECT_EVERY = 2_000
+"""Tasks. The collector must not look at a thousand compiled mappings within somebody's limit: that takes seconds."""
+GROWN_KB = 512 * 1024
+"""What mappings leave behind that made room for others is never collected; a child that has grown so far makes room itself."""
 WARM_UP = """
 source: {table: w.u, operations: [insert]}
 connector: rest
@@ -67,6 +73,7 @@ class Child:
         self._written: list[bytes] = []
         self._since = 0.0
         self._spent = False
+        self._uncollected = 0
 
     def serve(self) -> None:
         """Until the other end of the socket is closed, or a task has taken all the memory: a fresh one goes on then."""
@@ -79,6 +86,7 @@ class Child:
                 if self._spent:
                     break
             self._flush()
+            self._collect()
             if self._spent:
                 return
 
@@ -93,8 +101,17 @@ class Child:
                 self._board.at = number
                 self._write(frame(self._answer(order)))
                 self._board.at = 0
+                self._uncollected += 1
             case _:
                 pass
+
+    def _collect(self) -> None:
+        """What tasks left in cycles; what they made to stay is never looked at again."""
+        if self._uncollected >= COLLECT_EVERY:
+            self._uncollected = 0
+            gc.collect(0)
+            gc.freeze()
+            self._spent = self._spent or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > GROWN_KB
 
     def _answer(self, task: Task) -> Answer:
         self._cpu.passed = False
@@ -154,7 +171,9 @@ def main() -> None:
     os.nice(nice)
     child = Child(socket.socket(fileno=connection_file), Board(board))
     os.close(board)
+    gc.disable()
     warm_up()
+    gc.freeze()
     lock_in(connection_file)
     child.serve()
 

@@ -61,6 +61,8 @@ MAPPINGS = 20_000
 RENDER_S = 0.4
 """Seconds of CPU for one rendering: a thousand times what one takes."""
 ORDER_S = 0.02
+COSTLY_S = 60.0
+"""So long a text is not compiled again that took more than it may."""
 CASE_S = 0.8
 """For one case, compiling included."""
 MARGIN = 64 * 1024
@@ -81,6 +83,8 @@ class Renderer:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._lookups: OrderedDict[bytes, frozenset[str]] = OrderedDict()
         """Which crosswalks a text uses, by the text's digest."""
+        self._costly: OrderedDict[bytes, tuple[float, _Known]] = OrderedDict()
+        """Texts that took more than they may, and until when that is believed: a busy machine may have been to blame."""
         self.unordered: OrderedDict[bytes, None] = OrderedDict()
         """Mappings whose `ordering` is not asked any more."""
         self._asking: dict[bytes, asyncio.Task[_Known]] = {}
@@ -96,7 +100,7 @@ class Renderer:
         """Raises MappingInvalid."""
         _check_size(source, file)
         source, digest = self._narrowed(source)
-        known = self._known.get(digest)
+        known = self._known.get(digest) or self._costly_now(digest)
         if known is None:
             known = await self._compiled(tenant, source, digest)
         if not isinstance(known, MappingFacts):
@@ -138,12 +142,19 @@ class Renderer:
             known = tuple(invalid.findings)
         except RenderError as error:
             known = (Finding(error.mark, error.message, error.expression),)
+            if error.class_ == "limit":
+                _remember(self._costly, digest, (asyncio.get_running_loop().time() + COSTLY_S, known))
+                return known
         else:
             _remember(self._lookups, _text_digest(source), known.lookups)
             source, narrowed = self._narrowed(source)
             _remember(self._known, narrowed, known)
         _remember(self._known, digest, known)
         return known
+
+    def _costly_now(self, digest: bytes) -> _Known | None:
+        until, known = self._costly.get(digest, (0.0, None))
+        return known if asyncio.get_running_loop().time() < until else None
 
     def _narrowed(self, source: MappingSource) -> tuple[MappingSource, bytes]:
         """With the crosswalks alone that the text uses, once these are known."""

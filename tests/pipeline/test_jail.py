@@ -13,6 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
@@ -23,7 +24,7 @@ from bridge.shipped_files import shipped
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
 from pipeline import lane_turns
 from pipeline.jail import pool as render_pool
-from pipeline.jail.frames import MappingSource
+from pipeline.jail.frames import Failed, MappingSource
 from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
@@ -107,6 +108,36 @@ async def test_a_bomb_costs_its_tenant_one_error_that_names_the_expression(rende
     assert str(caught.value).startswith("mappings/order.yaml:6:13: more computing than one event may cost")
     assert "regex_replace" in caught.value.expression
     assert max(child.cpu() for child in children(renderer)) < 1
+
+
+async def test_a_text_that_took_too_much_is_not_refused_for_good(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.jail.renderer.COSTLY_S", 0.5)
+    with monkeypatch.context() as patched:
+        busy = AsyncMock(
+            return_value=Failed(1, "limit", "more computing than one event may cost", ("", 1, 1))
+        )
+        patched.setattr(Renderer, "do", busy)
+        for _ in range(3):
+            with pytest.raises(MappingInvalid, match="more computing"):
+                await mapping(renderer, PLAIN)
+        assert busy.await_count == 1
+
+    async def compiles() -> bool:
+        with contextlib.suppress(MappingInvalid):
+            return (await mapping(renderer, PLAIN)).facts.connector == "rest"
+        return False
+
+    await eventually(compiles, bool)
+
+
+@pytest.mark.slow
+async def test_thousands_of_mappings_hold_up_none(renderer: Renderer) -> None:
+    """Where the collector looked at all of them within one's limit, that one was refused."""
+    text = PLAIN.replace("{{ after.n }}", "{{ after.n | lookup('t') }}")
+    refs = [await mapping(renderer, text, t=f"k,v\n{n},x\n") for n in range(2_500)]
+    assert isinstance(await refs[0].render(given(n=0)), Rendered)
 
 
 async def test_memory_is_limited(renderer: Renderer) -> None:
@@ -200,7 +231,7 @@ async def test_it_ends_with_its_worker(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(
         "import asyncio, sys\n"
-        "from pipeline.jail.frames import MappingSource\n"
+        "from pipeline.jail.frames import Failed, MappingSource\n"
         "from pipeline.jail.pool import RenderPool\n"
         "from pipeline.jail.renderer import Renderer\n"
         "async def main():\n"
