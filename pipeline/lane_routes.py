@@ -1,6 +1,6 @@
 """A lane's routes in trouble: which must leave, those that are apart, those that are back (rules R6, R7, R8, R13).
 
-It is told what happens to the lane's deliveries (`lane_turns.Watch`) and decides with `route_trouble`; each route that is
+It is told what happens to the lane's deliveries (`turn_watch.Watch`) and decides with `route_trouble`; each route that is
 apart has a life of its own (`route_life`).
 """
 

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
 
 from connectors.protocol import Outcome, Throttled, Unavailable, Uncertain
 from pipeline.breaker import BreakerState
@@ -14,6 +13,7 @@ from pipeline.lane_state import LaneState
 from pipeline.side_by_side import all_ended
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from pipeline.tenants_in_force import NotReady, TenantsInForce
+from pipeline.turn_watch import Watch
 
 NO_CONNECTION = GateSettings(concurrency=16, breaker=BreakerPolicy())
 """For deliveries whose route is not there: they are looked up again, or become dead letters."""
@@ -25,27 +25,6 @@ NOT_READY_S = 2.0
 SLOW_S = 0.25
 """A turn under way for so long keeps others waiting when its lane is left."""
 DRAIN_S = 1.0
-
-
-class Watch(Protocol):
-    """Who looks after a lane's routes: what may put one into trouble, or end it."""
-
-    def settled(self, item: Item) -> None: ...
-
-    def waits(self, item: Item, until: float) -> None:
-        """It is tried again then, on the loop's clock."""
-
-    def closed(self, item: Item) -> None:
-        """Its connection takes nothing for now."""
-
-    def turned(self, gate: GateKey) -> None:
-        """The connection's breaker opened or closed."""
-
-    def paused(self, item: Item) -> None:
-        """It may not be sent."""
-
-    async def fill(self, item: Item) -> None:
-        """Its payload is needed again."""
 
 
 class LaneTurns:
