@@ -19,7 +19,7 @@ class Acks:
         """check: raises where the lane is no longer ours."""
         self._settling = settling
         self._check = check
-        self._waiting: list[tuple[Message, asyncio.Future[None] | None]] = []
+        self._waiting: list[tuple[Message, asyncio.Future[None]]] = []
         self._unseen: list[Message] = []
         self._something = asyncio.Event()
         self._ended = False
@@ -33,11 +33,6 @@ class Acks:
         self._something.set()
         await done
 
-    def again(self, message: Message) -> None:
-        """What is settled already came once more."""
-        self._waiting.append((message, None))
-        self._something.set()
-
     def unseen(self, message: Message) -> None:
         """It is another consumer's, or settled elsewhere: should this ack get lost, the next one is as good."""
         self._unseen.append(message)
@@ -45,7 +40,7 @@ class Acks:
 
     async def run(self) -> None:
         """Confirms until it raises ConnectionLost, JetStreamError or what `check` raises, or is cancelled."""
-        some: list[tuple[Message, asyncio.Future[None] | None]] = []
+        some: list[tuple[Message, asyncio.Future[None]]] = []
         try:
             while True:
                 await self._something.wait()
@@ -59,12 +54,12 @@ class Acks:
                 while not await self._confirm(messages):
                     pass  # an ack twice does no harm
                 for _, done in some:
-                    if done is not None and not done.done():
+                    if not done.done():
                         done.set_result(None)
         finally:
             self._ended = True
             for _, done in some + self._waiting:
-                if done is not None and not done.done():
+                if not done.done():
                     done.set_exception(AcksEnded("deliveries are not confirmed any more"))
 
     async def _confirm(self, messages: list[Message]) -> bool:

@@ -51,6 +51,7 @@ from pipeline.delivery_turn import (
     Waiting,
     WriteRecord,
     bury,
+    settle,
     take_turn,
 )
 from pipeline.disposition import Ack, DeadLetter, Problem
@@ -60,7 +61,7 @@ from pipeline.lane_lease import LeaseLost
 from pipeline.mapping import RenderInput, SavedRead
 from pipeline.mapping.known import saved_key
 from pipeline.preparation import NextOne, Preparation, Progress, Reads
-from pipeline.retry_record import Known
+from pipeline.retry_record import SETTLED_BEFORE, Known
 from pipeline.retry_records import RetryRecords, persist
 from pipeline.row_reads import SourceAway
 from pipeline.saved_values import SavedValues, SaveRefused
@@ -139,6 +140,8 @@ class Delivery:
     async def turn(self, item: Item) -> Ending:
         """Raises what `check` raises, ConnectionLost, JetStreamError."""
         known, found = item.known, None
+        if known is SETTLED_BEFORE:
+            return await Performance(self, item, None).of(settle())
         if item.id.first and known == Known():
             known = None  # what the first delivery had finished is in its record
         try:

@@ -187,7 +187,7 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
         known = yield ReadRecord()
     record = known.record
     if record.intent == "done":
-        return (yield from _settle())
+        return (yield from settle())
     if record.intent == "started":
         problem = Problem("interrupted", "sent by a worker that ended before it knew the answer")
         return (yield from bury(DeadLetter("uncertain", problem), known))
@@ -204,7 +204,7 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
         case Done():
             return (yield from _done(rendered))
         case SkipIt():
-            return (yield from _settle())
+            return (yield from settle())
         case Later():
             return (yield from _later(at, rendered))
         case _:
@@ -225,7 +225,7 @@ def bury(letter: DeadLetter, known: Known) -> Turn:
     return Settled()
 
 
-def _settle() -> Turn:
+def settle() -> Turn:
     yield Settle()
     return Settled()
 
@@ -233,7 +233,7 @@ def _settle() -> Turn:
 def _done(done: Done) -> Turn:
     if done.saves:
         yield Save()
-    return (yield from _settle())
+    return (yield from settle())
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +337,7 @@ def _answered(at: _At, rendered: Rendered, sent: Sent) -> Turn:
         if record.intent is not None:
             done = msgspec.structs.replace(record, intent="done", answers={}, finds={})
             yield WriteRecord(done, at.known.revision)
-        return (yield from _settle())
+        return (yield from settle())
     if not rendered.lookup and not rendered.reads and (rendered.step or record.intent is not None):
         known = yield from _remember(finished(record, rendered.step, sent.outcome.answer), at.known.revision)
         at = replace(at, known=known)

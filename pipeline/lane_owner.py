@@ -29,7 +29,7 @@ from pipeline.lane_work import DeliveryMissed, LaneWork
 from pipeline.metrics import TAKEOVERS
 from pipeline.ordering import Line
 from pipeline.ordering_keys import OrderingKeys
-from pipeline.retry_record import Known
+from pipeline.retry_record import SETTLED_BEFORE, Known
 from pipeline.settled_memory import SettledMemory
 from pipeline.side_by_side import side_by_side
 from pipeline.takeover import TakenOver, is_poison, suspected
@@ -203,7 +203,7 @@ class Ownership:
                 await self._take(message, held_back=not begun)
 
     async def _next(self) -> list[Message]:
-        """What has come; nothing where the barrier is passed because nothing is left."""
+        """What has come, at least one."""
         barrier = self._state.barrier
         while self._state.bytes > MAX_BYTES and not self._leaving:
             self._freed.clear()
@@ -216,7 +216,7 @@ class Ownership:
                 # what another's pin keeps from us looks like nothing
                 if self._consumer.pin is not None and await self._consumer.empty():
                     barrier.nothing_left()
-                    return []
+                    self._check_barrier()
 
     async def _take(self, message: Message, *, held_back: bool) -> None:
         self._lease.check()
@@ -224,17 +224,22 @@ class Ownership:
             await self._services.settling.terminate(message, "not a delivery of ours")
             return
         seen = self._state.seen(message.seq)
+        self._check_barrier()
         if not held_back and self._routes.arrived(message, settled=seen is Taken.SETTLED):
             return
         match seen:
-            case Taken.SETTLED:
-                self._acks.again(message)
-            case Taken.HELD if held_back:
-                self._back[message.seq] = message
-            case Taken.HELD:
-                await self._hold(message, known=Known())
             case Taken.KNOWN:
                 pass
+            case _ if held_back:
+                self._back[message.seq] = message
+            case Taken.SETTLED:
+                await self._hold(message, SETTLED_BEFORE)
+            case Taken.HELD:
+                await self._hold(message, Known())
+
+    def _check_barrier(self) -> None:
+        if self._state.barrier.missed:
+            raise DeliveryMissed(f"what was pending on consumer {self._name} does not all come back")
 
     def _is_delivery(self, message: Message) -> bool:
         try:
@@ -256,6 +261,8 @@ class Ownership:
                 continue
             # what is new was never tried; of what came back the record tells
             known = Known() if seq > taken.barrier.upto else None
+            if seq in self._memory:
+                known = SETTLED_BEFORE
             if taken.crashed and often and known is None:
                 alone = True
                 await self._handle_alone(seq)

@@ -49,27 +49,30 @@ class Barrier:
     """Nothing is sent before all that the last owner left has come back (rules R3.6, R4).
 
     upto: the last sequence delivered to anybody before us; pending: how many of those were not settled.
+    missed: not all of it will come back now, and the takeover must begin anew. Redeliveries come before anything new;
+    but a purge makes the server forget which those are: then they come when their `ack_wait` is over.
     """
 
     upto: int
     pending: int
+    missed: bool = False
     _back: set[int] = field(default_factory=set)
-    _quiet: bool = False
 
     @property
     def passed(self) -> bool:
-        return self._quiet or len(self._back) >= self.pending
+        return len(self._back) >= self.pending
 
     def saw(self, seq: int) -> None:
-        """Redeliveries come before anything new, so what is new ends them."""
+        if self.passed:
+            return
         if seq > self.upto:
-            self._quiet = True
-        elif not self.passed:
+            self.missed = True
+        else:
             self._back.add(seq)
 
     def nothing_left(self) -> None:
-        """The consumer has nothing to deliver: what was settled late by the last owner never comes."""
-        self._quiet = True
+        """The consumer has nothing to deliver: some was settled late by the last owner, or is forgotten for now."""
+        self.missed = not self.passed
 
 
 class LaneState(Generic[T]):
@@ -78,8 +81,8 @@ class LaneState(Generic[T]):
     def __init__(self, barrier: Barrier, memory: SettledMemory) -> None:
         self.barrier = barrier
         self.memory = memory
-        self.highest = 0
-        """The highest sequence seen."""
+        self.highest = barrier.upto
+        """The highest sequence seen, by the last owner too: what of it is not settled comes back."""
         self.bytes = 0
         """What the payloads held take that came by the lane."""
         self.loads: dict[str, Load] = {}

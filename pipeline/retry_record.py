@@ -64,6 +64,12 @@ class Known:
     revision: int = 0
 
 
+SETTLED_BEFORE = Known(RetryRecord(intent="done"))
+"""Of what was settled, or is a dead letter, and came once more: its keys wait until that is confirmed again. Else the
+next owner, who does not know it, could send it behind what has followed.
+"""
+
+
 def started(record: RetryRecord, step: str, *, looked_up: bool) -> RetryRecord:
     """Before a request is sent that must not simply be repeated."""
     intent: Intent = "unsure" if looked_up else "started"

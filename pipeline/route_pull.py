@@ -17,7 +17,7 @@ from eventbus.message import Message
 from eventbus.pull_consumer import PIN_GROUP, PullConsumer, Source
 from pipeline.lane_state import Load, Taken
 from pipeline.lane_work import DeliveryMissed, LaneWork
-from pipeline.retry_record import Known
+from pipeline.retry_record import SETTLED_BEFORE, Known
 from pipeline.route_consumers import MAX_ACK_PENDING
 from pipeline.route_session import Session
 from pipeline.route_trouble import must_wait_apart
@@ -208,12 +208,14 @@ class RoutePull:
         work, seq = self._work, message.seq
         work.check()
         self._barrier.saw(seq)
+        if self._barrier.missed:
+            raise DeliveryMissed(f"what was pending on consumer {self._name} does not all come back")
         if work.troubles.on_its_own(self._route, seq) is Word.UNSEEN:
             work.acks.unseen(message)
         else:
             match work.state.known(seq):
                 case Taken.SETTLED:
-                    work.acks.again(message)
+                    await work.hold(message, SETTLED_BEFORE, apart=True)
                 case Taken.HELD:
                     # what is new here was never tried, unless the lane had seen it before
                     tried = seq <= max(self._barrier.upto, self._trouble.upto)

@@ -8,7 +8,7 @@ Whoever performs it, after the lane's barrier and with the route stopped (`LaneS
 - pull; for each message `RoutesInTrouble.on_its_own` (UNSEEN: acknowledge it), then `LaneState.known` (SETTLED:
   acknowledge it again; HELD: `LaneState.hold(…, apart=True)`); the consumer's own numbering goes on from `consumer_seq`,
   a gap ends the session;
-- `Barrier.saw` each sequence, `Barrier.nothing_left` at a 404; once it is passed, `LaneState.go`;
+- `Barrier.saw` each sequence; once it is passed, `LaneState.go`; where it is `missed`, the session ends;
 - a session ends so: stop the route, pull no more, wait until nothing of it is at work, give the rest back (naks in
   order) and `let_go` of it. Where nothing was lost meanwhile, what is pending on D is exactly that, and the next one
   need not sweep: a sweep takes as long as D's pending messages lie apart in the stream.

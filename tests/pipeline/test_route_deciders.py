@@ -292,3 +292,25 @@ def test_a_replay_stands_where_the_first_delivery_did() -> None:
         state.start(head)
         state.settle(head, 0.0)
     assert order == [13, 12, 8, 9]
+
+
+def test_a_barrier_is_passed_when_all_that_was_pending_is_back() -> None:
+    barrier = Barrier(9, 2)
+    barrier.saw(4)
+    barrier.saw(4)
+    assert not barrier.passed
+    barrier.saw(8)
+    barrier.saw(10)
+    assert (barrier.passed, barrier.missed) == (True, False)
+
+
+def test_what_is_new_does_not_end_what_is_old() -> None:
+    ahead, silent = Barrier(9, 1), Barrier(9, 1)
+    ahead.saw(10)
+    silent.nothing_left()
+    assert (ahead.missed, silent.missed) == (True, True)
+    assert not ahead.passed
+
+
+def test_a_lane_knows_how_far_its_last_owner_was() -> None:
+    assert LaneState[str](Barrier(14, 0), SettledMemory()).highest == 14

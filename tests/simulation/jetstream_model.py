@@ -1,10 +1,9 @@
-"""JetStream in memory, as far as the protocols of this project use it: one stream, its batches, its consumers.
+"""JetStream in memory, as far as the protocols of this project use it: one stream and its batches.
 
-It does what a server does at the moment it is called: what is late, lost or interleaved is the simulation's doing.
+Its consumers are in `consumer_model.py`. It does what a server does at the moment it is called: what is late, lost or interleaved is the simulation's doing.
 `test_jetstream_model.py` compares it with a real server.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,7 +28,7 @@ class ModelMessage:
 class Draft:
     """A message to be stored. expected: the last sequence its subject must have; rollup: it replaces the others.
 
-    lasts: it has no TTL.
+    lasts: it has no TTL; of: another subject whose last sequence is meant.
     """
 
     subject: str
@@ -38,6 +37,7 @@ class Draft:
     expected: int | None = None
     rollup: bool = False
     lasts: bool = True
+    of: str = ""
 
 
 class StreamModel:
@@ -94,6 +94,19 @@ class StreamModel:
         """The last message of a subject or wildcard."""
         return next((m for m in reversed(self.messages.values()) if matches(subject, m.subject)), None)
 
+    @property
+    def first_seq(self) -> int:
+        """Of the first message that is left; one above the last where there is none."""
+        return next(iter(self.messages), self.last_seq + 1)
+
+    def first(self, subject: str, start: int) -> ModelMessage | None:
+        """The first that matches from a sequence on."""
+        for seq in range(start, self.last_seq + 1):
+            message = self.messages.get(seq)
+            if message is not None and matches(subject, message.subject):
+                return message
+        return None
+
     def between(self, subject: str, after: int, before: int) -> list[ModelMessage]:
         """What matches, in order, above `after` and below `before`."""
         return [m for m in self.messages.values() if after < m.seq < before and matches(subject, m.subject)]
@@ -111,7 +124,7 @@ class StreamModel:
     def _expectation_holds(self, draft: Draft) -> bool:
         if draft.expected is None or not self.checks_expected:
             return True
-        last = self.last(draft.subject)
+        last = self.last(draft.of or draft.subject)
         return draft.expected == (last.seq if last else 0)
 
     def _store(self, draft: Draft) -> int:
@@ -124,98 +137,6 @@ class StreamModel:
             self._mortal.add(self.last_seq)
         self.on_stored(message)
         return self.last_seq
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as a consumer delivers it."""
-
-    message: ModelMessage
-    consumer_seq: int
-    delivered: int
-
-
-class ConsumerModel:
-    """A durable pull consumer with explicit acks and no `max_deliver`. Time does not pass: `expire` is called."""
-
-    def __init__(
-        self, stream: StreamModel, subject: str, start: int = 1, max_ack_pending: int = 10_000
-    ) -> None:
-        self._stream = stream
-        self._subject = subject
-        self._max_ack_pending = max_ack_pending
-        self._delivered_seq = start - 1
-        self._consumer_seq = 0
-        self._pending: dict[int, int] = {}
-        self._again: deque[int] = deque()
-        self._flushed = self._state()
-        self.terminated: list[tuple[int, str]] = []
-        """The advisories: sequence and reason."""
-
-    @property
-    def pending(self) -> list[int]:
-        """Delivered and not settled, by sequence."""
-        return sorted(self._pending)
-
-    @property
-    def ack_floor(self) -> int:
-        """Everything up to here is settled."""
-        return min(self._pending, default=self._delivered_seq + 1) - 1
-
-    @property
-    def delivered_seq(self) -> int:
-        """The highest sequence that was delivered."""
-        return self._delivered_seq
-
-    def pull(self) -> Delivery | None:
-        """The next delivery: first what is to be delivered again, in the order it came back."""
-        while self._again:
-            seq = self._again.popleft()
-            if seq in self._pending and seq in self._stream.messages:
-                return self._deliver(self._stream.messages[seq])
-        if len(self._pending) >= self._max_ack_pending:
-            return None
-        fresh = self._stream.between(self._subject, self._delivered_seq, self._stream.last_seq + 1)
-        if not fresh:
-            return None
-        self._delivered_seq = fresh[0].seq
-        return self._deliver(fresh[0])
-
-    def ack(self, seq: int) -> None:
-        """Settled. What is not pending is ignored, here as in what follows."""
-        self._pending.pop(seq, None)
-
-    def nak(self, seq: int) -> None:
-        if seq in self._pending and seq not in self._again:
-            self._again.append(seq)
-
-    def terminate(self, seq: int, reason: str) -> None:
-        if self._pending.pop(seq, None) is not None:
-            self.terminated.append((seq, reason))
-
-    def expire(self) -> None:
-        """`ack_wait` passes without any progress: all that is pending comes again."""
-        for seq in self.pending:
-            self.nak(seq)
-
-    def flush(self) -> None:
-        """The server writes the consumer's state to disk, as it does about every 100 ms."""
-        self._flushed = self._state()
-
-    def crash(self) -> None:
-        """The server is killed: what was settled since the last flush comes again, and counts from 1."""
-        self._delivered_seq, self._consumer_seq, pending = self._flushed
-        self._pending = dict(pending)
-        self._again = deque()
-        self.expire()
-
-    def _deliver(self, message: ModelMessage) -> Delivery:
-        self._consumer_seq += 1
-        self._pending[message.seq] = self._pending.get(message.seq, 0) + 1
-        return Delivery(message, self._consumer_seq, self._pending[message.seq])
-
-    def _state(self) -> tuple[int, int, dict[int, int]]:
-        return self._delivered_seq, self._consumer_seq, dict(self._pending)
 
 
 @lru_cache(maxsize=10_000)

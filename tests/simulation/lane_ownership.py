@@ -1,47 +1,30 @@
 """One ownership of a lane in the simulation: performs what the deciders ask for, a step at a time."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from connectors.protocol import Delivered, Outcome, Unavailable, Uncertain
-from pipeline.delivery_turn import (
-    Bury,
-    ReadRecord,
-    Render,
-    Rendered,
-    Report,
-    Rules,
-    Send,
-    Sent,
-    Settle,
-    Turn,
-    Waiting,
-    WriteRecord,
-    take_turn,
-)
+from pipeline import route_trouble
+from pipeline.breaker import BreakerState
+from pipeline.delivery_turn import Rules, Waiting, take_turn
 from pipeline.dispatch import Dispatch, GateSettings
 from pipeline.lane_state import LaneState, Taken
 from pipeline.lease import Lease, Tenure
-from pipeline.retry_record import Known, RetryRecord
-from pipeline.settled_memory import SettledMemory
-from pipeline.takeover import (
-    ConsumerFacts,
-    Inspect,
-    ListConsumers,
-    ReadDeadLetters,
-    ReadState,
-    State,
-    Sweep,
-    TakenOver,
-    WriteState,
-    take_over,
-)
+from pipeline.retry_record import SETTLED_BEFORE, Known
+from pipeline.route_detach import Leaving
+from pipeline.takeover import TakenOver
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
-from tests.simulation.jetstream_model import ModelMessage
+from pipeline.trouble import RoutesInTrouble, Trouble, Why, Word
+from tests.simulation.consumer_model import Delivery
+from tests.simulation.lane_hold import Claim, LaneHold, LaneLost, Owner
+from tests.simulation.lane_requests import LaneRequests
 from tests.simulation.lane_surroundings import Surroundings
+from tests.simulation.lane_turn import RunningTurn, perform_turn
+from tests.simulation.route_apart import RouteApart
+from tests.simulation.route_watch import look_at_routes
+from tests.simulation.simulated_blocks import line_of
 
-POLICY = RetryPolicy(max_attempts=4, initial_s=0.5, factor=2, max_s=4, jitter=0.2)
+POLICY = RetryPolicy(max_attempts=4, initial_s=0.5, factor=2, max_s=30, jitter=0.2)
 GATE = GateSettings(2, BreakerPolicy(failures=3, window_s=60, open_s=2))
 PULL_S = 1.0
 """So long after its last valid moment a pull of a worker may still be open at the server."""
@@ -49,70 +32,90 @@ PULL_S = 1.0
 
 @dataclass
 class Held:
-    """A delivery as a worker holds it."""
+    """A delivery as a worker holds it. consumer: which brought it."""
 
     known: Known | None
+    consumer: str
     held: int = 0
 
 
-@dataclass
-class RunningTurn:
-    """A turn whose next step is known and not yet performed. sent: the ERP may have it, and nobody has its answer."""
-
-    turn: Turn
-    step: Any
-    sent: bool = False
-    outcome: Outcome | None = None
-    began: float = 0.0
-
-
-class LaneLost(Exception):
-    """The lane is no longer ours."""
-
-
-class Owner(NamedTuple):
-    """Whose ownership it is; the memory outlives it."""
-
-    me: str
-    memory: SettledMemory
-
-
-class Owned:
+class Owned(LaneHold):
     """One ownership: takeover, then whatever may happen next."""
 
-    def __init__(
-        self,
-        world: Surroundings,
-        owner: Owner,
-        before: Lease | None,
-        revision: int,
-        tenure: Tenure,
-    ) -> None:
-        self.world = world
-        self.owner = owner
-        self.tenure = tenure
-        self.lease_revision = revision
+    def __init__(self, world: Surroundings, owner: Owner, claim: Claim, tenure: Tenure) -> None:
+        super().__init__(world, owner, claim, tenure)
+        self.requests = LaneRequests(self)
         self.state: LaneState[Held] | None = None
+        self.troubles = RoutesInTrouble({})
         self.dispatch = Dispatch()
         self.turns: dict[int, RunningTurn] = {}
+        self.apart: dict[str, RouteApart] = {}
         self.expected = 0
-        self.asked_at = 0.0
-        self._takeover: Iterator[TakenOver | None] = self._take_over(before)
+        self.pin = 0
+        self.leaving = False
+        self.released = False
+        self._early: dict[str, Why] = {}
+        self.settled_since: dict[str, float] = {}
+        self._takeover: Iterator[TakenOver | None] = self.requests.take_over(claim.before, owner.me)
+        self._leave: Iterator[None] | None = None
+
+    # ── What may happen next ─────────────────────────────────────────────────────────────────────────────────────
 
     def step(self) -> None:
         choice = self.world.random.random()
-        if choice < 0.25:
-            self._renew()
+        if not self.world.chaos:
+            self._go_on()
+        elif self._leave is not None and choice < 0.5:
+            next(self._leave, None)
+        elif choice < 0.18:
+            self.renew()
         elif self.state is None:
-            taken = next(self._takeover)
-            if taken is not None:
-                self._begin(taken)
-        elif choice < 0.5:
-            self._pull(self.state)
+            self._take_over()
+        else:
+            self._act_for(self.state, choice)
+
+    def _act_for(self, state: LaneState[Held], choice: float) -> None:
+        if choice < 0.4:
+            self._pull(state)
+        elif choice < 0.7 and self.apart:
+            self._live(self.world.random.choice(list(self.apart)))
         elif self.turns:
             seq = self.world.random.choice(list(self.turns))
-            self._advance(self.state, seq, self.turns[seq])
-        self._start_what_may()
+            next(self.turns[seq].steps, None)
+        if not self.leaving:
+            self._start_what_may(state)
+            if choice > 0.9:
+                look_at_routes(self, state)
+
+    def _take_over(self) -> None:
+        taken = next(self._takeover)
+        if taken is not None:
+            self._begin(taken)
+
+    def _go_on(self) -> None:
+        """In peace: a little of everything."""
+        if self.tenure.valid_until - self.world.now < 3.0:
+            self.renew()
+        if self._leave is not None:
+            next(self._leave, None)
+        if self.state is None:
+            self._take_over()
+            return
+        for _ in range(3):
+            self._pull(self.state)
+        for route in list(self.apart):
+            self._live(route)
+        for running in list(self.turns.values()):
+            next(running.steps, None)
+        if not self.leaving:
+            self._start_what_may(self.state)
+            if self.world.random.random() < 0.1:
+                look_at_routes(self, self.state)
+
+    def leave(self) -> None:
+        """SIGTERM, or the lane is another's to have."""
+        if self.state is not None and not self.leaving:
+            self.leaving, self._leave = True, self._hand_over(self.state)
 
     def end(self) -> None:
         """Killed: of what may have been sent nobody knows the answer."""
@@ -126,192 +129,154 @@ class Owned:
             if not turn.sent:
                 continue
             if isinstance(turn.outcome, Delivered):
-                self._remember(seq)
+                self.remember(seq)
             if not isinstance(turn.outcome, Delivered) or self.world.kills:
                 self.world.excuse(seq)
 
-    def check(self) -> None:
-        if self.world.rules.checks_lease and not self.tenure.holds(self.world.now):
-            raise LaneLost
-
-    def _renew(self) -> None:
-        world = self.world
-        self.check()
-        _, lease = world.lanes.get("lease")
-        revision = world.lanes.update("lease", Lease(lease.owner, world.now), self.lease_revision)
-        if revision is None:
-            if world.rules.checks_lease:
-                raise LaneLost
-            return
-        self.lease_revision = revision
-        self.tenure.renewed(world.now)
-
-    def _take_over(self, before: Lease | None) -> Generator[TakenOver | None]:
-        world = self.world
-        steps = take_over(before, self.owner.me, world.now)
-        answer: Any = None
-        try:
-            while True:
-                request = steps.send(answer)
-                self.check()
-                match request:
-                    case ReadState():
-                        revision, state = world.lanes.get("state")
-                        answer = (state or State(), revision)
-                    case WriteState(state, expected):
-                        answer = world.lanes.update("state", state, expected)
-                    case ListConsumers():
-                        answer = []
-                    case Inspect():
-                        consumer = world.consumer
-                        answer = ConsumerFacts(
-                            consumer.ack_floor,
-                            consumer.delivered_seq,
-                            consumer._consumer_seq,
-                            len(consumer.pending),
-                        )
-                    case Sweep(first, last):
-                        for seq in range(first, last + 1) if world.rules.sweeps else ():
-                            world.consumer.nak(seq)
-                        answer = None
-                    case ReadDeadLetters():
-                        answer = (
-                            [int(key) for key in world.dead.values] if world.rules.reads_dead_letters else []
-                        )
-                yield None
-        except StopIteration as end:
-            yield end.value
-
     def _begin(self, taken: TakenOver) -> None:
         for seq in taken.dead:
-            self._remember(seq)
-        self.state = LaneState(self.world.rules.barrier(taken.barrier), self.owner.memory)
+            self.remember(seq)
+        self.requests.kept, self.requests.revision = taken.state, taken.revision
+        state = self.state = LaneState(self.world.rules.barrier(taken.barrier), self.owner.memory)
         self.expected = taken.consumer_seq
+        self.troubles = RoutesInTrouble(taken.state.routes)
+        for route in self.troubles.on():
+            self._apart(state, route, self.troubles[route])
+        # a key may be blocked although the last owner could not say so any more
+        for route in {self.world.fates[seq].name for seq in taken.dead} & self.world.blocking:
+            if route not in self.apart and self.world.rules.remembers_blocks:
+                state.stop(route)
+                self._early[route] = "block"
+
+    def _hand_over(self, state: LaneState[Held]) -> Iterator[None]:
+        """An orderly end: what is under way ends, the rest is given back, the next owner need not wait."""
+        while self.turns:
+            yield
+        self.check()
+        yield
+        for seq, held in sorted(state.held()):
+            if held.consumer in self.world.consumers:
+                self.world.consumers[held.consumer].nak(seq)
+        self.check()
+        key = f"lease.{self.lane}"
+        _, lease = self.world.lanes.get(key)
+        written = self.world.lanes.update(
+            key, Lease(lease.owner, self.world.now, released=True), self.lease_revision
+        )
+        if written is None:
+            raise LaneLost
+        if self.pin and self.pin == self.world.consumers.pin(self.name):
+            self.world.consumers.unpin(self.name)
+        # within the tenth of a second that the server takes to write its acks down, nobody else has the lane
+        self.world.consumers.flush()
+        self.released = True
+
+    # ── Arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _pull(self, state: LaneState[Held]) -> None:
         world = self.world
+        if self.leaving:
+            return
         if world.rules.checks_lease and world.now > self.tenure.valid_until + PULL_S:
             raise LaneLost
-        delivery = world.consumer.pull()
+        delivery = world.pull(self.name, self.pin)
+        if isinstance(delivery, int):
+            raise LaneLost
         if delivery is None:
-            if not state.barrier.passed:
+            # what another's pin keeps from us looks like nothing
+            if not state.barrier.passed and self.pin and not world.consumers[self.name].is_deliverable():
                 state.barrier.nothing_left()
-                self._offer(state, startable(state))
+                self._miss_nothing(state)
             return
         if world.chance(0.01):
             return  # lost on its way to us
         self.check()
+        self.pin = delivery.pin
         self.expected += 1
         if delivery.consumer_seq != self.expected and world.rules.counts_deliveries:
             raise LaneLost
-        self._arrived(state, delivery.message)
+        self._arrived(state, delivery)
 
-    def _arrived(self, state: LaneState[Held], message: ModelMessage) -> None:
-        seq, passed = message.seq, state.barrier.passed
-        match state.seen(seq):
-            case Taken.SETTLED:
-                self.world.ack(seq)
-            case Taken.HELD:
-                swept = seq <= state.barrier.upto
-                state.hold(seq, Held(None if swept else Known()), [self._line(seq)])
-                self._offer(state, [seq] if state.may_start(seq) else [])
-            case Taken.KNOWN:
-                pass
+    def _arrived(self, state: LaneState[Held], delivery: Delivery) -> None:
+        seq, passed = delivery.message.seq, state.barrier.passed
+        taken = state.seen(seq)
+        self._miss_nothing(state)
+        route = self.world.fates[seq].name
+        if route in self.apart and self.apart[route].arrived(seq, settled=taken is Taken.SETTLED):
+            pass
+        elif taken is not Taken.KNOWN:
+            word = self.troubles.on_lane(route, seq)
+            if word is Word.UNSEEN or (taken is Taken.SETTLED and not self.world.rules.confirms_again):
+                self.again(self.name, seq)
+            elif taken is Taken.SETTLED:
+                self.hold(seq, SETTLED_BEFORE)
+            else:
+                self.hold(seq, None if seq <= state.barrier.upto else Known())
         if not passed and state.barrier.passed:
-            self._offer(state, startable(state))
+            self.offer(startable(state))
 
-    def _line(self, seq: int) -> tuple[str, str, bytes]:
+    def _miss_nothing(self, state: LaneState[Held]) -> None:
+        if state.barrier.missed:
+            if self.world.rules.begins_anew:
+                raise LaneLost
+            state.barrier.pending = 0
+
+    def hold(self, seq: int, known: Known | None, consumer: str | None = None) -> None:
+        """consumer: the route's own; None: the lane's."""
+        state = self.state
+        assert state is not None
         fate = self.world.fates[seq]
-        return (fate.route, "t", b"%d" % fate.key)
+        replayed = fate.place != seq and self.world.rules.places_replays
+        state.hold(
+            seq,
+            Held(known, consumer or self.name),
+            [line_of(fate.name, fate.key)],
+            apart=consumer is not None,
+            place=fate.place if replayed else None,
+        )
+        self.offer([seq])
 
-    def _offer(self, state: LaneState[Held], seqs: list[int]) -> None:
+    def offer(self, seqs: list[int]) -> None:
+        state = self.state
+        assert state is not None
         for seq in seqs:
             if state.may_start(seq):
-                self.dispatch.offer(seq, ("acme", self.world.fates[seq].route), GATE)
+                self.dispatch.offer(seq, (self.world.fates[seq].tenant, "c"), GATE)
 
-    def _start_what_may(self) -> None:
-        state, now = self.state, self.world.now
-        if state is None:
-            return
-        self._offer(state, list(self.dispatch.due(now)))
+    # ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_what_may(self, state: LaneState[Held]) -> None:
+        now = self.world.now
+        if self._early and state.barrier.passed:
+            early, self._early = self._early, {}
+            for route, why in early.items():
+                self.detach(route, why)
+        self.offer(list(self.dispatch.due(now)))
         for seq in self.dispatch.admitted(now):
-            if not state.may_start(seq):
-                self._free(seq, None)
+            if not state.may_start(seq) or self.is_paused(seq):
+                self.free(seq, None)
+                if state.may_start(seq):
+                    self.dispatch.delay(seq, now + 1)
                 continue
             state.start(seq)
-            held = state[seq]
-            rules = Rules(POLICY, now + 10_000, 2.0)
-            turn = take_turn(rules, held.known, held.held, lambda: self.world.now, 0.0)
-            self.turns[seq] = RunningTurn(turn, next(turn))
+            self._start(state, seq)
 
-    def _advance(self, state: LaneState[Held], seq: int, running: RunningTurn) -> None:
-        answer = self._perform(seq, running)
-        if answer is _LATER:
-            return
-        try:
-            running.step = running.turn.send(answer)
-        except StopIteration as end:
-            del self.turns[seq]
-            self._free(seq, None)
-            self._ended(state, seq, end.value)
+    def _start(self, state: LaneState[Held], seq: int) -> None:
+        world, held = self.world, state[seq]
+        fate = world.fates[seq]
+        trouble = self.troubles[fate.name]
+        paused = trouble.paused_s(world.now) if trouble and world.rules.deadline_stands_still else 0.0
+        rules = Rules(POLICY, fate.born + world.deadline_s + paused, 2.0)
+        turn = take_turn(rules, held.known, held.held, lambda: world.now, 0.0)
+        running = self.turns[seq] = RunningTurn(held.consumer, world.pauses(fate.name).since)
+        running.steps = perform_turn(self, seq, running, turn)
 
-    def _perform(self, seq: int, running: RunningTurn) -> Any:
-        world, key = self.world, str(seq)
-        match running.step:
-            case ReadRecord():
-                revision, record = world.retry.get(key)
-                return Known(record or RetryRecord(), revision)
-            case WriteRecord(record, expected):
-                self.check()
-                written = world.retry.update(key, record, expected)
-                return None if world.chance(0.02) else written
-            case Render():
-                return Rendered(safe=not (world.fates[seq].unsafe and world.rules.notes_intents))
-            case Send():
-                return self._send(seq, running)
-            case Report():
-                if isinstance(running.outcome, Delivered):
-                    self._remember(seq)
-            case Bury():
-                self.check()
-                world.dead.update(key, "letter", 0)
-                self._remember(seq)
-                self._free(seq, None)
-            case Settle(reason):
-                return self._settle(seq, running, reason)
-        return None
-
-    def _settle(self, seq: int, running: RunningTurn, reason: str | None) -> Any:
-        self.check()
-        self._free(seq, None)
-        if reason is None:
-            self.world.ack(seq)
-        else:
-            self.world.terminate(seq, reason)
-        if self.world.chance(0.1):
-            return _LATER  # its confirmation was lost: once more
-        running.sent = False
-        return None
-
-    def _send(self, seq: int, running: RunningTurn) -> Any:
-        """Two steps: it is sent, its answer is read."""
-        if not running.sent:
-            self.check()
-            running.began, running.sent = self.world.now, True
-            running.outcome = self.world.erp(seq)
-            if not self.world.rules.confirms_before_the_next and isinstance(running.outcome, Delivered):
-                assert self.state is not None
-                self._offer(self.state, self.state.settle(seq, self.world.now))
-            return _LATER
-        assert running.outcome is not None
-        if isinstance(running.outcome, Uncertain):
-            self.world.excuse(seq)
-        if not isinstance(running.outcome, Delivered):
-            running.sent = False
-        self._free(seq, running.outcome)
-        return Sent(running.outcome, running.began, self.world.now)
-
-    def _ended(self, state: LaneState[Held], seq: int, ending: object) -> None:
+    def ended(self, seq: int, ending: object) -> None:
+        """A turn is over."""
+        state = self.state
+        assert state is not None
+        del self.turns[seq]
+        self.free(seq, None)
         if seq not in state:
             return
         if isinstance(ending, Waiting):
@@ -319,11 +284,28 @@ class Owned:
             held.known, held.held = ending.known, ending.held
             others = [other for other in state.pause(seq) if other != seq]
             self.dispatch.delay(seq, ending.due)
+            if route_trouble.must_wait_apart(ending.due, self.world.now):
+                self.detach(self.world.fates[seq].name, "retry")
         else:
             others = state.settle(seq, self.world.now)
-        self._offer(state, others)
+            life = self.apart.get(self.world.fates[seq].name)
+            if life is not None:
+                life.blocks.settled(seq)
+        self.offer(others)
 
-    def _free(self, seq: int, outcome: Outcome | None) -> None:
+    def buried(self, seq: int) -> None:
+        """Its dead letter is written; it is still to be settled."""
+        state, route = self.state, self.world.fates[seq].name
+        if route not in self.world.blocking or state is None or not self.world.rules.blocks_keys:
+            return
+        life = self.apart.get(route)
+        if life is not None and life.blocks.known:
+            life.blocks.buried(seq)
+            return
+        state.stop(route)
+        self.detach(route, "block")
+
+    def free(self, seq: int, outcome: Outcome | None) -> None:
         breaker = self.dispatch.breaker_of(seq)
         if breaker is None:
             return
@@ -331,16 +313,36 @@ class Owned:
             breaker.abandoned()
         elif isinstance(outcome, Unavailable | Uncertain):
             breaker.failed(self.world.now)
+            if breaker.state is BreakerState.OPEN:
+                self.detach(self.world.fates[seq].name, "breaker")
         else:
             breaker.answered(self.world.now)
         self.dispatch.sent(seq)
 
-    def _remember(self, seq: int) -> None:
-        if self.world.rules.remembers:
-            self.owner.memory.add(seq, self.world.now)
+    # ── Routes in trouble ────────────────────────────────────────────────────────────────────────────────────────
 
+    def detach(self, route: str, why: Why) -> None:
+        """Its life apart begins, unless it has."""
+        state = self.state
+        if state is None or route in self.apart or self.leaving or not self.world.rules.detaches:
+            return
+        if not state.barrier.passed and self.world.rules.waits_for_barrier:
+            self._early[route] = why
+            return
+        self._apart(state, route, None, why)
 
-_LATER = object()
+    def _apart(
+        self, state: LaneState[Held], route: str, trouble: Trouble | None, why: Why | None = None
+    ) -> None:
+        leaving = None
+        if why is not None:
+            incarnation = self.requests.next_incarnation()
+            leaving = Leaving(why, incarnation, self.world.pauses(route).since)
+        self.apart[route] = RouteApart(self, state, route, trouble, leaving)
+
+    def _live(self, route: str) -> None:
+        if next(self.apart[route].steps, self) is self:
+            del self.apart[route]
 
 
 def startable(state: LaneState[Held]) -> list[int]:

@@ -1,22 +1,31 @@
-"""A lane's worker in the simulation: wants the lane, has it, loses it, dies and begins again."""
+"""A worker in the simulation: wants the lanes, has them, loses them, dies and begins again."""
 
 from dataclasses import dataclass, field
 
 from pipeline.lease import Lease, LeaseWatch, Tenure
 from pipeline.settled_memory import SettledMemory
-from tests.simulation.lane_ownership import LaneLost, Owned, Owner
+from tests.simulation.lane_hold import Claim, LaneLost, Owner
+from tests.simulation.lane_ownership import Owned
 from tests.simulation.lane_surroundings import Surroundings
 
 
 @dataclass
-class SimulatedWorker:
-    world: Surroundings
-    name: str
-    stopped_until: float = 0.0
+class WorkersLane:
+    """One lane, as one worker has it or would like to. The memory outlives the ownership."""
+
+    number: int
     memory: SettledMemory = field(default_factory=SettledMemory)
     owned: Owned | None = None
     watch: LeaseWatch = field(default_factory=LeaseWatch)
-    lives: int = 0
+
+
+class SimulatedWorker:
+    def __init__(self, world: Surroundings, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.stopped_until = 0.0
+        self.lives = 0
+        self.lanes = [WorkersLane(number) for number in range(world.lane_count)]
 
     @property
     def me(self) -> str:
@@ -26,35 +35,52 @@ class SimulatedWorker:
         world = self.world
         if world.now < self.stopped_until and world.chaos:
             return
-        if self.owned is None:
-            self._try()
+        lane = world.random.choice(self.lanes)
+        if lane.owned is None:
+            self._try(lane)
             return
         try:
-            self.owned.step()
+            lane.owned.step()
         except LaneLost:
-            self.lose("the lease")
-
-    def _try(self) -> None:
-        world = self.world
-        revision, lease = world.lanes.get("lease")
-        mine = lease is not None and lease.owner.startswith(f"{self.me}.")
-        if not mine and not self.watch.may_claim(lease, revision, world.now):
+            self._lose(lane)
             return
-        claimed = world.lanes.update(
-            "lease", Lease(f"{self.me}.{world.random.random()}", world.now), revision
-        )
+        if lane.owned.released:
+            lane.owned, lane.watch = None, LeaseWatch()
+
+    def _try(self, lane: WorkersLane) -> None:
+        world, key = self.world, f"lease.{lane.number}"
+        revision, lease = world.lanes.get(key)
+        mine = lease is not None and lease.owner.startswith(f"{self.me}.")
+        if not mine and not lane.watch.may_claim(lease, revision, world.now):
+            return
+        claimed = world.lanes.update(key, Lease(f"{self.me}.{world.random.random()}", world.now), revision)
         if claimed is not None:
-            self.owned = Owned(world, Owner(self.me, self.memory), lease, claimed, Tenure(world.now + 4.0))
+            world.note(("lane", lane.number, "is", self.me))
+            owner, claim = Owner(self.me, lane.memory), Claim(lane.number, lease, claimed)
+            lane.owned = Owned(world, owner, claim, Tenure(world.now + 4.0))
 
     def crash(self) -> None:
         """SIGKILL: memory and all."""
-        if self.owned is not None:
-            self.owned.end()
-        self.owned, self.memory, self.watch = None, SettledMemory(), LeaseWatch()
+        self.world.note(("killed", self.me))
+        for lane in self.lanes:
+            if lane.owned is not None:
+                lane.owned.end()
+        self.lanes = [WorkersLane(number) for number in range(self.world.lane_count)]
         self.lives += 1
 
-    def lose(self, _what: str) -> None:
+    def leave(self) -> None:
+        """One of its lanes goes to somebody else."""
+        owned = self.world.random.choice(self.lanes).owned
+        if owned is not None:
+            owned.leave()
+
+    def lose_the_connection(self) -> None:
+        for lane in self.lanes:
+            self._lose(lane)
+
+    def _lose(self, lane: WorkersLane) -> None:
         """What is held is forgotten; what was settled is not. A request under way may still be answered."""
-        if self.owned is not None:
-            self.owned.end_answered()
-        self.owned, self.watch = None, LeaseWatch()
+        if lane.owned is not None:
+            self.world.note(("lane", lane.number, "is lost by", self.me))
+            lane.owned.end_answered()
+        lane.owned, lane.watch = None, LeaseWatch()

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar
@@ -13,14 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from bridge.demo.nats_server import EmbeddedNats
-from eventbus import wire
-from eventbus.connection import Connection, Reply, connect
-from eventbus.errors import JetStreamError
-from eventbus.jetstream import JetStream
-from eventbus.message import Message
+from eventbus.connection import connect
 from eventbus.settings import NatsSettings
-from eventbus.settling import Settling
-from tests.simulation.jetstream_model import ConsumerModel, Draft, StreamModel, matches
+from tests.simulation.jetstream_model import Draft, StreamModel, matches
+from tests.simulation.server_stream import ServerStream
 
 SUBJECTS = ("a.1", "a.2", "b")
 CAPACITY = 8
@@ -29,66 +24,6 @@ PATIENT = settings(
 )
 subjects = st.sampled_from(SUBJECTS)
 expectations = st.sampled_from(("nothing", "nothing", "the last", "none", "another"))
-
-
-class ServerStream:
-    """The model's doors on a real stream."""
-
-    def __init__(self, connection: Connection, name: str, prefix: str) -> None:
-        self.jetstream = JetStream(connection)
-        self.name = name
-        self.prefix = prefix
-
-    async def create(self, capacity: int = -1) -> None:
-        await self.jetstream.create_stream(
-            {
-                "name": self.name,
-                "subjects": [f"{self.prefix}.>"],
-                "storage": "file",
-                "allow_atomic": True,
-                "allow_rollup_hdrs": True,
-                "allow_msg_ttl": True,
-                "max_msgs": capacity,
-                "discard": "new",
-            }
-        )
-
-    async def publish(self, draft: Draft, batch: str = "", number: int = 0, *, last: bool = False) -> int:
-        headers: dict[str, str] = {}
-        if number:
-            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-        if number and last:
-            headers["Nats-Batch-Commit"] = "1"
-        if draft.expected is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(draft.expected)
-        if draft.rollup:
-            headers["Nats-Rollup"] = "sub"
-        if not draft.lasts:
-            headers["Nats-TTL"] = "1s"
-        subject = f"{self.prefix}.{draft.subject}"
-        if number and not last:
-            reply = await self.jetstream.connection.request(
-                subject, draft.payload, wire.header_lines(headers)
-            )
-            return -_code(reply)
-        try:
-            return await self.jetstream.publish(subject, draft.payload, wire.header_lines(headers))
-        except JetStreamError as error:
-            return -error.err_code
-
-    async def purge(self, pattern: str, below: int) -> None:
-        await self.jetstream.purge_stream(self.name, subject=f"{self.prefix}.{pattern}", below=below)
-
-    async def contents(self) -> list[tuple[int, str, bytes]]:
-        found, start = [], 1
-        while message := await self.jetstream.next_message(self.name, f"{self.prefix}.>", start):
-            found.append((message.seq, message.subject.removeprefix(f"{self.prefix}."), message.payload))
-            start = message.seq + 1
-        return found
-
-
-def _code(reply: Reply) -> int:
-    return int(json.loads(reply.payload)["error"]["err_code"]) if reply.payload else 0
 
 
 @pytest.fixture
@@ -126,6 +61,13 @@ class Streams(RuleBasedStateMachine):
     @rule(subject=subjects, expects=expectations, rollup=st.booleans())
     def publish(self, subject: str, expects: str, *, rollup: bool) -> None:
         draft = self.draft(subject, expects, rollup=rollup)
+        self.both(self.model.publish(draft), self.real.publish(draft))
+
+    @rule(subject=subjects, of=subjects, expects=expectations)
+    def publish_behind(self, subject: str, of: str, expects: str) -> None:
+        """Only while another subject stands where it is said to."""
+        expected = self.draft(of, expects, rollup=False).expected or 0
+        draft = Draft(subject, b"%d" % self.model.last_seq, {}, expected, of=of)
         self.both(self.model.publish(draft), self.real.publish(draft))
 
     @rule()
@@ -211,68 +153,6 @@ async def test_what_has_a_ttl_is_gone_afterwards(server: ServerStream) -> None:
         last = model.last(subject)
         draft = Draft(subject, b"next", expected=last.seq if last else 0)
         assert model.publish(draft) == await server.publish(draft)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_consumers(server: ServerStream, seed: int) -> None:
-    chance, model = random.Random(seed), StreamModel()
-    consumer = ConsumerModel(model, "a.*")
-    jetstream = server.jetstream
-    await jetstream.create_consumer(
-        server.name,
-        {
-            "name": "c",
-            "durable_name": "c",
-            "filter_subject": f"{server.prefix}.a.*",
-            "ack_policy": "explicit",
-            "max_ack_pending": 10_000,
-        },
-    )
-    settling, held = Settling(jetstream.connection), dict[int, Message]()
-    arrived: asyncio.Queue[Message | None] = asyncio.Queue()
-
-    def arrive(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        arrived.put_nowait(Message(subject, reply, headers, payload) if reply else None)
-
-    await jetstream.connection.subscribe(f"{server.prefix}-inbox", arrive)
-    next_ = f"$JS.API.CONSUMER.MSG.NEXT.{server.name}.c".encode()
-    # where something must come the server may take its time; where nothing must, it says so at once
-    waiting, asking = (
-        wire.pub(next_, f"{server.prefix}-inbox".encode(), request)
-        for request in (b'{"batch": 1, "expires": 30000000000}', b'{"batch": 1, "no_wait": true}')
-    )
-    for step in range(200):
-        choice = chance.random()
-        if choice < 0.3:
-            draft = Draft(chance.choice(SUBJECTS), b"%d" % step)
-            assert model.publish(draft) == await server.publish(draft)
-        elif choice < 0.7 or not held:
-            wanted = consumer.pull()
-            await jetstream.connection.send(waiting if wanted else asking)
-            found = await arrived.get()
-            assert (wanted and (wanted.message.seq, wanted.consumer_seq, wanted.delivered)) == (
-                found and (found.seq, found.consumer_seq, found.delivered)
-            ), step
-            if found:
-                held[found.seq] = found
-        else:
-            message = held[chance.choice(list(held))]
-            if choice < 0.85:
-                consumer.ack(message.seq)
-                await settling.ack([message])
-            elif choice < 0.95:
-                consumer.nak(message.seq)
-                await settling.nak([message])
-                await settling.confirm_progress(message.reply)
-            else:
-                consumer.terminate(message.seq, "no")
-                await settling.terminate(message, "no")
-    info = await jetstream.consumer_info(server.name, "c")
-    assert info is not None
-    assert (info["num_ack_pending"], info["delivered"]["stream_seq"]) == (
-        len(consumer.pending),
-        consumer.delivered_seq,
-    )
 
 
 def test_a_pattern_matches_as_the_server_does() -> None:
