@@ -103,14 +103,11 @@ class ObjectStore:
         found: list[StoredObject] = []
         reading = Reading(self._stream, [f"$O.{self._name}.M.*"], None)
         async with OrderedReader(self._jetstream, reading) as reader:
-            left = reader.waiting
-            while left > 0:
-                messages = await reader.next()
-                left = min(left - len(messages), messages[-1].pending)
-                for message in messages:
-                    meta: dict[str, Any] = json.loads(message.payload)
-                    if not meta.get("deleted"):
-                        found.append(StoredObject(meta["name"], message.seq, message.time))
+            # one may be deleted before it is read
+            async for message in reader.what_is_there():
+                meta: dict[str, Any] = json.loads(message.payload)
+                if not meta.get("deleted"):
+                    found.append(StoredObject(meta["name"], message.seq, message.time))
         return found
 
     async def delete_as_listed(self, found: StoredObject) -> None:

@@ -103,13 +103,13 @@ class BlockedKeys:
         subject = self._work.subjects.dead_letter(tenant, route, 0).removesuffix("0") + "*"
         reading = Reading(self._work.subjects.stream("DLQ"), [subject], start=None)
         async with OrderedReader(self._work.jetstream, reading) as reader:
-            left = reader.waiting
+            # a tombstone may expire before it is read
+            async for message in reader.what_is_there():
+                await self._take(message)
+            self.known.set()
             while True:
-                if left <= 0:
-                    self.known.set()
                 for message in await reader.next():
                     await self._take(message)
-                    left -= 1
 
     async def _take(self, message: Message) -> None:
         seq = int(message.subject.rpartition(".")[2])

@@ -25,10 +25,8 @@ class RecentEvents:
         """At most `count`, oldest first. key: the tenant's. Raises EventInvalid, ObjectMissing, ObjectDamaged, and as JetStream does."""
         wanted = self._subjects(route, key)
         start = await self._start(wanted, count)
-        found: list[Message] = []
         async with OrderedReader(self._jetstream, Reading(self._stream, wanted, start)) as reader:
-            while len(found) < reader.waiting:
-                found += await reader.next()
+            found = [message async for message in reader.what_is_there()]
         return [await self._event(message) for message in found[-count:]]
 
     def _subjects(self, route: Route, key: str) -> Sequence[str]:

@@ -153,7 +153,11 @@ class ErpServer(ABC):
         call = _call(request, await request.read())
         self.calls.append(call)
         self._changed.set()
-        step = self._script.popleft() if self._script else Step()
+        return await self.answer(call, request)
+
+    async def answer(self, call: Call, request: web.BaseRequest) -> web.StreamResponse:
+        """What becomes of a request; one whose answer is lost closes its connection."""
+        step = self.fate(call)
         if step.hold is not None:
             await step.hold.wait()
         if step.cut == "before":
@@ -163,6 +167,10 @@ class ErpServer(ABC):
         if step.cut == "after" or self.cuts(call, reply):
             return _cut(request)
         return _response(reply)
+
+    def fate(self, _call: Call) -> Step:
+        """What happens to this request: the next step of the script, if there is one."""
+        return self._script.popleft() if self._script else Step()
 
     def _reply(self, call: Call) -> Reply:
         if self._unavailable:

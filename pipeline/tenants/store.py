@@ -118,12 +118,9 @@ class RoutesStore:
         reading = Reading(self._subjects.stream("EVENTS"), [self._subjects.all_routes], None)
         found: dict[str, tuple[int, TenantRoutes]] = {}
         async with OrderedReader(self._jetstream, reading) as reader:
-            pending = reader.waiting
-            while pending:
-                for message in await reader.next():
-                    routes = _routes(message)
-                    found[routes.tenant] = (message.seq, routes)
-                    pending = message.pending
+            async for message in reader.what_is_there():
+                routes = _routes(message)
+                found[routes.tenant] = (message.seq, routes)
         return found
 
     async def put(self, new: Sequence[NewRoutes]) -> None:

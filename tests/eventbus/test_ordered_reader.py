@@ -62,6 +62,23 @@ async def test_a_consumer_that_vanishes_is_made_again_behind_what_was_read(
     assert not (await jetstream.call(f"CONSUMER.NAMES.{stream}"))["consumers"]
 
 
+async def test_what_is_deleted_before_it_is_read_is_not_waited_for(
+    jetstream: JetStream, namespace: str
+) -> None:
+    stream = f"{namespace}-EVENTS"
+    await make_stream(jetstream, stream, namespace)
+    await publish(jetstream, f"{namespace}.events.x", 100)
+    async with OrderedReader(jetstream, Reading(stream, [f"{namespace}.>"]), window=20) as reader:
+        seqs: list[int] = []
+        async with asyncio.timeout(20):
+            async for message in reader.what_is_there():
+                if not seqs:
+                    await jetstream.purge_stream(stream, subject=f"{namespace}.>")
+                seqs.append(message.seq)
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) < 100
+
+
 async def test_a_delivery_that_was_lost_is_read_again(
     jetstream: JetStream, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,18 +238,15 @@ class Bus:
             )
 
     async def _stored(self, stream: str, subject: str) -> list[StoredMessage]:
-        found: list[StoredMessage] = []
         bucket, _, name = stream.rpartition("_")
         full = f"{bucket}_{self.subjects.bucket(name)}" if bucket else self.subjects.stream(stream)
         wanted = [self.subjects.prefix + subject] if not bucket and subject else []
-        reading = Reading(full, wanted)
-        async with OrderedReader(self.jetstream, reading) as reader:
-            while len(found) < reader.waiting:
-                found += [
-                    StoredMessage(message.subject, message.seq, message.headers, message.payload)
-                    for message in await reader.next()
-                ]
-        return found
+        async with OrderedReader(self.jetstream, Reading(full, wanted)) as reader:
+            # what expires or is purged meanwhile is not waited for
+            return [
+                StoredMessage(message.subject, message.seq, message.headers, message.payload)
+                async for message in reader.what_is_there()
+            ]
 
     async def dead_letters(self) -> list[Mapping[str, Any]]:
         return [json.loads(message.payload) for message in await self.stored("DLQ", "dlq.>")]

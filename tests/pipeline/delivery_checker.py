@@ -28,7 +28,7 @@ RouteName = tuple[str, str]
 
 CONFIRM_S = 5.0
 """So long after an ERP's answer its confirmation may be under way, on a machine that is busy with everything else."""
-AGAIN = (408, 425, 429)
+AGAIN = (408, 423, 425, 429)
 """With all from 500 on, the answers that ask to be asked again (docs/decisions, 0005)."""
 
 

@@ -29,7 +29,7 @@ from pipeline.lease import Lease, read_lease
 from pipeline.membership import GONE_S, Member, Membership
 from pipeline.tenants.model import Tenant
 from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
-from tests.pipeline.test_kills import Runner, running
+from tests.pipeline.processes import Runner, running
 
 TENANTS = 8
 workers_of = st.sets(st.uuids(), min_size=1, max_size=12).map(lambda found: [str(one) for one in found])

@@ -30,7 +30,7 @@ from pipeline.retry_records import RetryRecords
 from pipeline.saved_values import SavedValue, newest
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from tests.pipeline.delivering import QUICK, UPSERT, Bus, acme, bus, eventually
-from tests.pipeline.test_kills import Runner
+from tests.pipeline.processes import Runner
 from tests.pipeline.test_replaying import letters_of, open_letters, replay, replaying
 
 TABLES = """

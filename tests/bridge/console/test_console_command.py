@@ -143,10 +143,10 @@ async def test_what_is_under_way_at_sigterm_is_answered(console: Console, shop: 
     async def refused() -> bool:
         try:
             _, tried = await asyncio.open_connection("127.0.0.1", console.port)
-        except OSError:
+            tried.close()
+            await tried.wait_closed()
+        except OSError:  # refused, or reset: it was in the queue of a socket that is closed
             return True
-        tried.close()
-        await tried.wait_closed()
         return False
 
     await eventually(refused, bool)
@@ -159,7 +159,7 @@ async def test_what_is_under_way_at_sigterm_is_answered(console: Console, shop: 
     assert [message.headers["Bridge-Event-Id"] for message in await shop.stored("EVENTS", "events.>")] == [
         "partner:w1"
     ]
-    assert '"outcome": "accepted"' in log
+    assert "accepted" in [json.loads(line).get("outcome") for line in log.splitlines()]
     assert WRITTEN not in log
     assert "Traceback" not in log
 

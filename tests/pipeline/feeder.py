@@ -1,0 +1,73 @@
+"""What a source would publish: changes of every tenant in turn, each once, whatever is killed meanwhile."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+
+from eventbus.errors import EventBusError
+from eventbus.event import HEADER_EVENT_ID
+from tests.pipeline.delivering import Bus, eventually
+from tests.pipeline.delivery_checker import Published
+
+KEYS = 4
+"""Of each tenant."""
+
+
+class Feeder:
+    """keys: of the tenants, by name. All want every change, on their route `orders`."""
+
+    def __init__(self, shop: Bus, keys: Mapping[str, str]) -> None:
+        self.published: list[Published] = []
+        self._shop = shop
+        self._keys = keys
+
+    async def feed(self, changes: int, pause: float = 0.01) -> None:
+        for _ in range(changes):
+            await self._publish()
+            await asyncio.sleep(pause)
+
+    @contextlib.asynccontextmanager
+    async def feeding(self, pause: float = 0.02) -> AsyncIterator[None]:
+        """All the while."""
+        stop = asyncio.Event()
+
+        async def work() -> None:
+            while not stop.is_set():
+                await self.feed(1, pause)
+
+        task = asyncio.create_task(work())
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def _publish(self) -> None:
+        number, names = len(self.published), list(self._keys)
+        tenant, key = names[number % len(names)], number // len(names) % KEYS
+        event_id = f"shop:0/{number + 1:X}:1"
+        route = (tenant, "orders")
+        self.published.append(
+            Published(route, str(key), number, f"{event_id}/{tenant}/orders", time.monotonic())
+        )
+        while True:
+            try:
+                await self._shop.change(key, number, id=event_id, tenant=self._keys[tenant])
+            except EventBusError:
+                if await eventually(
+                    lambda: self._is_stored(tenant, event_id), lambda found: found is not None, 60
+                ):
+                    return
+            else:
+                return
+
+    async def _is_stored(self, tenant: str, event_id: str) -> bool | None:
+        """As nobody else publishes, it is the last one if it is there. None: the server does not say."""
+        subjects = self._shop.subjects
+        subject = subjects.event("shop", self._keys[tenant], "public", "orders", "update")
+        try:
+            last = await self._shop.jetstream.last_message(subjects.stream("EVENTS"), subject)
+        except EventBusError:
+            return None
+        return last is not None and last.headers[HEADER_EVENT_ID] == event_id
