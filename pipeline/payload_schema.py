@@ -48,6 +48,8 @@ class PayloadSchema:
             raise SchemaInvalid(str(error)) from None
         if not isinstance(schema, dict):
             raise SchemaInvalid("a schema is a JSON object")
+        if not isinstance(schema.get("$schema", ""), str):
+            raise SchemaInvalid("at /$schema: a text, as in " + DRAFT202012_ID)
         kind = validator_for(schema, default=Draft202012Validator)
         try:
             kind.check_schema(schema)
@@ -65,6 +67,12 @@ class PayloadSchema:
             error = next(self._validator.iter_errors(payload), None)
         except ArithmeticError:  # `multipleOf` of 1e1000000, of which no remainder can be told
             return Complaint("", "multipleOf")
+        except (
+            RecursionError
+        ):  # nothing fulfils what asks for itself, at the same place, before anything else
+            return Complaint(
+                "", "$ref", "the schema refers to itself without an end, or the payload is too deep for it"
+            )
         return None if error is None else Complaint(_pointer(error), str(error.validator), error.message)
 
 
@@ -84,22 +92,23 @@ def _check_references(schema: dict[str, Any]) -> None:
     dialect = specification_with(str(schema.get("$schema", DRAFT202012_ID)), default=DRAFT202012)
     resource = dialect.create_resource(schema)
     resolver = Registry().with_resource(resource.id() or "", resource).resolver(resource.id() or "")
-    for reference in _references(schema):
+    for keyword, reference in _references(schema):
         try:
             resolver.lookup(reference)
         except Unresolvable:
             raise SchemaInvalid(
-                f"$ref {reference!r} leads nowhere within the file; nothing is fetched"
+                f"{keyword} {reference!r} leads nowhere within the file; nothing is fetched"
             ) from None
 
 
 DRAFT202012_ID = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _references(value: Any) -> Iterator[str]:
+def _references(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        if isinstance(reference := value.get("$ref"), str):
-            yield reference
+        for keyword in ("$ref", "$dynamicRef"):
+            if isinstance(reference := value.get(keyword), str):
+                yield keyword, reference
         for member in value.values():
             yield from _references(member)
     elif isinstance(value, list):

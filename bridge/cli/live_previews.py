@@ -16,7 +16,7 @@ from eventbus.subjects import Subjects
 from pipeline.enrichment import Enrichment
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RenderPool
-from pipeline.jail.renderer import JailedMapping, Renderer
+from pipeline.jail.renderer import REPORT, JailedMapping, RenderDefect, Renderer
 from pipeline.mapping import (
     ColumnsRead,
     Known,
@@ -115,6 +115,8 @@ class RoutePreviews:
             class_, message = NEEDS, f"{error}{TELL_IT}"
         except RequestInvalid as error:
             class_, message = "request", str(error)
+        except RenderDefect as error:
+            class_, message = "defect", f"{error}. {REPORT}"
         return PreviewFailed(class_, message, Mark(mapping.facts.file, 1, 1), "", exit_code=1)
 
     async def _walk(self, rendering: Rendering) -> Walk:

@@ -8,6 +8,7 @@ from typing import Any
 from bridge.cli.errors import Usage
 from bridge.shipped_files import shipped
 from pipeline.jail.blocking import case_problems, compiled
+from pipeline.jail.renderer import REPORT, RenderDefect
 from pipeline.jail.work import CasesGiven
 from pipeline.mapping import (
     Finding,
@@ -119,6 +120,8 @@ def check_files(files: Iterable[Path], report: Report) -> None:
             report.finding("error", str(file), Finding.of(error))
         except RenderError as error:
             report.finding("error", str(file), Finding(error.mark, error.message, error.expression))
+        except RenderDefect as error:
+            report.finding("error", str(file), Finding(Mark(str(file), 1, 1), f"{error}. {REPORT}"))
 
 
 def _check(file: Path, report: Report) -> None:

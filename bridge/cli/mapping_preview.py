@@ -16,8 +16,10 @@ from connectors.protocol import RequestInvalid
 from connectors.registry import prepare
 from eventbus.event import encode_json
 from pipeline.jail.blocking import BlockingMapping, mapping_of
+from pipeline.jail.renderer import REPORT, RenderDefect
 from pipeline.mapping import (
     Done,
+    Finding,
     MappingInvalid,
     Rendered,
     RenderError,
@@ -32,7 +34,7 @@ from pipeline.mapping.walk import Walk, walk
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Route, Tenant
-from pipeline.yaml_tree import Mark, load_file, nearest
+from pipeline.yaml_tree import Mark, YamlError, load_file, nearest
 
 NEEDS = "needs"
 """The class of what only a source or an ERP can tell."""
@@ -106,6 +108,8 @@ def of_mapping(name: str) -> Subject:
         return Subject(mapping_of(mapping_text(file), file.stem, lookup_texts(file)))
     except MappingInvalid as invalid:
         raise PreviewFailed.of_mapping(invalid) from None
+    except YamlError as error:
+        raise PreviewFailed.of_mapping(MappingInvalid([Finding.of(error)])) from None
 
 
 def of_route(route: str, config: Path) -> Subject:
@@ -162,6 +166,8 @@ def previewed(subject: Subject, event: dict[str, Any], facts: Facts) -> dict[str
         raise PreviewFailed.of_render(error) from None
     except RequestInvalid as error:
         raise PreviewFailed("request", str(error), nowhere, "", exit_code=1) from None
+    except RenderDefect as error:
+        raise PreviewFailed("defect", f"{error}. {REPORT}", nowhere, "", exit_code=1) from None
     except NotGiven as missing:
         raise PreviewFailed(NEEDS, str(missing), nowhere, "", exit_code=1) from None
     return walked(found, requests)

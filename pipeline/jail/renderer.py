@@ -66,6 +66,7 @@ COSTLY_S = 60.0
 CASE_S = 0.8
 """For one case, compiling included."""
 MARGIN = 64 * 1024
+REPORT = "This is a defect of the bridge: please report it, with the mapping"
 
 log = structlog.get_logger()
 
@@ -145,6 +146,8 @@ class Renderer:
             if error.class_ == "limit":
                 _remember(self._costly, digest, (asyncio.get_running_loop().time() + COSTLY_S, known))
                 return known
+        except RenderDefect as error:  # of one mapping: everything else of this and other tenants goes on
+            return (Finding(Mark("", 1, 1), f"the bridge cannot compile it: {error}. {REPORT}"),)
         else:
             _remember(self._lookups, _text_digest(source), known.lookups)
             source, narrowed = self._narrowed(source)

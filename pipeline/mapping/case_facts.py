@@ -43,7 +43,7 @@ class Facts:
                 case SavedRead():
                     known = replace(known, saved={**known.saved, read.id: self.saved.get(read.id)})
                 case ColumnsRead():
-                    known = replace(known, columns={**known.columns, **self._columns(read)})
+                    known = self._with_columns(known, read)
         return known
 
     def _rows(self, read: RowsRead) -> list[dict[str, Value]]:
@@ -53,12 +53,16 @@ class Facts:
             raise NotGiven(f"the mapping reads {read.table} where {where}; write enrich: {{{written}}}")
         return rows_of(self.enrich[read.name])
 
-    def _columns(self, read: ColumnsRead) -> dict[str, Value]:
-        if missing := [column for column in read.columns if column not in self.columns]:
-            raise NotGiven(
-                f"the mapping reads the unchanged {', '.join(missing)}; write columns: {{{missing[0]}: …}}"
-            )
-        return {column: self.columns[column] for column in read.columns}
+    def _with_columns(self, known: Known, read: ColumnsRead) -> Known:
+        """As where the row is gone, if one of them is not told."""
+        told = {column: self.columns[column] for column in read.columns if column in self.columns}
+        missing = [column for column in read.columns if column not in told]
+        unreadable = (
+            f"nothing here reads the row; to go on as if it were read, write columns: {{{missing[0]}: …}}"
+            if missing
+            else ""
+        )
+        return replace(known, columns={**known.columns, **told}, unreadable=unreadable)
 
 
 def rows_of(value: Value) -> list[dict[str, Value]]:

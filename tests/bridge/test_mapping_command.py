@@ -131,6 +131,31 @@ def test_preview_of_a_mapping_that_is_invalid(folder: Path) -> None:
     assert run("preview", order(folder), "--event", folder / "event.json").exit_code == 2
 
 
+def test_preview_of_a_mapping_whose_base_is_not_there_is_told_as_json(folder: Path) -> None:
+    order(folder).write_text(f"{MAPPING}extends: nosuch\n")
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["line"]) == ("invalid", 12)
+    assert "there is no mapping 'nosuch'" in error["message"]
+
+
+def test_preview_of_a_column_that_nobody_reads_names_file_line_and_expression(folder: Path) -> None:
+    (folder / "event.json").write_text(
+        EVENT.replace('"before": null', '"before": null, "unchanged": ["photo"]')
+    )
+    order(folder).write_text(MAPPING.replace("after.code", "after.photo"))
+    result = run("preview", order(folder), "--event", folder / "event.json", "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["class"], error["line"], error["expression"]) == (
+        "unchanged_column",
+        11,
+        "{{ after.photo }}",
+    )
+    assert "columns: {photo: …}" in error["message"]
+
+
 def test_preview_of_a_route_whose_mapping_is_invalid(folder: Path) -> None:
     order(folder).write_text(MAPPING.replace("key.id", "kye.id"))
     arguments = ("--event", folder / "event.json", "--config", folder / "bridge.yaml", "--json")

@@ -24,7 +24,7 @@ from bridge.shipped_files import shipped
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
 from pipeline import lane_turns
 from pipeline.jail import pool as render_pool
-from pipeline.jail.frames import Failed, MappingSource
+from pipeline.jail.frames import Defect, Failed, MappingSource
 from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
@@ -268,6 +268,17 @@ async def test_hostile_text_ends_no_child(renderer: Renderer) -> None:
         with pytest.raises((MappingInvalid, RenderError)):
             await (await mapping(renderer, written)).render(given(id=1, s="x"))
     assert children(renderer)[:1] == before
+
+
+async def test_a_compiler_that_fails_is_the_mapping_s_mistake_alone(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> Defect:
+        return Defect(1, "KeyError: 'x'")
+
+    monkeypatch.setattr(renderer, "do", failing)
+    with pytest.raises(MappingInvalid, match=r"order\.yaml:1:1: .*KeyError: 'x'.*defect of the bridge"):
+        await mapping(renderer, "source: {table: public.t}")
 
 
 async def test_a_text_is_compiled_once_for_all_tenants_that_have_it(

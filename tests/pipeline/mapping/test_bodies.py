@@ -198,11 +198,22 @@ def test_a_base_names_files_beside_itself() -> None:
         ("{type: nonsense}", "at /type"),
         ("{$ref: 'https://example.com/x'}", "leads nowhere"),
         ("[1]", "not at hand"),
+        ("{$schema: 5}", r"at /\$schema"),
+        ("{$dynamicRef: '#nope'}", "leads nowhere"),
     ],
 )
 def test_a_schema_that_is_none_is_found_before_any_event(schema: str, says: str) -> None:
     with pytest.raises(MappingInvalid, match=says):
         compile_mapping(f"{HEAD}{BODY}schema: {schema}\n", file="m.yaml", name="m")
+
+
+@pytest.mark.parametrize(
+    "schema", ["{$ref: '#'}", "{$defs: {a: {allOf: [{$ref: '#/$defs/a'}]}}, $ref: '#/$defs/a'}"]
+)
+def test_a_schema_that_asks_for_itself_is_fulfilled_by_nothing(schema: str) -> None:
+    with pytest.raises(RenderError, match="refers to itself") as caught:
+        rendered(f"request: {{method: POST, path: /x, body: 1}}\nschema: {schema}\n")
+    assert caught.value.class_ == "schema"
 
 
 def test_each_step_has_a_schema_of_its_own(compiled: Callable[..., Any]) -> None:
