@@ -10,11 +10,14 @@ from yarl import URL
 from connectors.http_request import path_target
 from connectors.protocol import RequestInvalid, SettingsInvalid
 
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 def check_base_url(text: str) -> None:
     """Raises SettingsInvalid for anything but http(s)://HOST[:PORT][/PATH]."""
+    if _BLANK.search(text):  # the parsers would drop some of them without a word
+        raise SettingsInvalid("base_url", "must hold no blank and no control character")
     try:
         url, parts = URL(text), urlsplit(text)
         httpx.URL(str(url.origin()))
@@ -35,6 +38,8 @@ def check_base_url(text: str) -> None:
 
 def _check_host(host: str) -> None:
     """What ends in a number is an IPv4 address (WHATWG URL, 3.5), and only its plain spelling is taken."""
+    if not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):  # RFC 1035, 2.3.4
+        raise SettingsInvalid("base_url", f"{host} is no host name: a part of it is empty or too long")
     if not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         return
     try:

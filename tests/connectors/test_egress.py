@@ -114,6 +114,20 @@ async def test_odd_spellings_of_an_address_are_no_host(host: str) -> None:
         await send(f"http://{host}/")
 
 
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("http://erp..example", "part of it is empty"),
+        (f"http://{'a' * 64}.example", "too long"),
+        ("http://erp.example\t/x", "no blank"),
+        (" http://erp.example", "no blank"),
+    ],
+)
+async def test_what_no_resolver_takes_is_found_before_any_delivery(base_url: str, says: str) -> None:
+    with pytest.raises(SettingsInvalid, match=says):
+        await send(base_url)
+
+
 async def test_a_refusal_says_who_may_allow_it() -> None:
     outcome = await send("http://127.0.0.1:9")
     assert "egress.allow" in outcome.message
