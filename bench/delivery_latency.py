@@ -18,6 +18,7 @@ import psycopg
 from rich.console import Console
 
 from bench.delivery_bus import BenchTenant, Pipeline, percentiles, pipeline
+from bench.delivery_hops import hops
 from bench.source import prepare
 from bridge.demo.postgres_server import EmbeddedPostgres
 
@@ -55,11 +56,18 @@ async def _measured(
     written = await write(dsn, tenants, 1, rate, WARM_UP_S + seconds)
     await line.erp.booked(1 + written, 120)
     warm = 1 + int(WARM_UP_S * rate)
-    return percentiles(
-        arrival.at - datetime.fromisoformat(arrival.body["written"]).timestamp()
-        for arrival in await line.erp.arrivals()
+    arrivals = await line.erp.arrivals()
+    committed = {
+        int(arrival.body["sequence"]): datetime.fromisoformat(arrival.body["written"]).timestamp()
+        for arrival in arrivals
         if int(arrival.body["sequence"]) >= warm
+    }
+    delays = percentiles(
+        arrival.at - committed[int(arrival.body["sequence"])]
+        for arrival in arrivals
+        if int(arrival.body["sequence"]) in committed
     )
+    return delays | {"hops": await hops(line.nats.url, arrivals, committed)}
 
 
 async def write(dsn: str, tenants: Sequence[BenchTenant], first: int, rate: int, seconds: float) -> int:
@@ -94,6 +102,8 @@ def main() -> None:
         f" p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms, max {found['max_ms']} ms;"
         f" the worker delivered {found['worker_start_s']} s after its start, and keeps {found['worker_rss_mb']} MB"
     )
+    for name, hop in found["hops"].items():
+        Console(width=100).print(f"  {name}: p50 {hop['p50_ms']} ms, p99 {hop['p99_ms']} ms")
     print(json.dumps({"tenants": options.tenants, "rate": options.rate, "results": found}))
 
 

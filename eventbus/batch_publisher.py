@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 from eventbus import wire
 from eventbus.connection import Connection, Reply
+from eventbus.fence import SINGLE_ID
 from eventbus.group_commit import Outgoing
 from eventbus.jetstream import refusal_of
 
 CHUNK = 128 * 2**10
 
 Answered = Callable[[str, int | None, int | None], None]
-"""Called with the batch, the sequence of its last message where it is stored, else the refusal's code."""
+"""Called with the batch (or single), the sequence of its last message where it is stored, else the refusal's code."""
 
 
 class BatchPublisher:
@@ -47,12 +48,29 @@ class BatchPublisher:
         if lines:
             await self._connection.send(b"".join(lines))
 
-    async def commit(self, batch: str, number: int, subject: str, headers: bytes, payload: bytes) -> None:
-        """Publishes the last message, with which the batch commits. Raises ConnectionLost."""
-        mine = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: %d\r\nNats-Batch-Commit: 1\r\n" % (
-            batch.encode(),
-            number,
+    async def single(self, name: str, message: Outgoing, subject: str, expected: int) -> None:
+        """Publishes a message without a batch, stored only while the last of `subject` is at `expected`. Raises ConnectionLost."""
+        headers = b"%bNats-Expected-Last-Subject-Sequence: %d\r\n%b: %b\r\n%b: %b\r\n" % (
+            message.headers,
+            expected,
+            b"Nats-Expected-Last-Subject-Sequence-Subject",
+            subject.encode(),
+            SINGLE_ID.encode(),
+            name.encode(),
         )
+        await self._connection.send(wire.hpub(message.subject, self._reply(name), headers, message.payload))
+
+    async def commit(self, batch: str, number: int, subject: str, headers: bytes, payload: bytes) -> None:
+        """Publishes the last message, with which the batch commits; a batch of this one alone needs none.
+
+        Raises ConnectionLost.
+        """
+        mine = b""
+        if number > 1:
+            mine = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: %d\r\nNats-Batch-Commit: 1\r\n" % (
+                batch.encode(),
+                number,
+            )
         await self._connection.send(wire.hpub(subject.encode(), self._reply(batch), mine + headers, payload))
 
     def forget(self, batch: str) -> None:

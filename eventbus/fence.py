@@ -69,6 +69,8 @@ _REFUSALS = {
     10023: Refusal.FULL_MAYBE_TORN,  # insufficient resources
     10047: Refusal.FULL_MAYBE_TORN,  # insufficient storage
 }
+SINGLE_ID = "Single-Id"
+"""The header in which a message that its writer stored without a batch bears an id like a batch's."""
 SILENCE = 0
 """In place of a refusal's code where something waits: no answer came."""
 _WAITING = {
@@ -113,7 +115,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Asks for the last message above `after` and below `before` whose batch id begins with the writer's prefix.
+    """Asks for the last message above `after` and below `before` whose batch's or own id begins with the writer's prefix.
 
     Only messages of the writer's own subjects count, never the position. Answer: Torn or None.
     """
@@ -124,7 +126,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The last message of a batch that was stored without its position.
+    """The last message that was stored without a position behind it: of a torn batch, or by itself.
 
     labels: of those messages that bear the writer's label, the last of each series (the label up to its first colon).
     """

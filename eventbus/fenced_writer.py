@@ -31,6 +31,7 @@ from eventbus.group_commit import (
     Reclaim,
     Resolve,
     Send,
+    Single,
 )
 from eventbus.position import Place, Position, PositionLost, WriteFailed, position_headers
 
@@ -160,6 +161,9 @@ class FencedWriter(Generic[Mark]):
                 await self._publisher.send(batch, first, messages)
             case Commit():
                 await self._commit(action)
+            case Single(single, message, expected):
+                self._begin_answer(single)
+                await self._publisher.single(single, message, self.position.place.position, expected)
             case Resolve():
                 self._report(batches.resolved(await self.position.read()))
             case Reclaim(held):
@@ -173,8 +177,7 @@ class FencedWriter(Generic[Mark]):
 
     async def _commit(self, action: Commit[Mark]) -> None:
         payload = self._encode(action.mark, FenceMark(action.batch))
-        self._commit_at = asyncio.get_running_loop().time()
-        self._outstanding = (action.batch, self._commit_at + COMMIT_TIMEOUT_S)
+        self._begin_answer(action.batch)
         await self._publisher.commit(
             action.batch,
             action.number,
@@ -182,6 +185,10 @@ class FencedWriter(Generic[Mark]):
             position_headers(action.expected),
             payload,
         )
+
+    def _begin_answer(self, batch: str) -> None:
+        self._commit_at = asyncio.get_running_loop().time()
+        self._outstanding = (batch, self._commit_at + COMMIT_TIMEOUT_S)
 
     async def _wait(self, batches: GroupCommit[Mark]) -> None:
         """Until something comes, a pause ends or the outstanding answer is overdue."""

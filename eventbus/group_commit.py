@@ -7,6 +7,10 @@ of a thousand. Pure: the caller performs each `Action` and reports the answer; t
     put(group) ──► waiting ──► filling (Send) ──► committing (Commit) ──► Committed
                       ▲            │ refused           │ unknown: Resolve ──► Reclaim
                       └────────────┴───────────────────┘
+
+Where a writer allows it (`CommitLimits.few`), few lone messages need no batch, which costs the server syncs: each is
+stored by itself, only while the position stands where we wrote it, and never before the one before it is answered.
+To whoever claims the position they are what a torn batch left: a prefix of what was to be stored.
 """
 
 from collections import deque
@@ -60,12 +64,17 @@ class CommitLimits:
 
     messages, size: of one batch (the server takes 1,000 messages, the position among them); buffer: in bytes,
     of all that is put and not committed; patience: how often a refusal that waiting does not mend may repeat.
+    few: so many groups of one message may wait and are stored without a batch, one by one; 0: every group is in one.
+    lag_s, lag: so long, and so many of them, before the position follows.
     """
 
     messages: int = 999
     size: int = 4 * 2**20
     buffer: int = 16 * 2**20
     patience: int = 5
+    few: int = 0
+    lag_s: float = 1.0
+    lag: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,15 @@ class Commit(Generic[Mark]):
     batch: str
     number: int
     mark: Mark
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Publish one message by itself, labelled with `id`, stored only while the position is the one at `expected`."""
+
+    id: str
+    message: Outgoing
     expected: int
 
 
@@ -116,17 +134,21 @@ class Failed:
     code: int
 
 
-Action = Send | Commit[Mark] | Resolve | Reclaim | Lost | Failed
+Action = Send | Commit[Mark] | Single | Resolve | Reclaim | Lost | Failed
 
 
 @dataclass(frozen=True, slots=True)
 class Committed(Generic[Mark]):
-    """The position is stored at sequence `seq`, and with it everything up to `mark`: `size` bytes of `messages`."""
+    """Everything up to `mark` is stored: `size` bytes of `messages`. seq: of the position, which says so.
+
+    single: it does not yet; it is the one before, and a single message was stored behind it.
+    """
 
     mark: Mark
     seq: int
     messages: int
     size: int
+    single: bool = False
 
 
 class _Phase(Enum):
@@ -143,6 +165,7 @@ class _Batch(Generic[Mark]):
     unsent: list[Outgoing] = field(default_factory=list)
     count: int = 0
     size: int = 0
+    single: bool = False
 
 
 class GroupCommit(Generic[Mark]):
@@ -160,6 +183,10 @@ class GroupCommit(Generic[Mark]):
         self._asked: Action[Mark] | None = None
         self._buffered = 0
         self._refusals = 0
+        self._singles = 0
+        self._singles_since = 0.0
+        self._ahead: Mark | None = None
+        """What is stored and the position does not say yet."""
         self.wake: float | None = None
         """When to call `decide` again although nothing came: the end of a pause."""
         self.blocked: int | None = None
@@ -199,10 +226,35 @@ class GroupCommit(Generic[Mark]):
             return action
         if self._phase is not _Phase.RUN:
             return None
+        if self._are_few():
+            return self._single(now) if self._committing is None else None
         self._fill()
         if self._filling is None:
             return None
         return self._send(self._filling) or self._commit(self._filling)
+
+    def _are_few(self) -> bool:
+        """Whether what waits needs no batch. Few that come while something commits wait for its answer."""
+        return (
+            self._filling is None
+            and 0 < len(self._waiting) <= self._limits.few
+            and all(len(group.messages) == 1 for group in self._waiting)
+        )
+
+    def _single(self, now: float) -> Single | Commit[Mark]:
+        limits, batch = self._limits, _Batch[Mark](self._new_id())
+        self._committing = batch
+        if self._ahead is not None and (
+            self._singles >= limits.lag or now - self._singles_since >= limits.lag_s
+        ):
+            batch.groups.append(Group((), self._ahead))
+            return Commit(batch.id, 1, self._ahead, self._fence)
+        group = self._waiting.popleft()
+        batch.groups.append(group)
+        batch.count, batch.size, batch.single = 1, group.size, True
+        if self._ahead is None:
+            self._singles, self._singles_since = 0, now
+        return Single(batch.id, group.messages[0], self._fence)
 
     def _fill(self) -> None:
         while self._waiting and self._fits(self._waiting[0]):
@@ -251,9 +303,14 @@ class GroupCommit(Generic[Mark]):
     def _committed(self, seq: int) -> Committed[Mark]:
         batch = self._committing
         assert batch is not None
-        self._committing, self._fence, self._refusals, self.blocked = None, seq, 0, None
+        self._committing, self._refusals, self.blocked = None, 0, None
         self._buffered -= batch.size
-        return Committed(batch.groups[-1].mark, seq, batch.count, batch.size)
+        mark = batch.groups[-1].mark
+        if batch.single:
+            self._ahead, self._singles = mark, self._singles + 1
+        else:
+            self._ahead, self._fence = None, seq
+        return Committed(mark, self._fence, batch.count, batch.size, batch.single)
 
     def _refused(self, code: int | None, now: float) -> None:
         match classify_refusal(code):

@@ -11,7 +11,19 @@ import msgspec
 from eventbus import fence
 from eventbus.connection import Connection
 from eventbus.errors import EventBusError, JetStreamError, NoAnswer
-from eventbus.fence import Claimed, ClaimLost, FenceMark, Look, Read, Refusal, Stored, Torn, Write, Written
+from eventbus.fence import (
+    SINGLE_ID,
+    Claimed,
+    ClaimLost,
+    FenceMark,
+    Look,
+    Read,
+    Refusal,
+    Stored,
+    Torn,
+    Write,
+    Written,
+)
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
@@ -151,7 +163,8 @@ class Position:
                 for message in await self._some(reader):
                     if message.seq >= before:
                         return torn
-                    mine = message.headers.get(_BATCH_ID, "").startswith(place.prefix)
+                    headers = message.headers
+                    mine = headers.get(_BATCH_ID, headers.get(SINGLE_ID, "")).startswith(place.prefix)
                     if mine and message.subject != place.position:
                         torn = Torn(message.seq, message.headers, labels)
                         if label := message.headers.get(place.label):

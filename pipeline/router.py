@@ -17,7 +17,7 @@ from eventbus.connection import Connection
 from eventbus.event import HEADER_EVENT_ID
 from eventbus.fence import Claimed, FenceMark, Stored, waiting_reason
 from eventbus.fenced_writer import FencedWriter
-from eventbus.group_commit import Committed, Group
+from eventbus.group_commit import CommitLimits, Committed, Group
 from eventbus.jetstream import JetStream
 from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
@@ -40,6 +40,8 @@ POLL_S = 1.0
 BEAT_S = 2.0
 """A position is written at least so often; three seconds are promised."""
 RELEASE_S = 5.0
+LIMITS = CommitLimits(few=8)
+"""A batch of two takes nats-server some syncs of its disk, 4 to 20 ms; a message by itself 0.3 ms."""
 
 log = structlog.get_logger()
 
@@ -146,7 +148,7 @@ class Router:
         if isinstance(start, Stop):
             raise RouterStopped(start.message)
         try:
-            claimed = await unless_stopped(stop, writer.claim(stored, start.mark))
+            claimed = await unless_stopped(stop, writer.claim(stored, start.mark, LIMITS))
         except StopRequested:
             return
         self._mark = _behind(start.mark, claimed)
@@ -277,8 +279,9 @@ class Router:
         except TimeoutError:
             log.warning("left without releasing the router's position", refusal=writer.blocked)
 
-    def _on_committed(self, _: Committed[RouterMark]) -> None:
-        self._committed_at = asyncio.get_running_loop().time()
+    def _on_committed(self, committed: Committed[RouterMark]) -> None:
+        if not committed.single:
+            self._committed_at = asyncio.get_running_loop().time()
 
 
 def _position(stored: Stored) -> RouterPosition:

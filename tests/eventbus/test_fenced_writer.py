@@ -160,6 +160,55 @@ async def test_a_batch_whose_answer_is_lost_is_not_stored_twice(
     assert [batch.mark for batch in committed][-1] == 21
 
 
+async def test_few_messages_are_stored_without_a_batch_and_found_by_who_claims_next(
+    connection: Connection, jetstream: JetStream, where: Place
+) -> None:
+    committed: list[Committed[int]] = []
+    older, newer = writer(connection, where, committed), writer(connection, where, [])
+    await older.claim(NOTHING, 0, CommitLimits(few=8, lag_s=60.0))
+    async with running(older) as task:
+        for number in (1, 2, 3):
+            older.put(group(number, number, where))
+            await older.drain()
+        assert [(one.mark, one.single) for one in committed] == [(1, True), (2, True), (3, True)]
+        stored = await jetstream.last_message(where.stream, where.look)
+        assert stored is not None
+        assert "Nats-Batch-Id" not in stored.headers
+        held = await newer.position.read()
+        assert mark_of(held.payload) == 0
+        claimed = await newer.claim(held, 0)
+        assert mark_of_torn(claimed.torn) == 3
+        older.put(group(4, 4, where))
+        with pytest.raises(PositionLost):
+            await task
+    assert await stored_numbers(jetstream, where) == [1, 2, 3]
+
+
+async def test_a_single_message_whose_answer_is_lost_is_not_stored_twice(
+    connection: Connection, jetstream: JetStream, where: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatch = BatchPublisher._dispatch
+    dropped: list[str] = []
+
+    def drop_second(self: BatchPublisher, batch: str, reply: Reply) -> None:
+        if len(dropped) == 1:
+            dropped.append(batch)
+        else:
+            dropped.append(batch)
+            dispatch(self, batch, reply)
+
+    monkeypatch.setattr(BatchPublisher, "_dispatch", drop_second)
+    monkeypatch.setattr(fenced_writer, "COMMIT_TIMEOUT_S", 0.3)
+    one = writer(connection, where, [])
+    await one.claim(NOTHING, 0, CommitLimits(few=8))
+    async with running(one):
+        for number in (1, 2, 3, 4):
+            one.put(group(number, number, where))
+            await one.drain()
+    assert len(dropped) > 2
+    assert await stored_numbers(jetstream, where) == [1, 2, 3, 4]
+
+
 async def test_a_full_stream_makes_the_writer_wait_and_say_so(
     connection: Connection, jetstream: JetStream, namespace: str
 ) -> None:
@@ -231,10 +280,11 @@ async def test_losing_the_connection_ends_the_writer_at_once(own_nats: EmbeddedN
 class NumberSource:
     """Writes 1, 2, 3, … from where the position stands, and remembers what was acknowledged."""
 
-    def __init__(self, settings: NatsSettings, where: Place, total: int) -> None:
+    def __init__(self, settings: NatsSettings, where: Place, total: int, few: int = 0) -> None:
         self._settings = settings
         self._where = where
         self._total = total
+        self._limits = CommitLimits(few=few)
         self._chance = random.Random(7)
         self.acknowledged = 0
 
@@ -245,16 +295,20 @@ class NumberSource:
             )
             held = await one.position.read()
             start = mark_of(held.payload)
-            assert start >= self.acknowledged
-            claimed = await one.claim(held, start)
+            claimed = await one.claim(held, start, self._limits)
+            reached = mark_of_torn(claimed.torn) or start
+            assert reached >= self.acknowledged
             async with running(one):
-                await self._put(one, mark_of_torn(claimed.torn) or start)
+                await self._put(one, reached)
                 await one.drain()
 
     async def _put(self, one: FencedWriter[int], reached: int) -> None:
         while reached < self._total:
             await one.wait_room()
             last = min(self._total, reached + self._chance.randint(1, 40))
+            if self._limits.few and self._chance.random() < 0.9:
+                last = reached + 1
+                await one.drain()
             one.put(group(reached + 1, last, self._where))
             reached = last
             await asyncio.sleep(0)
@@ -270,14 +324,16 @@ def mark_of_torn(torn: Torn | None) -> int:
     return int(torn.headers["Bridge-Event-Id"]) if torn else 0
 
 
-async def test_killing_the_server_again_and_again_loses_and_doubles_nothing(own_nats: EmbeddedNats) -> None:
-    total = 30_000
+@pytest.mark.parametrize(("total", "few"), [(30_000, 0), (1_500, 8)])
+async def test_killing_the_server_again_and_again_loses_and_doubles_nothing(
+    own_nats: EmbeddedNats, total: int, few: int
+) -> None:
     settings = NatsSettings(servers=(own_nats.url,))
     where = place()
     async with await connect(settings, name="test", reconnect=False) as connection:
         await make_stream(JetStream(connection), where)
-    source = NumberSource(settings, where, total)
-    for kill_at in range(3_000, total, 6_000):
+    source = NumberSource(settings, where, total, few)
+    for kill_at in range(total // 10, total, total // 5):
         writing = asyncio.create_task(source.write())
         await until(partial(source.has_reached, kill_at))
         await own_nats.kill()

@@ -17,9 +17,11 @@ from eventbus.group_commit import (
     Reclaim,
     Resolve,
     Send,
+    Single,
 )
 
 FENCE = 7
+FEW = CommitLimits(few=2, lag_s=1.0, lag=3)
 
 
 def batches(limits: CommitLimits | None = None) -> GroupCommit[int]:
@@ -209,3 +211,70 @@ def test_room_counts_what_is_not_committed() -> None:
     rooms.append(one.room)
     one.answered("c-1", 20, None, 0.0)
     assert [*rooms, one.room] == [True, False, True]
+
+
+def single(number: int, batch: str) -> Single:
+    return Single(batch, group(number, number).messages[0], FENCE)
+
+
+def test_few_messages_are_stored_one_by_one_without_a_batch() -> None:
+    one = batches(FEW)
+    one.put(group(1, 1))
+    assert actions(one) == [single(1, "c-1")]
+    one.put(group(2, 2))
+    one.put(group(3, 3))
+    assert actions(one) == []
+    committed = one.answered("c-1", 20, None, 0.0)
+    assert committed is not None
+    assert (committed.mark, committed.seq, committed.single) == (1, FENCE, True)
+    assert actions(one) == [single(2, "c-2")]
+
+
+def test_more_than_few_or_several_of_one_group_go_into_a_batch_behind_the_single_one() -> None:
+    one = batches(FEW)
+    one.put(group(1, 1))
+    actions(one)
+    one.put(group(2, 3))
+    assert actions(one) == [Send("c-2", 1, group(2, 3).messages)]
+    one.answered("c-1", 20, None, 0.0)
+    assert actions(one) == [Commit("c-2", 3, 3, FENCE)]
+    one.answered("c-2", 23, None, 0.0)
+    for number in (4, 5, 6):
+        one.put(group(number, number))
+    assert committed_after(one, 0.0) == ([4, 5, 6], Commit("c-3", 4, 6, 23))
+
+
+@pytest.mark.parametrize(("messages", "each_s"), [(3, 0.0), (2, 0.6)])
+def test_the_position_follows_single_messages(messages: int, each_s: float) -> None:
+    one = batches(FEW)
+    for number in range(1, messages + 1):
+        one.put(group(number, number))
+        assert isinstance(one.decide((number - 1) * each_s), Single)
+        one.answered(f"c-{number}", 20 + number, None, number * each_s)
+    one.put(group(9, 9))
+    commit = Commit(f"c-{messages + 1}", 1, messages, FENCE)
+    assert actions(one, messages * each_s) == [commit]
+    committed = one.answered(commit.batch, 30, None, 2.0)
+    assert committed is not None
+    assert (committed.mark, committed.seq, committed.messages, committed.single) == (messages, 30, 0, False)
+    assert actions(one, 2.0) == [Single(f"c-{messages + 2}", group(9, 9).messages[0], 30)]
+
+
+@pytest.mark.parametrize(("torn", "left"), [((1,), []), (None, [1])])
+def test_a_single_message_without_an_answer_is_claimed_and_looked_for(
+    torn: tuple[int] | None, left: list[int]
+) -> None:
+    one = batches(FEW)
+    one.put(group(1, 1))
+    actions(one)
+    one.answered("c-1", None, None, 0.0)
+    assert actions(one, 5.0) == [Resolve()]
+    held = stored(FENCE, "the position before")
+    one.resolved(held)
+    assert actions(one, 5.0) == [Reclaim(held)]
+    one.reclaimed(11, torn)
+    found = actions(one, 5.0)
+    if left:
+        assert found == [Single("c-2", group(1, 1).messages[0], 11)]
+    else:
+        assert found == [Commit("c-2", 1, 1, 11)]

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from eventbus.fence import ClaimLost
-from eventbus.group_commit import CommitLimits, Group, GroupCommit, Outgoing
+from eventbus.group_commit import Group, GroupCommit, Outgoing
 from eventbus.subjects import Subjects
 from pipeline.fanout import Fanout, RoutedEvent
 from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
@@ -135,7 +135,7 @@ class SimulatedRouter(SimulatedWriter):
         if not world.router_rules.resumes_at_cursor:
             mark = mark._replace(cursor=None)
         batches: GroupCommit[Any] = world.rules.batches(
-            lambda: world.new_id("c-"), claimed.fence, CommitLimits(messages=4)
+            lambda: world.new_id("c-"), claimed.fence, world.limits
         )
         batches.put(Group((), mark))
         groups = self._groups(mark)

@@ -1,6 +1,7 @@
 """Group commit and claim keep every message once and in order, whatever crashes when; and each rule is needed."""
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from eventbus.fence import (
     Written,
     claim,
 )
-from eventbus.group_commit import Committed, GroupCommit, OrderKey
+from eventbus.group_commit import Action, Committed, GroupCommit, OrderKey, Single
 from tests.simulation.seeds import first_violation
 from tests.simulation.writer_world import Rules, World
 
@@ -67,6 +68,25 @@ class SendsWhatIsStored(GroupCommit[int]):
         super().reclaimed(fence, torn and (-1,))
 
 
+class DoesNotAwaitSingles(GroupCommit[int]):
+    """The next one is on its way before the server has said whether it took the one before."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._early: dict[str, Committed[int] | None] = {}
+
+    def decide(self, now: float) -> Action[int] | None:
+        action = super().decide(now)
+        if isinstance(action, Single):
+            self._early[action.id] = super().answered(action.id, 1, None, now)
+        return action
+
+    def answered(self, batch: str, seq: int | None, code: int | None, now: float) -> Committed[int] | None:
+        if batch in self._early:
+            return self._early.pop(batch) if seq else None
+        return super().answered(batch, seq, code, now)
+
+
 @pytest.mark.parametrize(
     "rules",
     [
@@ -76,8 +96,21 @@ class SendsWhatIsStored(GroupCommit[int]):
         Rules(batches=SendsAgainUnclaimed),
         Rules(batches=SendsWhatIsStored),
         Rules(checks_expected=False),
+        Rules(fences_singles=False),
+        Rules(sees_singles=False),
+        Rules(batches=DoesNotAwaitSingles),
     ],
-    ids=["look first", "forget scan_from", "never look", "unclaimed", "not skipped", "no expected sequence"],
+    ids=[
+        "look first",
+        "forget scan_from",
+        "never look",
+        "unclaimed",
+        "not skipped",
+        "no expected sequence",
+        "single messages without a fence",
+        "overlooks single messages",
+        "single messages are not awaited",
+    ],
 )
 def test_without_a_rule_the_simulation_finds_what_breaks(rules: Rules) -> None:
     violated = first_violation(lambda seed: World(seed, rules).run(), range(SEEDS))

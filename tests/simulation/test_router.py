@@ -26,6 +26,8 @@ def test_it_holds_for_many_more_seeds(seeds: Seeds) -> None:
         pytest.param(RouterRules(believes_spans=False), id="routes by today's table"),
         pytest.param(RouterRules(refreshes_after_reading=False), id="routes by the table it began with"),
         pytest.param(RouterRules(Rules(checks_expected=False)), id="writes without a fence"),
+        pytest.param(RouterRules(Rules(fences_singles=False)), id="stores single deliveries without a fence"),
+        pytest.param(RouterRules(Rules(sees_singles=False)), id="overlooks single deliveries"),
     ],
 )
 def test_each_rule_is_needed(rules: RouterRules) -> None:

@@ -37,6 +37,7 @@ from eventbus.group_commit import (
     Reclaim,
     Resolve,
     Send,
+    Single,
 )
 from tests.simulation.chance import Chance
 from tests.simulation.chronicle import Chronicle
@@ -56,6 +57,8 @@ class Rules:
     claim: Claim = fence.claim
     batches: Callable[..., GroupCommit[int]] = GroupCommit
     checks_expected: bool = True
+    fences_singles: bool = True
+    sees_singles: bool = True
 
 
 @dataclass
@@ -78,6 +81,7 @@ class World:
         self.rivals = self.random.choice((1, 2))
         self.torn = self.random.choice((0.05, 0.3))
         self.unanswered = self.random.choice((0.02, 0.2))
+        self.limits = CommitLimits(messages=4, few=self.random.choice((0, 1, 3)), lag=3)
         self.rules = rules
         self.total = total
         self.chaos = True
@@ -213,8 +217,9 @@ class SimulatedWriter:
         if isinstance(claimed, ClaimLost):
             return
         reached = int(claimed.torn.headers["Number"]) if claimed.torn else self.mark
-        limits = CommitLimits(messages=4)
-        batches = self.world.rules.batches(lambda: self.world.new_id(PREFIX), claimed.fence, limits)
+        batches = self.world.rules.batches(
+            lambda: self.world.new_id(PREFIX), claimed.fence, self.world.limits
+        )
         batches.put(numbered(reached + 1, reached))
         while self.connection.open:
             if reached < self.world.total and self.world.random.random() < 0.5:
@@ -232,17 +237,12 @@ class SimulatedWriter:
         """One action; False: start over."""
         action = batches.decide(self.now)
         match action:
-            case Send(batch, first, messages):
-                for number, message in enumerate(messages, first):
-                    headers = {"Nats-Batch-Id": batch, **self.headers(message)}
-                    self.connection.sent.append(
-                        (batch, number, Draft(EVENTS, message.payload, headers), False)
-                    )
-                    yield
-            case Commit(batch, number, mark, expected):
-                draft = position_draft(self.encode(mark, FenceMark(batch)), expected)
-                self.connection.sent.append((batch, number, draft, True))
-                self.committing = batch
+            case Send():
+                yield from self.send(action)
+            case Commit():
+                self.send_commit(action)
+            case Single():
+                self.send_single(action)
             case Resolve():
                 yield
                 self.report(batches.resolved(self.read()))
@@ -260,6 +260,26 @@ class SimulatedWriter:
                     self.report(batches.answered(self.committing, None, None, self.now))
         yield
         return True
+
+    def send(self, some: Send) -> Generator[None]:
+        for number, message in enumerate(some.messages, some.first):
+            headers = {"Nats-Batch-Id": some.batch, **self.headers(message)}
+            self.connection.sent.append((some.batch, number, Draft(EVENTS, message.payload, headers), False))
+            yield
+
+    def send_commit(self, commit: Commit[int]) -> None:
+        draft = position_draft(self.encode(commit.mark, FenceMark(commit.batch)), commit.expected)
+        # alone it needs no batch
+        number = commit.number if commit.number > 1 else 0
+        self.connection.sent.append((commit.batch, number, draft, True))
+        self.committing = commit.batch
+
+    def send_single(self, single: Single) -> None:
+        headers = {fence.SINGLE_ID: single.id, **self.headers(single.message)}
+        fenced = single.expected if self.world.rules.fences_singles else None
+        draft = Draft(EVENTS, single.message.payload, headers, fenced, of=POSITION)
+        self.connection.sent.append((single.id, 0, draft, True))
+        self.committing = single.id
 
     def claim(self, held: Stored) -> Generator[None, None, Claimed | ClaimLost]:
         steps = self.world.rules.claim(
@@ -304,7 +324,10 @@ class SimulatedWriter:
         return Torn(mine[-1].seq, mine[-1].headers) if mine else None
 
     def mine(self, message: ModelMessage) -> bool:
-        return message.headers["Nats-Batch-Id"].startswith(PREFIX)
+        headers = message.headers
+        if fence.SINGLE_ID in headers:
+            return self.world.rules.sees_singles and headers[fence.SINGLE_ID].startswith(PREFIX)
+        return headers["Nats-Batch-Id"].startswith(PREFIX)
 
     def take_answers(self) -> list[tuple[str, int]]:
         answers = list(self.connection.answers)
