@@ -3,8 +3,6 @@
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from pipeline.breaker import BreakerState
 from pipeline.lane_state import LaneState, Taken
 from pipeline.retry_record import SETTLED_BEFORE, Known
@@ -250,7 +248,7 @@ class RouteApart:
                     yield
                 return Standing(self._state.of(route), self._state.highest)
             case Record(_, trouble):
-                yield from owned.requests.change(route, self._as_ruled(trouble))
+                yield from owned.requests.change(route, trouble)
             case CreateConsumer(_, trouble) if not self._world.rules.creates_before_it_lets_go:
                 self._let_go(trouble)
                 yield
@@ -280,15 +278,10 @@ class RouteApart:
                     owned.again(owned.name, seq)
                 self._parked.clear()
             case TakeBack(_, trouble):
-                self._take_back(self._as_ruled(trouble))
+                self._take_back(trouble)
             case _:
                 return (yield from owned.requests.answer(step))
         return None
-
-    def _as_ruled(self, trouble: Trouble | None) -> Trouble | None:
-        if trouble is None or trouble.phase == "on" or self._world.rules.settled_through:
-            return trouble
-        return msgspec.structs.replace(trouble, settled_through=0)
 
     def _let_go(self, trouble: Trouble) -> None:
         self._owned.troubles.take(self._route, trouble)
