@@ -223,6 +223,10 @@ class Ownership:
         if not self._is_delivery(message):
             await self._services.settling.terminate(message, "not a delivery of ours")
             return
+        async with self._taking:
+            await self._take_delivery(message, held_back=held_back)
+
+    async def _take_delivery(self, message: Message, *, held_back: bool) -> None:
         seen = self._state.seen(message.seq)
         self._check_barrier()
         if not held_back and self._routes.arrived(message, settled=seen is Taken.SETTLED):
@@ -295,13 +299,9 @@ class Ownership:
         item = self._item(message, known)
         item.apart = apart
         seq, place = message.seq, self._routes.place(item)
-        if apart:
-            lines = await self._lines(item)
-            self._state.hold(seq, item, lines, len(message.payload), apart=True, place=place)
-        else:
-            async with self._taking:
-                lines = await self._lines(item)
-                self._state.hold(seq, item, lines, len(message.payload), place=place)
+        lines = await self._lines(item)
+        self._state.hold(seq, item, lines, len(message.payload), apart=apart, place=place)
+        if not apart:
             self._routes.held(lines[0][0])
         if offer and self._state.may_start(seq):
             self._turns.offer(seq)

@@ -30,7 +30,7 @@ class Hold(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
-    """check: raises where the lane is no longer ours. taking: held while a message that was seen is not yet held.
+    """check: raises where the lane is no longer ours. taking: held from when the lane sees a message until it is held.
 
     lines_of: a dead letter's event and its route.
     suspecting: held while one is handled alone; bury: makes one a dead letter that ended so many workers.

@@ -8,11 +8,13 @@ Whoever performs it:
 
 - before it starts, no other detach or attach of the route is under way, and `RoutesInTrouble` says nothing or `off`;
 - `Halt`: `LaneState.stop(route)`; once `LaneState.at_work(route)` is 0, in the same moment,
-  `Standing(LaneState.of(route), LaneState.highest)`. What the lane brings of the route until `LetGo` is held as ever;
+  `Standing(LaneState.of(route), LaneState.highest)`, when nothing is seen and not yet held. What the lane brings of the
+  route until `LetGo` is held as ever;
 - `Record`: the lane's state with `routes[route] = trouble`, by compare-and-set; the lane is lost where another epoch
   stands there. A write without an answer is read back;
 - `LetGo`: `RoutesInTrouble.take(route, trouble)`, and acknowledge on the lane, unseen, all that `LaneState.of(route)` is
-  now (`LaneState.let_go` each); these acks need no confirmation. The route stays stopped: `pipeline.route_session` begins
+  now (`LaneState.let_go` each), again when nothing is seen and not yet held: it would stay in the lane, beside D's copy.
+  These acks need no confirmation. The route stays stopped: `pipeline.route_session` begins
   to pull D, and `LaneState.go` follows its barrier.
 """
 

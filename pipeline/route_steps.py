@@ -89,14 +89,13 @@ class RouteSteps:
         match step:
             case Halt():
                 await work.turns.finished(self._route)
-                while work.taking.locked():  # it may be one of ours, seen and not yet held
-                    async with work.taking:
-                        await asyncio.sleep(0)
-                return Standing(work.state.of(self._route), work.state.highest)
+                async with work.taking:  # a moment later something may be seen again and not yet held
+                    return Standing(work.state.of(self._route), work.state.highest)
             case Record(_, trouble):
                 await work.records.change(self._route, trouble)
             case LetGo(_, trouble):
-                self._let_go(trouble)
+                async with work.taking:  # else it is held afterwards, as if it were the lane's
+                    self._let_go(trouble)
         return None
 
     async def _returning(self, step: Park | Drain | StayApart | TakeBack) -> Drained | None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
 from pipeline import route_trouble
+from pipeline.ordering_keys import OrderingKeys
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
 from pipeline.tenants.pauses import Pause, Paused
@@ -115,6 +117,40 @@ async def test_a_paused_route_sends_nothing_and_its_deadline_stands_still(shop: 
     await shop.back()
     assert order_at_erp(erp) == {str(key): list(range(key, 20, 3)) for key in range(3)}
     assert await shop.dead_letters() == []
+
+
+async def test_what_a_lane_was_just_taking_when_its_route_left_is_not_lost(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_lines = OrderingKeys.lines
+
+    gone = asyncio.Event()
+
+    async def slowly(*args: Any) -> Any:
+        if not gone.is_set():  # as with an event from the object store, or keys of a mapping's own
+            await asyncio.sleep(0.1)
+        return await find_lines(*args)
+
+    monkeypatch.setattr(OrderingKeys, "lines", slowly)
+    answered = asyncio.Event()
+    pauses = PauseStore(shop.jetstream, shop.subjects)
+    await shop.apply(acme(erp))
+    erp.script([Step(hold=answered)])
+    shop.route()
+    for n in range(24):
+        await shop.change(1, n)
+    await eventually(lambda: shop.stored("DELIVERIES", "deliveries.>"), lambda found: len(found) == 24)
+    shop.work()
+    await erp.until(lambda: len(erp.calls) == 1)
+    await pauses.pause("acme", Paused(route="orders"), Pause(time.time(), "somebody"))
+    answered.set()
+    await left(shop, "paused")
+    await eventually(shop.own_consumers, bool)
+    gone.set()
+    await pauses.resume("acme", Paused(route="orders"))
+    await shop.settled()
+    await shop.back()
+    assert order_at_erp(erp) == {"1": list(range(24))}
 
 
 async def test_what_is_apart_of_a_removed_route_becomes_dead_letters(shop: Bus, erp: PlainErp) -> None:
