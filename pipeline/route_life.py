@@ -142,6 +142,8 @@ class RouteLife:
 
     async def _until_it_may_send(self) -> None:
         while True:
+            if self._news.is_set():  # perhaps while a session ended, after it was decided how long to wait
+                self._wake_at = 0.0
             self._news.clear()
             await self._note_pause()
             now = time.monotonic()
@@ -206,6 +208,7 @@ class RouteLife:
         began = time.monotonic()
         while True:
             pull.changed.clear()
+            self._news.clear()
             pull.check()
             now = time.monotonic()
             self.highest = max(self.highest, pull.highest)

@@ -13,6 +13,8 @@ from pipeline import route_life, route_pull
 from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
+from pipeline.route_life import RouteLife
+from pipeline.route_permission import FOREVER
 from pipeline.route_steps import RouteSteps
 from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 
@@ -130,6 +132,28 @@ async def test_many_that_wait_are_held_by_their_sequence_and_read_again(
     await decided(shop, "discarded", seq)
     await erp.until(order_is(erp, [3, 5, 7, *range(9, 89, 2)]))
     await shop.back()
+
+
+async def test_what_comes_while_a_session_ends_is_not_slept_through(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_life, "LINGER_S", 0.2)
+    give_back, came = RouteLife._give_back, asyncio.Event()
+
+    async def slowly(life: RouteLife) -> int | None:
+        if life._wake_at == FOREVER and not came.is_set():
+            came.set()
+            life._news.clear()
+            await shop.change(2, 90)
+            async with asyncio.timeout(10):
+                await life._news.wait()  # the lane has brought it, and let go of it
+        return await give_back(life)
+
+    monkeypatch.setattr(RouteLife, "_give_back", slowly)
+    await blocked(shop, erp)
+    async with asyncio.timeout(10):
+        await came.wait()
+    await erp.until(lambda: order_at_erp(erp)["2"][-1] == 90)
 
 
 @pytest.mark.slow
