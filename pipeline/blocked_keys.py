@@ -43,6 +43,11 @@ class BlockedKeys:
         return bool(self._open or self._copies)
 
     @property
+    def awaits_copy(self) -> bool:
+        """Whether a dead letter's replay has still to come, which what is held waits for."""
+        return any(copy not in self._work.state for copy in self._copies)
+
+    @property
     def must_learn(self) -> bool:
         """Whether `learn` is to be called before anything more of the route goes."""
         return self._work.is_blocking(self._route) != (self._following is not None)

@@ -18,6 +18,7 @@ from eventbus.subjects import Subjects, lane_of
 from pipeline.retry_records import persist
 from pipeline.route_session import InspectOwn, SweepOwn
 from pipeline.takeover import ConsumerFacts, CreateConsumer, DeleteConsumer, ListConsumers
+from pipeline.trouble import Trouble
 
 MAX_ACK_PENDING = 1_000
 REFUSED_S = 5.0
@@ -62,6 +63,13 @@ class RouteConsumers:
                 raise
             log.warning("a route's own consumer is refused for now", route=request.route, error=str(error))
 
+    async def widen(self, route: str, trouble: Trouble, limit: int) -> None:
+        """Lets the server give so many that are not settled. Raises as `answer` does."""
+        config = self._config(route, trouble, limit)
+        await persist(
+            self._check, lambda: self._jetstream.create_consumer(self._stream, config, action="update")
+        )
+
     async def _answer(self, request: ConsumerRequest) -> Any:
         match request:
             case CreateConsumer():
@@ -82,14 +90,16 @@ class RouteConsumers:
         return self._subjects.own_consumer(*_names(route), incarnation)
 
     async def _create(self, request: CreateConsumer) -> None:
-        tenant, route = _names(request.route)
-        config = pinned_consumer(
-            self.name(request.route, request.trouble.incarnation),
-            self._subjects.delivery(self._lane, tenant, route),
-            max_ack_pending=MAX_ACK_PENDING,
-            start=request.trouble.start,
-        )
+        config = self._config(request.route, request.trouble, MAX_ACK_PENDING)
         await self._jetstream.create_consumer(self._stream, config)
+
+    def _config(self, route: str, trouble: Trouble, limit: int) -> dict[str, Any]:
+        return pinned_consumer(
+            self.name(route, trouble.incarnation),
+            self._subjects.delivery(self._lane, *_names(route)),
+            max_ack_pending=limit,
+            start=trouble.start,
+        )
 
     async def _list(self) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []

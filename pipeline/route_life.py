@@ -208,15 +208,20 @@ class RouteLife:
         began = time.monotonic()
         while True:
             pull.changed.clear()
-            self._news.clear()
             pull.check()
             now = time.monotonic()
+            if self._news.is_set():
+                self._news.clear()
+                if not pull.full:  # its own consumer is still to bring it
+                    pull.moved = now
             self.highest = max(self.highest, pull.highest)
             self.blocks.check()
             if pull.begun:
                 self._together.careful.discard(self.route)
                 self.blocks.settled_up_to(pull.highest)
                 self.behind = pull.left + self._steps.held
+                if self.blocks.awaits_copy:
+                    await pull.come_to_more()
             until = self._may.rests_until(now)
             if until is None and self._must_yield(now - began):
                 until = now

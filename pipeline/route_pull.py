@@ -1,7 +1,8 @@
 """The pulls on a route's own consumer while a session lasts: what comes is held, acknowledged again or unseen (R3, R6).
 
 Memory stays bounded whatever is behind the route: it takes no more than `HOLDS` deliveries or `HOLDS_BYTES`, except what
-must come back first, and that is at most `route_consumers.MAX_ACK_PENDING`.
+must come back first, and that is at most `route_consumers.MAX_ACK_PENDING`. Where the replay of a dead letter is
+behind what waits for it, it takes all up to there, by their sequences alone.
 """
 
 import asyncio
@@ -72,6 +73,7 @@ class RoutePull:
         self._name = work.records.own.name(route, trouble.incarnation)
         source = Source(self._stream, self._name, PIN_GROUP)
         self._consumer = PullConsumer(work.jetstream.connection, source, WINDOW)
+        self._limit = MAX_ACK_PENDING
         self._receiving: asyncio.Task[None]
         self._room = asyncio.Event()
         self._paused = False
@@ -117,7 +119,7 @@ class RoutePull:
         load = self._work.state.loads.get(self._route)
         if load is None:
             return False
-        return load.count >= MAX_ACK_PENDING or self._holds(load, 1 if self._is_probe() else HOLDS)
+        return load.count >= self._limit or self._holds(load, 1 if self._is_probe() else HOLDS)
 
     @staticmethod
     def _holds(load: Load, payloads: int) -> bool:
@@ -135,6 +137,14 @@ class RoutePull:
 
     def stop_pulling(self) -> None:
         self._paused, self._consumer.window = True, 0
+
+    async def come_to_more(self) -> None:
+        """Where the server gives no more until something is settled, it gives more: what settles it is behind them."""
+        load = self._work.state.loads.get(self._route)
+        if self._begun and load is not None and load.count >= self._limit:
+            self._limit = (load.count // MAX_ACK_PENDING + 1) * MAX_ACK_PENDING
+            await self._work.records.own.widen(self._route, self._trouble, self._limit)
+            self._room.set()
 
     async def cease(self) -> None:
         """Pulls no more, and takes what has come."""

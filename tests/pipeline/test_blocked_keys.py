@@ -9,7 +9,7 @@ import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
-from pipeline import route_life, route_pull
+from pipeline import route_consumers, route_life, route_pull
 from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
@@ -132,6 +132,27 @@ async def test_many_that_wait_are_held_by_their_sequence_and_read_again(
     await decided(shop, "discarded", seq)
     await erp.until(order_is(erp, [3, 5, 7, *range(9, 89, 2)]))
     await shop.back()
+
+
+@pytest.mark.parametrize("followers", [3, 9])
+async def test_a_replay_comes_although_no_more_could_wait_for_it(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch, followers: int
+) -> None:
+    for module in (route_consumers, route_pull):
+        monkeypatch.setattr(module, "MAX_ACK_PENDING", 3)
+    monkeypatch.setattr(route_life, "LINGER_S", 0.3)
+    await shop.apply(acme(erp, on_dead_letter="block"))
+    shop.route()
+    shop.work()
+    erp.script([NO])
+    for n in range(1 + followers):
+        await shop.change(1, n)
+    [letter] = await eventually(shop.dead_letters, lambda found: len(found) == 1)
+    await eventually(shop.own_consumers, bool)
+    await decided(shop, "replayed", int(letter["delivery_seq"]))
+    await erp.until(order_is(erp, list(range(1 + followers))))
+    await shop.back()
+    await shop.settled()
 
 
 async def test_what_comes_while_a_session_ends_is_not_slept_through(
