@@ -30,25 +30,31 @@ REST_S = 60.0
 
 @dataclass(slots=True)
 class Gate:
-    """One connection, as one lane's owner sees it. throttled: how often in a row it was, without being told how long."""
+    """One connection, as one lane's owner sees it.
+
+    next_at: when its rate, or its rest, lets something go again; rests_until: the rest alone. throttled: how often in a
+    row it was, without being told how long.
+    """
 
     settings: GateSettings
     breaker: Breaker
     under_way: int = 0
     next_at: float = float("-inf")
+    rests_until: float = float("-inf")
     throttled: int = 0
     ready: list[int] = field(default_factory=list)
 
     def rest(self, now: float, after: float | None, longest: float) -> None:
         """Nothing is sent for `after` seconds, at most `longest`; where the endpoint did not say, longer and longer."""
         if after is None:
-            if now < self.next_at:  # another of those that were under way together
+            if now < self.rests_until:  # another of those that were under way together
                 return
-            if now > self.next_at + REST_S:
+            if now > self.rests_until + REST_S:
                 self.throttled = 0
             after = min(2.0**self.throttled, REST_S)
             self.throttled = min(self.throttled + 1, 16)
-        self.next_at = max(self.next_at, now + min(after, longest))
+        self.rests_until = max(self.rests_until, now + min(after, longest))
+        self.next_at = max(self.next_at, self.rests_until)
 
     def next(self, now: float) -> int | None:
         settings = self.settings

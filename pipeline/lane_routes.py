@@ -198,24 +198,24 @@ class LaneRoutes:
             self.leave(route, "retry")
 
     def closed(self, item: Item) -> None:
-        if item.apart:
-            return
-        route, now = item.id.full_route, time.monotonic()
-        turns = self._work.turns
-        gate = turns.gate(route)
-        if turns.breaker(gate) is BreakerState.OPEN:
-            self.leave(route, "breaker")
-        elif must_wait_apart(turns.opens_at(gate, now), now):
-            self.leave(route, "retry")
+        if not item.apart and (why := self._why_closed(self._work.turns.gate(item.id.full_route))):
+            self.leave(item.id.full_route, why)
 
     def turned(self, gate: GateKey) -> None:
-        opened = self._work.turns.breaker(gate) is BreakerState.OPEN
-        for route in [route for route in self._work.state.loads if self._work.turns.gate(route) == gate]:
-            if opened:
-                self.leave(route, "breaker")
+        turns = self._work.turns
+        if why := self._why_closed(gate):
+            for route in [route for route in self._work.state.loads if turns.gate(route) == gate]:
+                self.leave(route, why)
         for life in list(self._lives.values()):
-            if self._work.turns.gate(life.route) == gate:
+            if turns.gate(life.route) == gate:
                 life.news()
+
+    def _why_closed(self, gate: GateKey) -> Why | None:
+        """Why routes leave that go through there; None: it takes something soon."""
+        turns, now = self._work.turns, time.monotonic()
+        if turns.breaker(gate) is BreakerState.OPEN:
+            return "breaker"
+        return "retry" if must_wait_apart(turns.opens_at(gate, now), now) else None
 
     def paused(self, item: Item) -> None:
         if not item.apart:

@@ -122,7 +122,7 @@ class LaneTurns:
         if not isinstance(outcome, NotReady):
             self._resting.pop(self._route_of(seq), None)
         self._dispatch.sent(seq)
-        if breaker.state is not before:
+        if breaker.state is not before or isinstance(outcome, Throttled):
             self._watch.turned(self.gate(self._state[seq].id.full_route))
         self._pump_soon()
 

@@ -18,7 +18,7 @@ class Watch(Protocol):
         """Its connection takes nothing for now."""
 
     def turned(self, gate: GateKey) -> None:
-        """The connection's breaker opened or closed."""
+        """The connection's breaker opened or closed, or it rests for a while."""
 
     def paused(self, item: Item) -> None:
         """It may not be sent."""

@@ -229,6 +229,18 @@ def test_a_throttled_connection_that_is_not_told_rests_longer_and_longer() -> No
     assert dispatch.wake == now + 1
 
 
+def test_a_throttled_connection_rests_although_its_rate_holds_it_back_anyway() -> None:
+    dispatch, now, rests = opened(GateSettings(2, BREAKER, rate=10.0), range(1, 40)), 1.0, []
+    for _ in range(4):
+        for seq in drain(dispatch, now):
+            dispatch.throttled(seq, now + 0.05, None, 3600.0)
+            dispatch.sent(seq)
+        opens = dispatch.opens_at(("acme", "erp"), now)
+        rests.append(round(opens - now - 0.05, 3))
+        now = opens
+    assert rests == [1, 2, 4, 8]
+
+
 def test_an_open_breaker_lets_one_through_when_its_time_has_come() -> None:
     dispatch = opened(GateSettings(3, BREAKER), range(1, 8))
     assert drain(dispatch, 0.0) == [1, 2, 3]

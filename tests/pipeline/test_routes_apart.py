@@ -80,6 +80,28 @@ async def test_a_long_retry_delays_its_own_route_alone(
         await stop()
 
 
+async def test_all_routes_of_a_connection_that_rests_leave_their_lane(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_trouble, "WAIT_S", 1.0)
+    tenant = acme(erp, retry=replace(SLOW, max_s=2.5))
+    endpoint = replace(tenant.connections["erp"], concurrency=1)
+    twin = replace(tenant.routes["orders"], name="twin")
+    await shop.apply(replace(tenant, connections={"erp": endpoint}, routes={**tenant.routes, "twin": twin}))
+    answered = asyncio.Event()
+    erp.script([Step(Reply(429, None, {"Retry-After": "3600"}), hold=answered)])
+    shop.route()
+    shop.work()
+    await shop.change(1, 1)
+    await erp.until(lambda: len(erp.calls) == 1)
+    await eventually(shop.unsettled, lambda left: left == 2)
+    answered.set()
+    await eventually(shop.own_consumers, lambda found: len(found) == 2)
+    assert {it.why for it in (await shop.apart()).values()} == {"retry"}
+    await erp.until(lambda: len(erp.calls) == 3)
+    await shop.back()
+
+
 async def test_a_route_that_holds_much_is_drained_apart_in_order(shop: Bus, erp: PlainErp) -> None:
     held = asyncio.Event()
     erp.script([Step(hold=held)])
