@@ -155,7 +155,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """One connection of a tenant. auth: secrets resolved, so never shown. options: what only its kind knows.
+    """One connection of a tenant. auth: secrets resolved, so never shown; hidden: which of its members came from there.
+    options: what only its kind knows.
 
     timeout_s: from asking for a connection to the answer's last byte. concurrency: connections at once.
     """
@@ -166,6 +167,7 @@ class ConnectionSettings:
     concurrency: int = 4
     options: Mapping[str, Any] = field(default_factory=dict)
     egress: EgressPolicy = field(default_factory=EgressPolicy)
+    hidden: frozenset[str] = frozenset()
 
 
 class Connector(Protocol):

@@ -11,10 +11,12 @@ _MASK = b"***"
 
 
 class Redactor:
-    """Masks the secrets of one connection. Those under six characters stay: they would hit innocent text."""
+    """Masks the secrets of one connection: passwords, tokens, and what else of `auth` is `hidden`. Those under six
+    characters stay: they would hit innocent text.
+    """
 
-    def __init__(self, auth: Mapping[str, Any]) -> None:
-        texts = {str(auth[name]) for name in SECRET_FIELDS & set(auth)}
+    def __init__(self, auth: Mapping[str, Any], hidden: frozenset[str] = frozenset()) -> None:
+        texts = {str(auth[name]) for name in (SECRET_FIELDS | hidden) & set(auth)}
         header = authorization(auth)
         if header is not None:
             texts.add(header.partition(" ")[2])

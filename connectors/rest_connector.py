@@ -24,7 +24,7 @@ class RestConnector:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._client = HttpClient(settings)
-        self._redact = Redactor(settings.auth)
+        self._redact = Redactor(settings.auth, settings.hidden)
         header = authorization(settings.auth)
         self._headers = {"Accept-Encoding": "identity"}
         if header is not None:

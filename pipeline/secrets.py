@@ -30,6 +30,14 @@ class SecretName:
     set_at: datetime
 
 
+def references(auth: Mapping[str, Any]) -> dict[str, str]:
+    """Which members of a connection's `auth` are secrets, and how these are called."""
+    found = (
+        (field, SECRET_REFERENCE.fullmatch(value)) for field, value in auth.items() if isinstance(value, str)
+    )
+    return {field: reference[1] for field, reference in found if reference}
+
+
 class SecretStore:
     """The bucket, with its keys (`secrets.key`, 32 bytes each; none: only `list` works): the first one seals, all open.
 
@@ -65,9 +73,8 @@ class SecretStore:
     async def resolve(self, tenant: str, auth: Mapping[str, Any]) -> dict[str, Any]:
         """A connection's `auth` with its secrets in place."""
         resolved = dict(auth)
-        for field, value in auth.items():
-            if isinstance(value, str) and (reference := SECRET_REFERENCE.fullmatch(value)):
-                resolved[field] = await self.get(tenant, reference[1])
+        for field, name in references(auth).items():
+            resolved[field] = await self.get(tenant, name)
         return resolved
 
     async def rotate(self) -> Sequence[SecretName]:

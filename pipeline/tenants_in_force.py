@@ -23,7 +23,7 @@ from pipeline.jail.frames import MappingSource
 from pipeline.jail.pool import RenderPool
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid
-from pipeline.secrets import SecretStore, SecretUnusable
+from pipeline.secrets import SecretStore, SecretUnusable, references
 from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
 from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
@@ -212,6 +212,7 @@ class TenantsInForce:
                 concurrency=connection.concurrency,
                 options=connection.options,
                 egress=self._egress,
+                hidden=frozenset(references(connection.auth)),
             )
             return _Open(settings, open_connector(connection.connector, settings))
         except (SecretUnusable, SettingsInvalid, UnknownKind) as error:

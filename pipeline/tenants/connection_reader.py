@@ -1,6 +1,5 @@
 """The section `connections` of tenant.yaml: where a tenant's ERPs are, and how they are treated."""
 
-import re
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,13 +8,12 @@ from connectors.protocol import ConnectionSettings, SettingsInvalid
 from connectors.registry import PLANNED, check_settings, kinds
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, rate, share, whole
-from pipeline.tenants.model import SECRET_REFERENCE, BreakerPolicy, Connection
+from pipeline.tenants.model import PLACEHOLDER, SECRET_REFERENCE, BreakerPolicy, Connection
 from pipeline.yaml_nodes import Entry, MappingNode, Node, ScalarNode, YamlError, nearest
 
 _KEYS = ("connector", "base_url", "auth", "timeout", "concurrency", "rate_limit", "breaker")
 _OPEN_AUTH_KEYS = ("type", "username")
 """What stands in `auth` and is no secret. Everything else there is, whatever kinds may come."""
-_REFERENCE = re.compile(r"\$\{[^{}]*\}")
 
 
 def read_connections(tenant: str, node: Node | None) -> dict[str, Connection]:
@@ -51,7 +49,7 @@ def _connection(tenant: str, entry: Entry) -> Connection:
 
 def _base_url(node: Node) -> str:
     url = node.as_text()
-    if _REFERENCE.search(url):
+    if PLACEHOLDER.search(url):
         raise node.error(
             f"{node.mark.path}: tenants resolve ${{secret:NAME}} only, and only in auth; write the URL out"
         )
@@ -69,9 +67,13 @@ def _base_url(node: Node) -> str:
 def _auth(tenant: str, node: Node) -> dict[str, Any]:
     section = node.as_mapping()
     for entry in section:
-        if entry.key not in _OPEN_AUTH_KEYS:
+        if entry.key not in _OPEN_AUTH_KEYS or _has_placeholder(entry.value):
             _check_is_reference(tenant, entry)
     return {entry.key: entry.value.plain() for entry in section}
+
+
+def _has_placeholder(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and PLACEHOLDER.search(node.text) is not None
 
 
 def _check_is_reference(tenant: str, entry: Entry) -> None:
@@ -103,7 +105,7 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
     """What only the connector's kind knows: its auth types and options."""
     settings = ConnectionSettings(
         base_url=connection.base_url,
-        auth=connection.auth,
+        auth={key: _as_resolved(value) for key, value in connection.auth.items()},
         timeout_s=connection.timeout_s,
         concurrency=connection.concurrency,
         options=connection.options,
@@ -114,6 +116,11 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
         known = nearest(error.key, _KEYS) if error.key in connection.options else ""
         node = _node_at(section, error.key)
         raise node.error(f"{section.mark.path}.{error.key}: {error.message}{known}") from None
+
+
+def _as_resolved(value: Any) -> Any:
+    """What it stands for is known at the first delivery alone: until then anything that is right."""
+    return "secret" if isinstance(value, str) and SECRET_REFERENCE.fullmatch(value) else value
 
 
 def _node_at(section: MappingNode, path: str) -> Node:

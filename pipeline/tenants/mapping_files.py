@@ -14,6 +14,8 @@ from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
 from pipeline.yaml_tree import load
 
 CASES = ".cases.yaml"
+DEEPEST = 16
+"""So many mappings may stand one on the other: a chain is read once for each of its members."""
 SHIPPED = "templates/"
 """How the file name of a shipped mapping begins, in a version."""
 
@@ -91,6 +93,10 @@ class MappingFiles:
         texts = [read_text(path)]
         while (named := _references(texts[-1], str(chain[-1]))[0]) is not None:
             base = self._base(named, chain)
+            if len(chain) > DEEPEST:
+                raise named.error(
+                    f"extends: more than {DEEPEST} mappings, one extending the next; write some of them out"
+                )
             chain.append(base)
             texts.append(read_text(base))
         found = [

@@ -15,6 +15,8 @@ import msgspec
 from pipeline.mapping_text import MappingText
 
 SECRET_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\$\{[^{}]*\}")
+"""What bridge.yaml would replace, and tenant.yaml does not."""
 """How a connection's `auth` names a secret: a whole value is `${secret:NAME}`."""
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, number, whole
 from pipeline.tenants.connection_reader import read_connections
-from pipeline.tenants.model import Connection, RetryPolicy
+from pipeline.tenants.model import PLACEHOLDER, Connection, RetryPolicy
 from pipeline.yaml_nodes import Entry, MappingNode, Node, nearest
 
 _KEYS = ("key", "timezone", "connections", "routes")
@@ -111,11 +111,21 @@ def _route(entry: Entry, connections: Collection[str]) -> WrittenRoute:
         name=entry.key,
         mapping=section.require("mapping").as_text(),
         connection=connection.as_text(),
-        params={} if params is None else {each.key: each.value.plain() for each in params.as_mapping()},
+        params={} if params is None else {each.key: _param(each) for each in params.as_mapping()},
         retry=_retry(section.get("retry")),
         deadline_s=or_default(section.get("deadline"), duration, None),
         on_dead_letter="block" if policy == "block" else "continue",
     )
+
+
+def _param(entry: Entry) -> Any:
+    """Raises YamlError for what looks as if it were replaced, and would be sent as it stands."""
+    value = entry.value.plain()
+    if isinstance(value, str) and PLACEHOLDER.search(value):
+        raise entry.value.error(
+            f"{entry.mark.path}: tenants resolve ${{secret:NAME}} only, and only in auth; write the value out"
+        )
+    return value
 
 
 def _on_dead_letter(node: Node) -> str:

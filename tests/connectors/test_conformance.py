@@ -22,6 +22,7 @@ from connectors.protocol import (
     Unavailable,
     Uncertain,
 )
+from connectors.redaction import Redactor
 
 LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
 SECRET = "correct-horse-battery"
@@ -213,3 +214,9 @@ async def test_no_secret_comes_out_even_when_the_erp_echoes_it(
     await connector.aclose()
     assert [text for text in seen if SECRET in text] == []
     assert erp.calls[0].headers["authorization"] == f"Bearer {SECRET}"
+
+
+def test_a_username_is_masked_where_it_is_a_secret() -> None:
+    auth = {"type": "basic", "username": "api-key-4711", "password": "unused"}
+    assert Redactor(auth)(b"no api-key-4711") == b"no api-key-4711"
+    assert Redactor(auth, frozenset({"username"}))(b"no api-key-4711") == b"no ***"

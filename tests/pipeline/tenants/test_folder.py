@@ -252,6 +252,16 @@ MISTAKES = {
         "",
         "routes.orders.params: mapping order requires the param 'plant'",
     ),
+    "placeholder in a param": (
+        "plant: CL01",
+        'plant: "${PLANT}"',
+        "routes.orders.params.plant: tenants resolve ${secret:NAME} only, and only in auth; write the value out",
+    ),
+    "placeholder in a username": (
+        "username: bridge",
+        'username: "${USER}"',
+        'connections.sap.auth.username: a username is not written here; run `bridge secret set acme NAME` and write username: "${secret:NAME}"',
+    ),
     "jitter": (
         "    params:",
         "    retry: {jitter: 2}\n    params:",
@@ -284,6 +294,12 @@ def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(mistake
     assert expected in said
     assert said.startswith("acme/tenant.yaml:")
     assert "geheim" not in said
+
+
+def test_a_username_may_be_a_secret_too(folder: Path) -> None:
+    (folder / "acme/tenant.yaml").write_text(TENANT.replace("username: bridge", 'username: "${secret:user}"'))
+    (acme,) = read(folder).tenants
+    assert acme.connections["sap"].auth["username"] == "${secret:user}"
 
 
 FILE_MISTAKES = {

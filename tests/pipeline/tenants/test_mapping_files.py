@@ -92,6 +92,7 @@ def test_a_shipped_one_means_shipped_ones(folder: Path) -> None:
         ({"order.yaml": "extends: erp/oder"}, "order.yaml:1:10: extends: there is no mapping 'erp/oder'; did you mean 'erp/order'?"),
         ({"order.yaml": "extends: order"}, "order.yaml:1:10: extends: it would extend itself"),
         ({"order.yaml": "extends: a", "a.yaml": "extends: order"}, "extends goes in a circle"),
+        ({"order.yaml": "extends: b0"} | {f"b{n}.yaml": f"extends: b{n + 1}" for n in range(300)} | {"b300.yaml": BASE}, "extends: more than 16 mappings, one extending the next"),
         ({"order.yaml": "extends: erp/order\nsource: {tabel: x}"}, "order.yaml:2:10"),
         ({"order.yaml": BASE + "schema: nope.json"}, "order.yaml:4:9: schema: there is no file 'nope.json'"),
         ({"order.yaml": BASE + "schema: ../../tenant.yaml"}, "a file beside the mapping"),
