@@ -9,14 +9,29 @@ from pipeline.mapping.errors import Finding
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.structure import RESERVED
 from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_template
-from pipeline.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, nearest
+from pipeline.yaml_tree import MappingNode, Mark, Node, ScalarNode, SequenceNode, nearest
 
 _ODATA = ("$format", "$filter", "$value", "$levels", "$ref", "$search", "$skip", "$select")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_LOOKS_BARE = re.compile(r"(after|before|key|params|vars|event|delivery)\.[A-Za-z_]\w*(\.\w+|\s*\|.*)*")
+_BARE = ("$for", "$if", "when", "require", "found")
+"""Below these keys an expression stands without braces."""
 
 
 def warnings_of(root: MappingNode, scope: Scope) -> Iterator[Finding]:
-    """Params, vars and rows that nothing uses; numbers written like codes; keys and XML that are not as they look."""
+    """Params, vars and rows that nothing uses; numbers written like codes; what will not be sent as it looks."""
+    yield from _unused(root, scope)
+    yield from _numbers_like_codes(root)
+    for section in ("vars", "enrich", "request", "steps", "repeat"):
+        if (node := root.get(section)) is not None:
+            yield from _texts(node)
+    for section in ("vars", "request", "steps", "repeat"):
+        if (node := root.get(section)) is not None:
+            yield from _literal_keys(node)
+            yield from _markup(node)
+
+
+def _unused(root: MappingNode, scope: Scope) -> Iterator[Finding]:
     for section in ("params", "vars"):
         node = root.get(section)
         if isinstance(node, MappingNode) and f"{section}.*" not in scope.used:
@@ -27,11 +42,38 @@ def warnings_of(root: MappingNode, scope: Scope) -> Iterator[Finding]:
     for entry in enrich if isinstance(enrich, MappingNode) else ():
         if entry.key not in scope.used:
             yield Finding(entry.mark, f"nothing uses enrich.{entry.key}, and it is read for every event")
-    yield from _numbers_like_codes(root)
-    for section in ("vars", "request", "steps", "repeat"):
-        if (node := root.get(section)) is not None:
-            yield from _literal_keys(node)
-            yield from _markup(node)
+
+
+def _texts(node: Node) -> Iterator[Finding]:
+    """Values that look as if their braces, or the letters of their date's form, were forgotten."""
+    match node:
+        case ScalarNode(text=text) if _LOOKS_BARE.fullmatch(text):
+            yield Finding(node.mark, f'this is the text {text!r}; for the value write "{{{{ {text} }}}}"')
+        case ScalarNode(text=text) if "date_format" in text:
+            yield from _dates_without_letters(node.mark, text)
+        case MappingNode():
+            for entry in node:
+                if entry.key not in _BARE:
+                    yield from _texts(entry.value)
+        case SequenceNode():
+            for item in node:
+                yield from _texts(item)
+        case _:
+            pass
+
+
+def _dates_without_letters(mark: Mark, text: str) -> Iterator[Finding]:
+    try:
+        parts = parse_template(text)
+    except SyntaxInvalid:
+        return
+    for used in (each for part in parts for each in part.find_all(nodes.Filter)):
+        match used:
+            case nodes.Filter(name="date_format", args=[nodes.Const(value=str(form))]) if "%" not in form:
+                message = f"every date becomes the text {form!r}; write strftime's letters, as in '%d/%m/%Y'"
+                yield Finding(mark, message, text)
+            case _:
+                pass
 
 
 def _numbers_like_codes(node: Node) -> Iterator[Finding]:

@@ -247,3 +247,24 @@ request: {method: POST, path: /x, text: "<a>{{ key.id | xml }}{% if op == 'x' %}
         "nothing uses enrich.s, and it is read for every event",
         "a value in XML that is written as text",
     ]
+
+
+def test_warnings_of_forgotten_braces_and_of_a_date_without_letters(compiled: Callable[..., Any]) -> None:
+    text = """
+enrich: {r: {table: a.b, where: {id: after.id_r}}}
+request:
+  method: POST
+  path: /x
+  body:
+    a: after.name | upper
+    b: "{{ after.day | date_format('dd/mm/yyyy') }} {{ after.day | date_format('%d') }}"
+    c: {$if: after.id, $value: "{{ after.day | date_format(after.form) }}"}
+    d: after.words and a dot.
+    e: {$for: x in after.list, $value: "{{ x }}"}
+    r: "{{ r.name }}"
+"""
+    assert [finding.message for finding in compiled(text).warnings] == [
+        "this is the text 'after.id_r'; for the value write \"{{ after.id_r }}\"",
+        "this is the text 'after.name | upper'; for the value write \"{{ after.name | upper }}\"",
+        "every date becomes the text 'dd/mm/yyyy'; write strftime's letters, as in '%d/%m/%Y'",
+    ]
