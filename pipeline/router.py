@@ -86,6 +86,8 @@ class Router:
         )
         self._mark = NOWHERE
         self._committed_at = 0.0
+        self.hindrance: str | None = None
+        """Why it can write no deliveries just now, for people."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Routes, or stands by, until `stop` is set. Raises RouterStopped, WriteFailed, ConnectionLost."""
@@ -170,6 +172,8 @@ class Router:
         finally:
             for task in work:
                 task.cancel()
+            self.hindrance = None
+            ROUTER_BLOCKED.set(0)
             await asyncio.wait(work)
             for task in work:
                 if not task.cancelled():
@@ -259,13 +263,14 @@ class Router:
 
     def _tell_blocked(self, code: int | None) -> None:
         ROUTER_BLOCKED.set(code or 0)
+        self.hindrance = None if code is None else waiting_reason(code)
         if code is None:
             log.info("routing again", shard=self._shard)
         else:
             log.warning(
                 "the stream takes nothing; events wait",
                 stream=self._deliveries,
-                because=waiting_reason(code),
+                because=self.hindrance,
                 code=code,
             )
 

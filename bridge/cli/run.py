@@ -63,12 +63,15 @@ class _Pipeline:
         self._subjects = Subjects(settings.nats.namespace)
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}".replace(".", "-")
         self._worker: Worker | None = None
+        self._router: Router | None = None
         self._roles = {name: Role.STARTING for name in ("router", "worker") if role in (name, "all")}
 
     def condition(self) -> Condition:
         """Its role is the router's, where it is one."""
         starting = [name for name, role in self._roles.items() if role is Role.STARTING]
-        reasons = (Matter("starting", f"{name}: it connects, or waits for NATS") for name in starting)
+        reasons = [Matter("starting", f"{name}: it connects, or waits for NATS") for name in starting]
+        if self._router and (why := self._router.hindrance):
+            reasons.append(Matter("blocked", f"router: DELIVERIES takes nothing, {why}; events wait"))
         worker = self._worker.standing if self._worker else {}
         return Condition(next(iter(self._roles.values())), tuple(reasons), parts=self._roles, details=worker)
 
@@ -95,8 +98,8 @@ class _Pipeline:
     async def _route(self, stop: asyncio.Event) -> None:
         async def route(connection: Connection) -> None:
             with self._in_role("router") as enter:
-                router = Router(connection, self._subjects, self._nats.lanes, self._me, on_role=enter)
-                await router.run(stop)
+                self._router = Router(connection, self._subjects, self._nats.lanes, self._me, on_role=enter)
+                await self._router.run(stop)
 
         try:
             await reconnecting(self._nats, "bridge router", route, stop)

@@ -104,6 +104,13 @@ class Bus:
     subjects: Subjects
     _number: int = 0
     _running: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
+    _router: Router | None = None
+
+    @property
+    def hindrance(self) -> str | None:
+        """Of the router that was started last."""
+        assert self._router
+        return self._router.hindrance
 
     async def make_streams(self) -> None:
         await ensure_topology(self.jetstream, desired_streams(self.nats, STREAMS))
@@ -164,10 +171,12 @@ class Bus:
     def route(self) -> Callable[[], Awaitable[None]]:
         """Starts a router; returns what stops it in order."""
         me = secrets.token_hex(4)
-        return self._start(
-            "router",
-            lambda connection, stop: Router(connection, self.subjects, self.nats.lanes, me).run(stop),
-        )
+
+        async def run(connection: Connection, stop: asyncio.Event) -> None:
+            self._router = Router(connection, self.subjects, self.nats.lanes, me)
+            await self._router.run(stop)
+
+        return self._start("router", run)
 
     def work(
         self,

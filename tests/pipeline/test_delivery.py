@@ -84,8 +84,10 @@ async def test_a_full_stream_is_told_and_routing_goes_on_when_it_has_room(shop: 
             return [entry["event"] for entry in logs]
 
         await eventually(said, lambda found: "the stream takes nothing; events wait" in found)
+        assert shop.hindrance == "the stream is full (max_bytes)"
         await shop.jetstream.update_stream(info["config"])
         await eventually(said, lambda found: "routing again" in found)
+        assert not shop.hindrance
     shop.work()
     await erp.until(lambda: len(erp.effects) == 20)
 
