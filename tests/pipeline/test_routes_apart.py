@@ -16,6 +16,7 @@ from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
 from pipeline.tenants.pauses import Pause, Paused
 from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
+from tests.pipeline.scripted_erp import ScriptedErp, calm, down
 
 BUSY = Reply(500, {"message": "deadlock"})
 SLOW = RetryPolicy(max_attempts=5, initial_s=2.5, factor=1, max_s=60, jitter=0)
@@ -173,6 +174,30 @@ async def test_what_a_lane_was_just_taking_when_its_route_left_is_not_lost(
     await shop.settled()
     await shop.back()
     assert order_at_erp(erp) == {"1": list(range(24))}
+
+
+async def test_a_route_that_leaves_right_after_a_takeover_brings_nothing_again(shop: Bus) -> None:
+    """The lane has brought its new owner only what the last one gave back: all else up to there is settled."""
+    over = asyncio.Event()
+    async with ScriptedErp(lambda call: Step(hold=over if call.body["n"] == 1 else None)) as erp:
+        await shop.apply(acme(erp))
+        shop.route()
+        stop = shop.work(patience_s=0.1)
+        await shop.change(0, 0)
+        await erp.until(lambda: len(erp.effects) == 1)
+        for n in range(1, 6):
+            await shop.change(n, n)
+        await erp.until(lambda: len(erp.effects) == 5)
+        await eventually(shop.unsettled, lambda found: found == 1)
+        await stop()
+        over.set()
+        erp.temper = down
+        shop.work()
+        await left(shop, "breaker")
+        erp.temper = calm
+        await eventually(shop.unsettled, lambda found: found == 0)
+        await shop.back()
+        assert sorted(one.number for one in erp.asked if one.acknowledged) == [*range(6)]
 
 
 async def test_what_is_apart_of_a_removed_route_becomes_dead_letters(shop: Bus, erp: PlainErp) -> None:
