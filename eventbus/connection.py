@@ -52,8 +52,14 @@ class Subscription:
         Raises ConnectionLost, NoAnswer.
         """
         self._client.write(b"UNSUB %d\r\n" % self._sid)
+        flushing = asyncio.ensure_future(self._client.flush(int(REQUEST_TIMEOUT_S)))
         try:
-            await self._client.flush(int(REQUEST_TIMEOUT_S))
+            # before Python 3.12, nats-py's `wait_for` loses a cancellation that comes together with the answer
+            await asyncio.wait([flushing])
+        finally:
+            flushing.cancel()
+        try:
+            flushing.result()
         except (nats.errors.Error, TimeoutError) as error:
             raise NoAnswer(f"NATS did not confirm the end of a subscription: {error}") from None
         self._client.unsubscribe_raw(self._sid)

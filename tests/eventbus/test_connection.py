@@ -54,6 +54,28 @@ async def test_nobody_there_is_an_error_and_silence_another(
         await connection.request("test.silent", within=0.05)
 
 
+@pytest.mark.parametrize("later", range(4))
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    subscription = await connection.subscribe("test.ceasing", lambda *_: None)
+    pongs: list[asyncio.Future[None]] = []
+
+    async def ping(pong: asyncio.Future[None]) -> None:
+        pongs.append(pong)
+
+    monkeypatch.setattr(connection.client, "_send_ping", ping)
+    ceasing = asyncio.create_task(subscription.cease())
+    while not pongs:
+        await asyncio.sleep(0)
+    pongs[0].set_result(None)
+    for _ in range(later):
+        await asyncio.sleep(0)
+    wanted = ceasing.cancel()
+    await asyncio.wait([ceasing])
+    assert ceasing.cancelled() is wanted
+
+
 async def test_an_error_of_jetstream_keeps_its_code(jetstream: JetStream) -> None:
     with pytest.raises(JetStreamError, match="nowhere") as error:
         await jetstream.call("STREAM.INFO.nowhere")
