@@ -1,7 +1,6 @@
 """`bridge run`: routes events to deliveries and delivers them, until stopped."""
 
 import asyncio
-import gc
 import os
 import secrets
 import socket
@@ -18,6 +17,7 @@ from bridge.cli.errors import Findings
 from bridge.cli.event_bus import event_bus
 from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
+from bridge.collector import look_seldom
 from bridge.listen import Listen
 from bridge.readiness import notify_ready
 from bridge.secret_keys import secret_keys
@@ -107,7 +107,7 @@ class _Pipeline:
             raise Findings(str(reason)) from None
 
     async def _work(self, stop: asyncio.Event) -> None:
-        _let_the_collector_rest()
+        look_seldom()
         settings = self._settings
         worker = self._worker = Worker(
             self._subjects,
@@ -125,7 +125,7 @@ class _Pipeline:
 
         async def work(connection: Connection) -> None:
             with self._in_role("worker") as enter:
-                await worker.run(connection, stop, on_begun=lambda: enter(Role.WORKER))
+                await worker.run(connection, stop, on_begun=partial(_begin, enter))
 
         try:
             await reconnecting(self._nats, "bridge worker", work, stop)
@@ -133,11 +133,10 @@ class _Pipeline:
             await worker.aclose()
 
 
-def _let_the_collector_rest() -> None:
-    """A delivery makes hundreds of objects, nearly none of them in cycles: looking for those took a fifth of its CPU."""
-    gc.collect()
-    gc.freeze()  # what is loaded stays
-    gc.set_threshold(20_000, 20, 50)
+def _begin(enter: Callable[[Role], None]) -> None:
+    """The tenants in force are read, and no lane is taken yet."""
+    look_seldom()
+    enter(Role.WORKER)
 
 
 async def _all_or_none(jobs: list[Coroutine[Any, Any, None]]) -> None:
