@@ -5,6 +5,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -211,9 +212,12 @@ class EventWriter:
         """One event of the tenant's, with the moment in it."""
         await self._jetstream.publish(*self._event(tenant, written))
 
-    async def put_many(self, tenant: BenchTenant, count: int, at_once: int = 500) -> None:
-        """As fast as the stream takes them, in order."""
+    async def put_many(self, tenant: BenchTenant, count: int, rate: float = float("inf")) -> None:
+        """In order, `rate` a second, or as fast as the stream takes them."""
+        at_once = int(min(500, max(1, rate / 50)))
+        began = time.monotonic()
         for begin in range(0, count, at_once):
+            await asyncio.sleep(max(0.0, began + begin / rate - time.monotonic()))
             events = [self._event(tenant, 0.0) for _ in range(min(at_once, count - begin))]
             await asyncio.gather(*(self._jetstream.publish(*event) for event in events))
 

@@ -82,8 +82,11 @@ async def write(dsn: str, tenants: Sequence[BenchTenant], first: int, rate: int,
 
 
 def _rss_mb(pid: int) -> int:
+    """Of the process and those it has started: mappings are rendered in some of their own."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own = int(status.partition("VmRSS:")[2].split()[0]) // 1024
+    return own + sum(_rss_mb(int(child)) for child in children)
 
 
 def main() -> None:
