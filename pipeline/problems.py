@@ -1,6 +1,7 @@
 """Complaints about files people write, gathered so that they are mended in one go."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pipeline.yaml_nodes import MappingNode, Node, YamlError, nearest
@@ -26,15 +27,22 @@ class Problems:
     def add(self, problem: YamlError) -> None:
         self.found.append(problem)
 
-    def attempt(self, read: Callable[[], T], otherwise: Otherwise) -> T | Otherwise:
-        """What `read` gives; `otherwise` where it complains, which is kept."""
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is done within ends where it complains, and the complaint is kept."""
         try:
-            return read()
+            yield
         except YamlError as problem:
             self.found.append(problem)
         except ConfigurationInvalid as several:
             self.found.extend(several.problems)
-        return otherwise
+
+    def attempt(self, read: Callable[[], T], otherwise: Otherwise) -> T | Otherwise:
+        """What `read` gives; `otherwise` where it complains, which is kept."""
+        found: T | Otherwise = otherwise
+        with self.kept():
+            found = read()
+        return found  # noqa: RET504 — `kept` may have ended `read`
 
     def raise_any(self) -> None:
         """Raises ConfigurationInvalid where anything was found."""

@@ -20,7 +20,6 @@ from eventbus.buckets import Bucket, Entry, Watch
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
 from pipeline.jail.frames import MappingSource
-from pipeline.jail.pool import RenderPool
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid
 from pipeline.secrets import SecretStore, SecretUnusable, references
@@ -72,7 +71,7 @@ class TenantsInForce:
         self._unreadable: dict[str, str] = {}
         self._pauses: dict[str, TenantPauses] = {}
         self._told: list[Callable[[str], object]] = []
-        self._renderer = Renderer(RenderPool())
+        self._renderer = Renderer()
         self._mappings: dict[str, dict[str, _Compiled]] = {}
         self._open: dict[tuple[str, str], _Open] = {}
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}

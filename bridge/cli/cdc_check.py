@@ -34,7 +34,7 @@ def check(*, config: Path, source: str | None, provider: Provider | None, as_jso
     chosen = chosen_source(settings, source)
     with words():
         facts = run(_facts(chosen)).run_by(provider)
-    findings = all_findings(facts, chosen, compared_columns(settings))
+    findings = all_findings(facts, chosen, run(compared_columns(settings)))
     for finding in findings:
         if as_json:
             print_line(finding.to_json())

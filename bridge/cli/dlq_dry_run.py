@@ -8,8 +8,9 @@ import click
 
 from bridge.cli.dlq_bus import LetterContext
 from bridge.cli.event_bus import event_bus
-from bridge.cli.live_previews import TELL_IT, LivePreviews, RoutePreviews, live_previews
+from bridge.cli.live_previews import LivePreviews, live_previews
 from bridge.cli.mapping_preview import NEEDS, PreviewFailed, shown
+from bridge.cli.previews import TELL_IT, Previews
 from bridge.redaction import redact
 from bridge.settings import Settings
 from eventbus.event import HEADER_BACKFILL_ROUTE, EventInvalid, decode_event, encode_json
@@ -57,7 +58,7 @@ class Rehearsal:
         self._context = LetterContext(jetstream, subjects)
         self._live = live
         self._new_key = new_key
-        self._routes: dict[tuple[str, str], RoutePreviews | _Failed] = {}
+        self._routes: dict[tuple[str, str], Previews | _Failed] = {}
 
     async def of(self, glance: Glance) -> Mapping[str, Any]:
         """As `mapping preview` gives it. Raises _Failed."""
@@ -74,7 +75,7 @@ class Rehearsal:
         except EventInvalid as error:
             raise _Failed("event", str(error)) from None
         named = HEADER_BACKFILL_ROUTE in whole.headers
-        result = await route.previewed(event, self._delivery_id(whole), named=named)
+        result = await route.of(event, self._delivery_id(whole), named=named)
         if not isinstance(result, PreviewFailed):
             return result
         if result.class_ in (NEEDS, WAIT_FOR):
@@ -89,7 +90,7 @@ class Rehearsal:
         end = f"/{letter.tenant}/{letter.route}"
         return f"{letter.delivery_id.rpartition(end)[0]}{end}@{letter.delivery_seq}"
 
-    async def _route(self, glance: Glance) -> RoutePreviews:
+    async def _route(self, glance: Glance) -> Previews:
         key = glance.id.tenant, glance.id.route
         if key not in self._routes:
             self._routes[key] = await self._found(*key)
@@ -98,7 +99,7 @@ class Rehearsal:
             raise found
         return found
 
-    async def _found(self, tenant_name: str, route: str) -> RoutePreviews | _Failed:
+    async def _found(self, tenant_name: str, route: str) -> Previews | _Failed:
         tenant = await self._context.tenant(tenant_name)
         if tenant is None or route not in tenant.routes:
             return _Failed("removed", "its route is not in force: `bridge tenant apply` first, or discard it")

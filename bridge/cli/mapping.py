@@ -1,6 +1,8 @@
 """`bridge mapping`: check mappings and show what they would send. Nothing is sent, no server is needed."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,18 @@ from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.mapping_check import Line, Report, check_files, mapping_files
 from bridge.cli.mapping_preview import (
     PreviewFailed,
-    Subject,
     facts_of,
     of_mapping,
-    of_route,
-    previewed,
+    of_tenant,
     route_in_folder,
     shown,
 )
+from bridge.cli.previews import Previews
 from bridge.cli.running import run
 from bridge.logging_setup import set_up_logging
 from bridge.settings import load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping.case_facts import Facts
 
 MOST_EVENTS = 1_000
@@ -51,8 +53,7 @@ def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> Non
     """
     files = mapping_files(paths)
     report = Report()
-    check_files(files, report)
-    lost = None if config is None else _check_sources(config, report)
+    lost = run(_check(files, config, report))
     for line in report.lines:
         click.echo(encode_json(line.to_json()).decode() if as_json else str(line))
     if not as_json:
@@ -65,22 +66,26 @@ def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> Non
         )
 
 
-def _check_sources(config: Path, report: Report) -> str | None:
+async def _check(files: Sequence[Path], config: Path | None, report: Report) -> str | None:
+    """Why a source could not be asked."""
+    async with aclosing(Renderer()) as renderer:
+        await check_files(files, report, renderer)
+    return None if config is None else await _check_sources(config, report)
+
+
+async def _check_sources(config: Path, report: Report) -> str | None:
     """Adds what the sources say; why one could not be asked."""
     # psycopg takes a fifth of a second, and is needed here alone
     from bridge.cli.mapping_identity import identity_problems  # noqa: PLC0415
     from bridge.cli.mapping_tables import table_problems  # noqa: PLC0415
     from cdc.source_errors import SourceLost  # noqa: PLC0415
 
-    async def asked() -> None:
-        settings = load_settings(config)
+    settings = load_settings(config)
+    try:
         for file, message in await identity_problems(settings, report.mappings):
             report.lines.append(Line("error", file, message))
         for file, mark, message in await table_problems(settings, report.mappings):
             report.lines.append(Line("error", file, message, mark))
-
-    try:
-        run(asked())
     except SourceLost as error:
         return str(error)
     return None
@@ -136,11 +141,9 @@ def preview(  # noqa: PLR0913 - one for each option
         if last is not None:
             if route is None:
                 raise Usage("--last shows the last events of a route: name it with --route TENANT/ROUTE")
-            _preview_last(route, last, facts, config, as_json=as_json)
+            run(_preview_last(route, last, facts, config, as_json=as_json))
             return
-        event = _event(str(event_file))
-        subject: Subject = of_route(route, config) if route is not None else of_mapping(str(mapping_name))
-        result = previewed(subject, event, facts)
+        result = run(_previewed(mapping_name, route, _event(str(event_file)), facts, config))
     except PreviewFailed as failed:
         if as_json:
             click.echo(encode_json({"error": failed.to_json()}).decode())
@@ -150,21 +153,32 @@ def preview(  # noqa: PLR0913 - one for each option
     click.echo(encode_json(result).decode() if as_json else shown(result))
 
 
-def _preview_last(route: str, count: int, facts: Facts, config: Path, *, as_json: bool) -> None:
+async def _previewed(
+    mapping_name: str | None, route: str | None, event: dict[str, Any], facts: Facts, config: Path
+) -> Mapping[str, Any]:
+    """Raises PreviewFailed."""
+    async with aclosing(Renderer()) as renderer:
+        if route is None:
+            subject = await of_mapping(renderer, str(mapping_name))
+        else:
+            subject = await of_tenant(renderer, *await route_in_folder(renderer, route, config))
+        result = await Previews(subject, facts).of(event)
+    if isinstance(result, PreviewFailed):
+        raise result
+    return result
+
+
+async def _preview_last(route: str, count: int, facts: Facts, config: Path, *, as_json: bool) -> None:
     """Raises PreviewFailed where the tenant or its mapping is invalid."""
     from bridge.cli.mapping_recent import RecentPreviews  # noqa: PLC0415 - it reaches NATS and PostgreSQL
 
-    tenant, chosen = route_in_folder(route, config)
-
-    async def show() -> tuple[int, int]:
-        events = failures = 0
-        async for preview in RecentPreviews(config, tenant, chosen, facts).last(count):
-            events += 1
-            failures += preview.failed
-            click.echo(encode_json(preview.to_json()).decode() if as_json else preview.shown())
-        return events, failures
-
-    events, failures = run(show())
+    async with aclosing(Renderer()) as renderer:
+        tenant, chosen = await route_in_folder(renderer, route, config)
+    events = failures = 0
+    async for preview in RecentPreviews(config, tenant, chosen, facts).last(count):
+        events += 1
+        failures += preview.failed
+        click.echo(encode_json(preview.to_json()).decode() if as_json else preview.shown())
     if not events:
         click.echo(f"EVENTS holds no event that route {route} asks for", err=True)
     if failures:

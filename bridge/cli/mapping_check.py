@@ -7,8 +7,8 @@ from typing import Any
 
 from bridge.cli.errors import Usage
 from bridge.shipped_files import shipped
-from pipeline.jail.blocking import case_problems, compiled
-from pipeline.jail.renderer import REPORT, RenderDefect
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.renderer import REPORT, RenderDefect, Renderer
 from pipeline.jail.work import CasesGiven
 from pipeline.mapping import (
     Finding,
@@ -20,7 +20,7 @@ from pipeline.mapping import (
     parse_lookup,
 )
 from pipeline.mapping.cases import CaseResult, read_cases
-from pipeline.tenants.mapping_files import MappingFiles, read_text
+from pipeline.tenants.mapping_files import MappingFiles, compiled, read_text
 from pipeline.yaml_tree import Mark, YamlError
 
 CASES = ".cases.yaml"
@@ -72,6 +72,11 @@ class Report:
             )
         )
 
+    def compiled(self, mapping: MappingFacts) -> None:
+        self.mappings.append(mapping)
+        for warning in mapping.warnings:
+            self.finding("warning", mapping.file, warning)
+
     def case(self, mapping: str, result: CaseResult) -> None:
         self.cases += 1
         level, message = ("error", result.problem) if result.problem else ("ok", "holds")
@@ -108,11 +113,11 @@ def _is_mapping(file: Path) -> bool:
     return not file.name.endswith(CASES) and file.name not in _NO_MAPPINGS
 
 
-def check_files(files: Iterable[Path], report: Report) -> None:
-    """Compile each mapping and run its cases; everything goes into the report."""
+async def check_files(files: Iterable[Path], report: Report, renderer: Renderer) -> None:
+    """Compile each mapping and run its cases; everything goes into the report. Raises RendererBroken."""
     for file in files:
         try:
-            _check(file, report)
+            await _check(file, report, renderer)
         except MappingInvalid as invalid:
             for finding in invalid.findings:
                 report.finding("error", str(file), finding)
@@ -124,27 +129,22 @@ def check_files(files: Iterable[Path], report: Report) -> None:
             report.finding("error", str(file), Finding(Mark(str(file), 1, 1), f"{error}. {REPORT}"))
 
 
-def _check(file: Path, report: Report) -> None:
+async def _check(file: Path, report: Report, renderer: Renderer) -> None:
     text, lookups = mapping_text(file), tenant_lookups(file)
     cases_file = file.with_name(file.stem + CASES)
     if not cases_file.is_file():
-        _compile(text, lookups, report)
+        report.compiled(await compiled(renderer, text, file.stem, lookups))
         report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
         return
     written = read_text(cases_file)
     cases = read_cases(written, str(cases_file))
-    _compile(text, None if any(case.lookups for case in cases) else lookups, report)
+    known = None if any(case.lookups for case in cases) else lookups
+    report.compiled(await compiled(renderer, text, file.stem, known))
+    source = MappingSource.of(text, lookup_texts(file) or {})
     given = CasesGiven(text.file, str(cases_file), written)
-    problems = case_problems(text, given, lookup_texts(file) or {}, {case.timezone for case in cases})
+    problems = await renderer.problems(source, given, {case.timezone for case in cases})
     for case, problem in zip(cases, problems, strict=True):
         report.case(str(file), CaseResult(case, problem))
-
-
-def _compile(text: MappingText, lookups: dict[str, Lookup] | None, report: Report) -> None:
-    mapping = compiled(text, Path(text.file).stem, lookups)
-    report.mappings.append(mapping)
-    for warning in mapping.warnings:
-        report.finding("warning", text.file, warning)
 
 
 def mapping_text(file: Path) -> MappingText:

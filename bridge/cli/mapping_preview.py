@@ -12,25 +12,24 @@ from bridge.cli.mapping_check import lookup_texts, mapping_text
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
 from connectors.http_request import query_target
-from connectors.protocol import RequestInvalid
 from connectors.registry import prepare
 from eventbus.event import encode_json
-from pipeline.jail.blocking import BlockingMapping, mapping_of
-from pipeline.jail.renderer import REPORT, RenderDefect
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import (
     Done,
     Finding,
     MappingInvalid,
+    MappingText,
     Rendered,
     RenderError,
-    RenderInput,
     Skipped,
     Waits,
 )
 from pipeline.mapping.case_facts import KEYS as FACTS
-from pipeline.mapping.case_facts import Facts, NotGiven, label_of, read_facts
+from pipeline.mapping.case_facts import Facts, label_of, read_facts
 from pipeline.mapping.errors import WAIT_FOR
-from pipeline.mapping.walk import Walk, walk
+from pipeline.mapping.walk import Walk
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Route, Tenant
@@ -80,22 +79,32 @@ class PreviewFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A mapping with what a route gives it."""
+    """A mapping with what a route gives it. key: the tenant's, as its source's rows have it."""
 
-    mapping: BlockingMapping
+    mapping: JailedMapping
     tenant: str = "preview"
     route: str = "preview"
     params: Members[str, Any] = field(default_factory=dict)
     timezone: str = "UTC"
+    key: str = ""
 
 
-def of_mapping(name: str) -> Subject:
+async def of_mapping(renderer: Renderer, name: str) -> Subject:
     """A mapping's file, or a shipped mapping's name; its params are their defaults.
 
     Raises:
         PreviewFailed: the mapping is invalid.
-        Usage: there is none.
+        Usage: there is none. RendererBroken.
     """
+    file = _mapping_file(name)
+    try:
+        text, lookups = mapping_text(file), lookup_texts(file)
+    except YamlError as error:
+        raise PreviewFailed.of_mapping(MappingInvalid([Finding.of(error)])) from None
+    return Subject(await _compiled(renderer, "", file.stem, text, lookups))
+
+
+def _mapping_file(name: str) -> Path:
     file = Path(name)
     if not file.is_file():
         file = shipped("templates") / f"{name}.yaml"
@@ -104,40 +113,45 @@ def of_mapping(name: str) -> Subject:
         names = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
         known = {one for one in names if not one.endswith(".cases")}
         raise Usage(f"there is no mapping {name!r}, neither a file nor a shipped one{nearest(name, known)}")
+    return file
+
+
+async def of_tenant(renderer: Renderer, tenant: Tenant, route: Route) -> Subject:
+    """A tenant's route. Raises PreviewFailed where its mapping is invalid, RendererBroken."""
+    text = tenant.mappings[route.mapping]
+    mapping = await _compiled(renderer, tenant.name, route.mapping, text, tenant.lookups)
+    return Subject(mapping, tenant.name, route.name, route.params, tenant.timezone, tenant.key)
+
+
+async def _compiled(
+    renderer: Renderer, tenant: str, name: str, text: MappingText, lookups: Members[str, str] | None
+) -> JailedMapping:
+    source = MappingSource.of(text, None if lookups is None else dict(lookups))
     try:
-        return Subject(mapping_of(mapping_text(file), file.stem, lookup_texts(file)))
+        return await renderer.mapping(tenant, name, text.file, source)
     except MappingInvalid as invalid:
         raise PreviewFailed.of_mapping(invalid) from None
-    except YamlError as error:
-        raise PreviewFailed.of_mapping(MappingInvalid([Finding.of(error)])) from None
 
 
-def of_route(route: str, config: Path) -> Subject:
-    """A route of the tenants folder, as `TENANT/ROUTE`.
+async def route_in_folder(renderer: Renderer, route: str, config: Path) -> tuple[Tenant, Route]:
+    """The tenant and route of a `TENANT/ROUTE`, from the tenants folder.
 
     Raises:
         PreviewFailed: the tenant's files are not valid.
-        Usage, YamlError, ConfigurationInvalid: there is none, or bridge.yaml is not valid.
+        Usage, YamlError, ConfigurationInvalid: there is none, or bridge.yaml is not valid. RendererBroken.
     """
-    tenant, chosen = route_in_folder(route, config)
-    mapping = mapping_of(tenant.mappings[chosen.mapping], chosen.mapping, tenant.lookups)
-    return Subject(mapping, tenant.name, chosen.name, chosen.params, tenant.timezone)
-
-
-def route_in_folder(route: str, config: Path) -> tuple[Tenant, Route]:
-    """The tenant and route of a `TENANT/ROUTE`, from the tenants folder. Raises as `of_route`."""
     tenant_name, slash, route_name = route.partition("/")
     if not slash:
         raise Usage(f"--route {route!r}: write TENANT/ROUTE")
-    tenant = _tenant(tenant_name, config)
+    tenant = await _tenant(renderer, tenant_name, config)
     if route_name not in tenant.routes:
         raise Usage(f"tenant {tenant_name} has no route {route_name!r}{nearest(route_name, tenant.routes)}")
     return tenant, tenant.routes[route_name]
 
 
-def _tenant(name: str, config: Path) -> Tenant:
+async def _tenant(renderer: Renderer, name: str, config: Path) -> Tenant:
     folder = load_settings(config, with_sources=False).tenants
-    read = load_tenants(folder, shipped("templates"))
+    read = await load_tenants(folder, shipped("templates"), renderer)
     if name in read.invalid:
         raise PreviewFailed.of_tenant(read.invalid[name])
     for tenant in read.tenants:
@@ -145,32 +159,6 @@ def _tenant(name: str, config: Path) -> Tenant:
             return tenant
     known = [tenant.name for tenant in read.tenants]
     raise Usage(f"{folder} has no tenant {name!r}{nearest(name, known)}")
-
-
-def previewed(subject: Subject, event: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    """`{"connector", …}` as the connector prepares it, or `{"skipped": …}`, or of steps, as far as the facts have
-    answers, `{"steps": [{"step", …}, …]}`, with `save` where the last one is answered.
-
-    Raises:
-        PreviewFailed: the event cannot be rendered, or the connector cannot send what comes out.
-    """
-    delivery_id = f"{event.get('id')}/{subject.tenant}/{subject.route}"
-    given = RenderInput(
-        event, subject.tenant, subject.route, dict(subject.params), delivery_id, subject.timezone
-    )
-    nowhere = Mark(subject.mapping.facts.file, 1, 1)
-    try:
-        found = walk(subject.mapping, given, facts)
-        requests = [prepared(subject.mapping.facts.connector, request) for request in found.requests]
-    except RenderError as error:
-        raise PreviewFailed.of_render(error) from None
-    except RequestInvalid as error:
-        raise PreviewFailed("request", str(error), nowhere, "", exit_code=1) from None
-    except RenderDefect as error:
-        raise PreviewFailed("defect", f"{error}. {REPORT}", nowhere, "", exit_code=1) from None
-    except NotGiven as missing:
-        raise PreviewFailed(NEEDS, str(missing), nowhere, "", exit_code=1) from None
-    return walked(found, requests)
 
 
 def facts_of(file: Path) -> Facts:

@@ -62,4 +62,4 @@ class RecentPreviews:
         ):
             of_route = await live.of(self._tenant, self._route)
             for event in await RecentEvents(jetstream, subjects).of(self._route, self._tenant.key, count):
-                yield RecentPreview(event, await of_route.previewed(event))
+                yield RecentPreview(event, await of_route.of(event))

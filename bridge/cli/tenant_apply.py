@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bridge.cli.whoever_asks import author_option, why_option
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from eventbus.subjects import Subjects
+from pipeline.jail.renderer import Renderer
 from pipeline.tenants.apply import Change, Manner
 from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.folder_apply import FolderUnknown, apply_folder
@@ -69,8 +71,7 @@ def apply(  # noqa: PLR0913 — an argument for each option
     settings = load_settings(config, with_sources=False, with_secrets=False)
     manner = Manner(Written(author, why), dry_run=dry_run, force=force, prune=prune)
     asked = _Asked(folder or settings.tenants, manner, yes, exit_code, as_json)
-    read = load_tenants(asked.folder, shipped("templates"))
-    changes = run(_apply(settings, read, asked)) if read.tenants or prune else []
+    read, changes = run(_apply(settings, asked))
     for change in changes:
         if change.refusal is None:
             click.echo(_change_json(change, dry_run=dry_run) if as_json else change_text(change))
@@ -79,7 +80,14 @@ def apply(  # noqa: PLR0913 — an argument for each option
     _end(asked, read, changes)
 
 
-async def _apply(settings: Settings, read: FolderRead, asked: _Asked) -> list[Change]:
+async def _apply(settings: Settings, asked: _Asked) -> tuple[FolderRead, list[Change]]:
+    async with aclosing(Renderer()) as renderer:
+        read = await load_tenants(asked.folder, shipped("templates"), renderer)
+    changes = await _applied(settings, read, asked) if read.tenants or asked.manner.prune else []
+    return read, changes
+
+
+async def _applied(settings: Settings, read: FolderRead, asked: _Asked) -> list[Change]:
     async with event_bus(settings, "bridge tenant apply") as jetstream:
         subjects = Subjects(settings.nats.namespace)
         try:

@@ -1,7 +1,8 @@
 """`bridge tenant pull`: the tenants in force, as a folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from eventbus.subjects import Subjects
+from pipeline.jail.renderer import Renderer
 from pipeline.quantities import NAME
 from pipeline.tenants.folder_memory import FolderMemory
 from pipeline.tenants.model import Tenant
@@ -52,12 +54,17 @@ async def _in_force(settings: Settings) -> tuple[str, dict[str, Tenant]]:
 def _write(bucket: str, chosen: dict[str, Tenant], folder: Path) -> list[Pulled]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        done = [pull(tenant, folder, shipped("templates")) for tenant in chosen.values()]
+        done = run(_pulled(chosen.values(), folder))
     except OSError as error:
         raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
     memory = FolderMemory(folder)
     memory.remember(bucket, (memory.seen(bucket) or {}) | {one.tenant: one.revision for one in done})
     return done
+
+
+async def _pulled(tenants: Iterable[Tenant], folder: Path) -> list[Pulled]:
+    async with aclosing(Renderer()) as renderer:
+        return [await pull(tenant, folder, shipped("templates"), renderer) for tenant in tenants]
 
 
 def _meant(words: Sequence[str], in_force: dict[str, Tenant], default: Path) -> tuple[list[str], Path]:

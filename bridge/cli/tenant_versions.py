@@ -1,6 +1,7 @@
 """`bridge tenant versions` and `rollback`: what a tenant was, and going back to it."""
 
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from bridge.cli.whoever_asks import author_option, why_option
 from bridge.settings import Settings, load_settings
 from eventbus.subjects import Subjects
 from eventbus.topology import TENANT_VERSIONS
-from pipeline.jail.blocking import mapping_of
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping import MappingInvalid
 from pipeline.tenants.apply import Application, Change
 from pipeline.tenants.rollback import NothingToRollBackTo
@@ -103,7 +105,7 @@ def rollback(
         back = run(_to_bring_back(settings, tenant, revision))
     except NothingToRollBackTo as error:
         raise Usage(str(error)) from None
-    _check_mappings(back)
+    run(_check_mappings(back))
     change = run(_rollback(settings, back, author, why))
     if change.refusal is not None:
         raise Usage(f"not rolled back: {refusal_text(change)}")
@@ -129,12 +131,15 @@ async def _to_bring_back(settings: Settings, tenant: str, revision: int | None) 
         return await Application(jetstream, subjects).to_bring_back(name, revision)
 
 
-def _check_mappings(back: Version) -> None:
-    """Today's bridge has to understand what it understood then. Raises Usage."""
+async def _check_mappings(back: Version) -> None:
+    """Today's bridge has to understand what it understood then. Raises Usage, RendererBroken."""
     assert back.tenant is not None
     try:
-        for route in back.tenant.routes.values():
-            mapping_of(back.tenant.mappings[route.mapping], route.mapping, back.tenant.lookups)
+        async with aclosing(Renderer()) as renderer:
+            for route in back.tenant.routes.values():
+                text = back.tenant.mappings[route.mapping]
+                source = MappingSource.of(text, dict(back.tenant.lookups))
+                await renderer.mapping(back.tenant.name, route.mapping, text.file, source)
     except MappingInvalid as error:
         raise Usage(f"this bridge does not understand revision {back.revision} any more: {error}") from None
 

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -28,9 +29,10 @@ from bridge.shipped_files import shipped
 from bridge.supervisor import Child, Program, StartRefused, Supervisor, restart_delay
 from eventbus.condition import Condition, Matter, Role
 from eventbus.subjects import Subjects
+from pipeline.jail.renderer import Renderer
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.apply import Change, Manner
-from pipeline.tenants.folder import load_tenants
+from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.folder_apply import apply_folder
 from pipeline.tenants.version import Written
 
@@ -147,7 +149,7 @@ class _Bridge:
             self._say(
                 f"there is no folder {settings.tenants}: nothing is delivered until `bridge tenant apply`"
             )
-        read = load_tenants(settings.tenants, shipped("templates")) if settings.tenants.is_dir() else None
+        read = await _tenants(settings.tenants) if settings.tenants.is_dir() else None
         if read and read.problems:
             raise ConfigurationInvalid(read.problems)
         async with event_bus(settings, "bridge up") as jetstream:
@@ -187,6 +189,11 @@ class _Bridge:
         for child in standing:
             self._say(f"but {child.program.name} stands: it needs a decision, and says which above")
         notify_ready()
+
+
+async def _tenants(folder: Path) -> FolderRead:
+    async with aclosing(Renderer()) as renderer:
+        return await load_tenants(folder, shipped("templates"), renderer)
 
 
 def _stages(settings: Settings, listen: Listen | None) -> list[list[Program]]:

@@ -7,7 +7,7 @@ called. Everything may raise RendererBroken.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeAlias, TypeVar
@@ -42,7 +42,7 @@ from pipeline.jail.work import (
     read_result,
     spoken,
 )
-from pipeline.jail.zone_files import zone_file
+from pipeline.jail.zone_files import is_zone, zone_file
 from pipeline.mapping import (
     Done,
     Finding,
@@ -79,8 +79,10 @@ class RenderDefect(Exception):
 
 
 class Renderer:
-    def __init__(self, pool: RenderPool) -> None:
-        self._pool = pool
+    """Of one event loop. Its children are started when they are needed."""
+
+    def __init__(self) -> None:
+        self._pool = RenderPool()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._lookups: OrderedDict[bytes, frozenset[str]] = OrderedDict()
         """Which crosswalks a text uses, by the text's digest."""
@@ -111,14 +113,18 @@ class Renderer:
         facts = replace(known, name=name, file=file, warnings=warnings)
         return JailedMapping(facts, self, source, digest)
 
-    async def problems(self, source: MappingSource, given: CasesGiven, zones: tuple[str, ...]) -> list[str]:
+    async def problems(self, source: MappingSource, given: CasesGiven, zones: Iterable[str]) -> list[str]:
         """What is wrong with each of a mapping's cases, in their order; empty where nothing is.
+
+        zones: that the cases name; of one that there is not the case itself tells.
 
         Raises:
             MappingInvalid: with a case's own crosswalks, too. RenderError: they take more than they may.
         """
         _check_size(source, given.file)
-        work = Work("cases", _digest(source), source, b"", to_json(given), zones, CASE_S)
+        work = Work(
+            "cases", _digest(source), source, b"", to_json(given), tuple(filter(is_zone, zones)), CASE_S
+        )
         return _read(read_problems, _body(await self.do("", work), given.file))
 
     async def _compiled(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:

@@ -14,3 +14,11 @@ def zone_file(name: str) -> bytes:
         if (path := Path(folder, name)).is_file():
             return path.read_bytes()
     return files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
+
+
+def is_zone(name: str) -> bool:
+    try:
+        zone_file(name)
+    except (LookupError, ValueError, OSError):
+        return False
+    return True

@@ -7,6 +7,7 @@ answers: {find: {status: 200, body: {value: []}}}         # by step; a lookup's 
 unsure: true                                              # the request may have arrived; of steps: [their names]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -39,14 +40,15 @@ class Facts:
         for read in reads:
             match read:
                 case RowsRead():
-                    known = replace(known, rows={**known.rows, read.name: self._rows(read)})
+                    known = replace(known, rows={**known.rows, read.name: self.rows(read)})
                 case SavedRead():
                     known = replace(known, saved={**known.saved, read.id: self.saved.get(read.id)})
                 case ColumnsRead():
                     known = self._with_columns(known, read)
         return known
 
-    def _rows(self, read: RowsRead) -> list[dict[str, Value]]:
+    def rows(self, read: RowsRead) -> list[dict[str, Value]]:
+        """Raises NotGiven."""
         if read.name not in self.enrich:
             where = ", ".join(f"{column} = {value!r}" for column, value in read.where)
             written = f"{read.name}: {'[…]' if read.many else '{…}'}"
@@ -57,12 +59,13 @@ class Facts:
         """As where the row is gone, if one of them is not told."""
         told = {column: self.columns[column] for column in read.columns if column in self.columns}
         missing = [column for column in read.columns if column not in told]
-        unreadable = (
-            f"nothing here reads the row; to go on as if it were read, write columns: {{{missing[0]}: …}}"
-            if missing
-            else ""
-        )
+        unreadable = not_read(missing) if missing else ""
         return replace(known, columns={**known.columns, **told}, unreadable=unreadable)
+
+
+def not_read(columns: Sequence[str]) -> str:
+    """Why unchanged columns are not known, and what to write."""
+    return f"nothing here reads the row; to go on as if it were read, write columns: {{{columns[0]}: …}}"
 
 
 def rows_of(value: Value) -> list[dict[str, Value]]:

@@ -51,6 +51,16 @@ class Lookup:
         return row[position]
 
 
+def header_of(lookup: Lookup) -> str:
+    """Its CSV file without a row: whether a mapping compiles depends on the columns alone."""
+    key = "key"
+    while key in lookup.columns:
+        key += "_"
+    written = io.StringIO()
+    csv.writer(written).writerow([key, *lookup.columns])
+    return written.getvalue()
+
+
 def parse_lookup(text: str, file: str, name: str) -> Lookup:
     """A CSV file: UTF-8 with or without BOM, `,` or `;`, a header row, the key first.
 

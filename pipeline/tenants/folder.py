@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping import Lookup, MappingFacts
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.quantities import check_name
@@ -31,29 +32,22 @@ class FolderRead:
         return tuple(problem for invalid in self.invalid.values() for problem in invalid.problems)
 
 
-def load_tenants(folder: Path, shipped: Path) -> FolderRead:
+async def load_tenants(folder: Path, shipped: Path, renderer: Renderer) -> FolderRead:
     """Reads and checks every tenant. shipped: the folder of shipped mappings.
 
     Raises:
         YamlError: there is no such folder.
-        ConfigurationInvalid: two tenants have one key.
+        ConfigurationInvalid: two tenants have one key. RendererBroken.
     """
-    if not folder.is_dir():
-        raise YamlError(
-            Mark(str(folder), 1, 1),
-            "there is no such folder; make it, with a folder for each tenant and its tenant.yaml in it",
-        )
     tenants: list[Tenant] = []
     invalid: dict[str, ConfigurationInvalid] = {}
     keys, shared = Problems(), SharedFiles()
     owners: dict[str, Mark] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_dir() or path.name.startswith("."):
-            continue
+    for path in _tenants_folders(folder):
         try:
-            reading = _Reading(path, shipped, shared)
+            reading = _Reading(path, shipped, shared, renderer)
             keys.attempt(partial(_check_key_is_free, reading.written, owners), None)
-            tenants.append(reading.tenant())
+            tenants.append(await reading.tenant())
         except YamlError as problem:
             invalid[path.name] = ConfigurationInvalid([problem])
         except ConfigurationInvalid as problems:
@@ -62,9 +56,18 @@ def load_tenants(folder: Path, shipped: Path) -> FolderRead:
     return FolderRead(tuple(tenants), invalid)
 
 
-def load_tenant(folder: Path, shipped: Path) -> Tenant:
-    """One tenant, of its own folder. Raises YamlError, ConfigurationInvalid."""
-    return _Reading(folder, shipped, SharedFiles()).tenant()
+def _tenants_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise YamlError(
+            Mark(str(folder), 1, 1),
+            "there is no such folder; make it, with a folder for each tenant and its tenant.yaml in it",
+        )
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+async def load_tenant(folder: Path, shipped: Path, renderer: Renderer) -> Tenant:
+    """One tenant, of its own folder. Raises YamlError, ConfigurationInvalid, RendererBroken."""
+    return await _Reading(folder, shipped, SharedFiles(), renderer).tenant()
 
 
 def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
@@ -81,10 +84,11 @@ def _check_key_is_free(written: WrittenTenant, owners: dict[str, Mark]) -> None:
 class _Reading:
     """One tenant's folder on its way to being a Tenant."""
 
-    def __init__(self, folder: Path, shipped: Path, shared: SharedFiles) -> None:
+    def __init__(self, folder: Path, shipped: Path, shared: SharedFiles, renderer: Renderer) -> None:
         """Raises YamlError, ConfigurationInvalid, where tenant.yaml by itself is wrong."""
         self._name = check_name(folder.name, Mark(str(folder), 1, 1), "a tenant's name (its folder)")
         self._files = MappingFiles(folder, shipped, shared)
+        self._renderer = renderer
         self._compiled: dict[str, MappingFacts | None] = {}
         self._problems = Problems()
         if not (folder / FILE).exists():
@@ -94,40 +98,43 @@ class _Reading:
         self._text = read_text(folder / FILE)
         self.written = read_tenant(self._name, load(self._text, str(folder / FILE)))
 
-    def tenant(self) -> Tenant:
-        """Raises YamlError, ConfigurationInvalid."""
+    async def tenant(self) -> Tenant:
+        """Raises YamlError, ConfigurationInvalid, RendererBroken."""
         files, problems, written = self._files, self._problems, self.written
         texts = files.lookups()
         lookups = parse_lookups(files, texts)
         for name in files.own:
-            self._compile(name, lookups)
-        routes = {
-            name: problems.attempt(partial(self._route, route, lookups), None)
-            for name, route in written.routes.items()
-        }
+            await self._compile(name, lookups)
+        routes: dict[str, Route] = {}
+        for name, written_route in written.routes.items():
+            with problems.kept():
+                if (route := await self._route(written_route, lookups)) is not None:
+                    routes[name] = route
         problems.raise_any()
-        used = {*files.own, *(route.mapping for route in routes.values() if route is not None)}
+        used = {*files.own, *(route.mapping for route in routes.values())}
         return Tenant(
             name=self._name,
             key=written.key,
             timezone=written.timezone,
             connections=written.connections,
-            routes={name: route for name, route in routes.items() if route is not None},
+            routes=routes,
             mappings={name: files.stored(name) for name in sorted(used)},
             lookups=texts,
             written=self._text,
         )
 
-    def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:
+    async def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:
         """Each mapping once, its findings once; None where it has any."""
         if name not in self._compiled:
-            self._compiled[name] = self._problems.attempt(lambda: self._files.compile(name, lookups), None)
+            self._compiled[name] = None
+            with self._problems.kept():
+                self._compiled[name] = await self._files.compile(name, lookups, self._renderer)
         return self._compiled[name]
 
-    def _route(self, route: WrittenRoute, lookups: dict[str, Lookup]) -> Route | None:
+    async def _route(self, route: WrittenRoute, lookups: dict[str, Lookup]) -> Route | None:
         node = route.node.require("mapping")
         name = self._files.find(node)
-        mapping = self._compile(name, lookups)
+        mapping = await self._compile(name, lookups)
         if mapping is None:
             return None
         kind = self.written.connections[route.connection].connector

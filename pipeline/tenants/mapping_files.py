@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 
-from pipeline.jail.blocking import compiled
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping import Lookup, MappingFacts, MappingInvalid, MappingText, parse_lookup
 from pipeline.mapping.extends import EXTENDS, named_base
+from pipeline.mapping.lookups import header_of
 from pipeline.mapping.payload import SCHEMA, named_files
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
@@ -139,10 +141,10 @@ class MappingFiles:
             return {}
         return {path.stem: read_text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
 
-    def compile(self, name: str, lookups: Mapping[str, Lookup]) -> MappingFacts:
-        """Raises ConfigurationInvalid with every finding, YamlError."""
+    async def compile(self, name: str, lookups: Mapping[str, Lookup], renderer: Renderer) -> MappingFacts:
+        """Raises ConfigurationInvalid with every finding, YamlError, RendererBroken."""
         try:
-            return compiled(self.read(self.path(name)), name, lookups)
+            return await compiled(renderer, self.read(self.path(name)), name, lookups)
         except MappingInvalid as invalid:
             problems = [
                 YamlError(finding.mark, str(finding).removeprefix(f"{finding.mark}: "))
@@ -160,6 +162,17 @@ class MappingFiles:
                 f"among the shipped ones{nearest(name, self.names)}"
             )
         return name
+
+
+async def compiled(
+    renderer: Renderer, text: MappingText, name: str, lookups: Mapping[str, Lookup] | None = None
+) -> MappingFacts:
+    """As `compile_stored`; only the `version` is not that of a tenant, since no row of a crosswalk is looked at.
+
+    Raises MappingInvalid, RendererBroken.
+    """
+    headers = None if lookups is None else {each: header_of(lookups[each]) for each in lookups}
+    return (await renderer.mapping("", name, text.file, MappingSource.of(text, headers))).facts
 
 
 @lru_cache(maxsize=256)  # thousands of tenants name the same shipped ones

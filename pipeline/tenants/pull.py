@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping_text import MappingText
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import FILE, load_tenant
@@ -22,17 +23,21 @@ class Pulled:
     removed: tuple[str, ...] = ()
 
 
-def pull(tenant: Tenant, folder: Path, shipped: Path) -> Pulled:
+async def pull(tenant: Tenant, folder: Path, shipped: Path, renderer: Renderer) -> Pulled:
     """Into `<folder>/<tenant>`. A folder that says the same is left as it is, comments and all; cases are never touched.
 
     shipped: the folder of shipped mappings: one that the version has otherwise is written as the tenant's own.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written. RendererBroken.
     """
     place = folder / tenant.name
-    if _says_the_same(place, tenant, shipped):
+    if await _says_the_same(place, tenant, shipped, renderer):
         return Pulled(tenant.name, tenant.revision)
+    return _written(place, tenant, shipped)
+
+
+def _written(place: Path, tenant: Tenant, shipped: Path) -> Pulled:
     wanted = _files(tenant, shipped)
     removed = [name for name in _there(place) if name not in wanted]
     written = [name for name, text in wanted.items() if not _holds(place / name, text)]
@@ -45,9 +50,11 @@ def pull(tenant: Tenant, folder: Path, shipped: Path) -> Pulled:
     return Pulled(tenant.name, tenant.revision, tuple(written), tuple(removed))
 
 
-def _says_the_same(place: Path, tenant: Tenant, shipped: Path) -> bool:
+async def _says_the_same(place: Path, tenant: Tenant, shipped: Path, renderer: Renderer) -> bool:
+    if not (place / FILE).is_file():
+        return False
     try:
-        return place.is_dir() and same_version(load_tenant(place, shipped), tenant)
+        return same_version(await load_tenant(place, shipped, renderer), tenant)
     except (YamlError, ConfigurationInvalid):
         return False
 

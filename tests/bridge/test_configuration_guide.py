@@ -1,6 +1,7 @@
 """docs/configuration.md says what is so: its examples load, and its defaults are the defaults."""
 
 import re
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from bridge.console.intake_source import IntakeSource
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
+from pipeline.jail.renderer import Renderer
 from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 
@@ -54,12 +56,13 @@ def test_the_intake_of_the_guide_is_the_defaults(bridge_yaml: Path) -> None:
     assert replace(partner, secrets=(), schema=None, key=()) == IntakeSource("partner")
 
 
-def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:
+async def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:
     acme = tmp_path / "tenants/acme"
     (acme / "lookups").mkdir(parents=True)
     (acme / "lookups/cost_centers.csv").write_text("ours;theirs\n")  # the mapping uses it
     (acme / "tenant.yaml").write_text(block('key: "4711"'))
-    found = load_tenants(acme.parent, shipped("templates"))
+    async with aclosing(Renderer()) as renderer:
+        found = await load_tenants(acme.parent, shipped("templates"), renderer)
     assert found.problems == ()
     (tenant,) = found.tenants
     assert tenant.connections["sap"].breaker == BreakerPolicy()

@@ -51,7 +51,7 @@ MEMORY_BOMB = (
 
 @pytest.fixture
 async def renderer() -> AsyncIterator[Renderer]:
-    renderer = Renderer(RenderPool())
+    renderer = Renderer()
     yield renderer
     await renderer.aclose()
 
@@ -235,7 +235,7 @@ async def test_it_ends_with_its_worker(tmp_path: Path) -> None:
         "from pipeline.jail.pool import RenderPool\n"
         "from pipeline.jail.renderer import Renderer\n"
         "async def main():\n"
-        "    renderer = Renderer(RenderPool())\n"
+        "    renderer = Renderer()\n"
         "    await renderer.mapping('t', 'm', 'm.yaml', MappingSource(sys.argv[1], {}))\n"
         "    print(renderer._pool._ordinary[0].child.pid, flush=True)\n"
         "    await asyncio.Event().wait()\n"

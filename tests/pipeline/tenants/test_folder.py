@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bridge.shipped_files import shipped
+from pipeline.jail.renderer import Renderer
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.model import (
@@ -17,6 +18,8 @@ from pipeline.tenants.model import (
     same_version,
 )
 from pipeline.yaml_nodes import YamlError
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TENANT = """\
 key: "4711"
@@ -56,18 +59,18 @@ def folder(tmp_path: Path) -> Path:
     return acme.parent
 
 
-def read(folder: Path) -> FolderRead:
-    return load_tenants(folder, shipped("templates"))
+async def read(folder: Path, renderer: Renderer) -> FolderRead:
+    return await load_tenants(folder, shipped("templates"), renderer)
 
 
-def complaint(folder: Path) -> str:
-    found = read(folder)
+async def complaint(folder: Path, renderer: Renderer) -> str:
+    found = await read(folder, renderer)
     assert not found.tenants
     return "\n".join(str(problem) for problem in found.problems).replace(f"{folder}/", "")
 
 
-def test_a_tenant_is_read_with_all_that_its_routes_need(folder: Path) -> None:
-    (acme,) = read(folder).tenants
+async def test_a_tenant_is_read_with_all_that_its_routes_need(folder: Path, renderer: Renderer) -> None:
+    (acme,) = (await read(folder, renderer)).tenants
     assert (acme.name, acme.key, acme.timezone, acme.revision) == ("acme", "4711", "America/Santiago", 0)
     sap = acme.connections["sap"]
     assert (sap.connector, sap.base_url) == ("rest", "https://sap.acme.example")
@@ -82,7 +85,7 @@ def test_a_tenant_is_read_with_all_that_its_routes_need(folder: Path) -> None:
     assert acme.lookups == {"units": UNITS.removeprefix("\ufeff")}
 
 
-def test_policies_are_read_in_seconds(folder: Path) -> None:
+async def test_policies_are_read_in_seconds(folder: Path, renderer: Renderer) -> None:
     text = TENANT.replace(
         "    connector: rest",
         "    connector: rest\n    timeout: 500ms\n    concurrency: 9\n    rate_limit: 600/m\n"
@@ -93,7 +96,7 @@ def test_policies_are_read_in_seconds(folder: Path) -> None:
         "    deadline: 12h\n    on_dead_letter: continue",
     )
     (folder / "acme/tenant.yaml").write_text(text)
-    (acme,) = read(folder).tenants
+    (acme,) = (await read(folder, renderer)).tenants
     sap, orders = acme.connections["sap"], acme.routes["orders"]
     assert (sap.timeout_s, sap.concurrency, sap.rate_limit) == (0.5, 9, 10.0)
     assert sap.breaker == BreakerPolicy(3, 120.0, 3600.0, 0.25, 8)
@@ -101,9 +104,11 @@ def test_policies_are_read_in_seconds(folder: Path) -> None:
     assert orders.deadline_s == 43_200.0
 
 
-def test_a_version_is_the_same_after_the_bucket_and_numbers_keep_their_digits(folder: Path) -> None:
+async def test_a_version_is_the_same_after_the_bucket_and_numbers_keep_their_digits(
+    folder: Path, renderer: Renderer
+) -> None:
     (folder / "acme/tenant.yaml").write_text(TENANT.replace("plant: CL01", "plant: CL01, factor: 2.50"))
-    (acme,) = read(folder).tenants
+    (acme,) = (await read(folder, renderer)).tenants
     again = decode_tenant(encode_tenant(acme), 7)
     assert again.revision == 7
     assert same_version(again, acme)
@@ -111,48 +116,52 @@ def test_a_version_is_the_same_after_the_bucket_and_numbers_keep_their_digits(fo
     assert str(again.routes["orders"].params["factor"]) == "2.50"
 
 
-def test_a_shipped_mapping_is_stored_as_it_is_now(folder: Path, tmp_path: Path) -> None:
+async def test_a_shipped_mapping_is_stored_as_it_is_now(
+    folder: Path, tmp_path: Path, renderer: Renderer
+) -> None:
     templates = tmp_path / "templates"
     (templates / "erp").mkdir(parents=True)
     (templates / "erp/order.yaml").write_text(MAPPING)
     (folder / "acme/tenant.yaml").write_text(TENANT.replace("mapping: order", "mapping: erp/order"))
-    (acme,) = load_tenants(folder, templates).tenants
+    (acme,) = (await load_tenants(folder, templates, renderer)).tenants
     assert acme.mappings["erp/order"].file == "templates/erp/order.yaml"
     assert acme.mappings["erp/order"].text == MAPPING
 
 
-def test_a_tenants_own_mapping_comes_before_the_shipped_one(folder: Path, tmp_path: Path) -> None:
+async def test_a_tenants_own_mapping_comes_before_the_shipped_one(
+    folder: Path, tmp_path: Path, renderer: Renderer
+) -> None:
     templates = tmp_path / "templates"
     templates.mkdir()
     (templates / "order.yaml").write_text("not looked at: [")
-    (acme,) = load_tenants(folder, templates).tenants
+    (acme,) = (await load_tenants(folder, templates, renderer)).tenants
     assert acme.mappings["order"].text == MAPPING
 
 
-def test_one_tenants_mistake_leaves_the_others_whole(folder: Path) -> None:
+async def test_one_tenants_mistake_leaves_the_others_whole(folder: Path, renderer: Renderer) -> None:
     (folder / "globex").mkdir()
     (folder / "globex/tenant.yaml").write_text("kye: 1")
-    found = read(folder)
+    found = await read(folder, renderer)
     assert [tenant.name for tenant in found.tenants] == ["acme"]
     assert list(found.invalid) == ["globex"]
 
 
-def test_one_key_of_two_tenants_names_both_files(folder: Path) -> None:
+async def test_one_key_of_two_tenants_names_both_files(folder: Path, renderer: Renderer) -> None:
     (folder / "globex").mkdir()
     (folder / "globex/tenant.yaml").write_text('timezone: UTC\nkey: "4711"\n')
     with pytest.raises(ConfigurationInvalid) as refused:
-        read(folder)
+        await read(folder, renderer)
     said = str(refused.value)
     assert f"{folder}/globex/tenant.yaml:2:6" in said
     assert f"{folder}/acme/tenant.yaml:1:6" in said
 
 
-def test_no_folder_says_so(tmp_path: Path) -> None:
+async def test_no_folder_says_so(tmp_path: Path, renderer: Renderer) -> None:
     with pytest.raises(YamlError, match="there is no such folder; make it"):
-        read(tmp_path / "tenants")
+        await read(tmp_path / "tenants", renderer)
 
 
-def test_every_mistake_is_told_at_once(folder: Path) -> None:
+async def test_every_mistake_is_told_at_once(folder: Path, renderer: Renderer) -> None:
     text = (
         TENANT.replace("Santiago", "Santjago")
         .replace("https:", "htps:")
@@ -160,7 +169,7 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
     )
     (folder / "acme/tenant.yaml").write_text(text)
     assert (
-        len(complaint(folder).splitlines()) == 2
+        len((await complaint(folder, renderer)).splitlines()) == 2
     )  # mappings are looked at when tenant.yaml by itself is right
 
 
@@ -286,11 +295,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(mistake: str, folder: Path) -> None:
+async def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(
+    mistake: str, folder: Path, renderer: Renderer
+) -> None:
     old, new, expected = MISTAKES[mistake]
     assert old in TENANT
     (folder / "acme/tenant.yaml").write_text(TENANT.replace(old, new))
-    said = complaint(folder)
+    said = await complaint(folder, renderer)
     assert expected in said
     assert said.startswith("acme/tenant.yaml:")
     assert "geheim" not in said
@@ -326,17 +337,21 @@ FILE_MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", FILE_MISTAKES)
-def test_a_mistake_in_a_tenants_other_files_is_named_with_its_place(mistake: str, folder: Path) -> None:
+async def test_a_mistake_in_a_tenants_other_files_is_named_with_its_place(
+    mistake: str, folder: Path, renderer: Renderer
+) -> None:
     name, content, expected = FILE_MISTAKES[mistake]
     file = folder / "acme" / name
     file.unlink() if content is None else file.write_bytes(content)
-    assert expected in complaint(folder)
+    assert expected in await complaint(folder, renderer)
 
 
-def test_a_tenants_name_is_its_folder_and_other_files_are_left_alone(folder: Path) -> None:
+async def test_a_tenants_name_is_its_folder_and_other_files_are_left_alone(
+    folder: Path, renderer: Renderer
+) -> None:
     (folder / "README.md").write_text("x")
     (folder / ".git").mkdir()
     (folder / "ACME").mkdir()
-    found = read(folder)
+    found = await read(folder, renderer)
     assert [tenant.name for tenant in found.tenants] == ["acme"]
     assert "'ACME' cannot be a tenant's name (its folder)" in str(found.problems[0])

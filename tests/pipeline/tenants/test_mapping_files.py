@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.jail.renderer import Renderer
 from pipeline.mapping import MappingText, compile_stored
 from pipeline.problems import ConfigurationInvalid
 from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.mapping_files import MappingFiles
 from pipeline.tenants.model import decode_tenant, encode_tenant, same_version
 from pipeline.yaml_nodes import YamlError
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TENANT = """\
 key: "4711"
@@ -38,15 +41,15 @@ def own(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def read(folder: Path, mapping: str) -> FolderRead:
+async def read(folder: Path, mapping: str, renderer: Renderer) -> FolderRead:
     (folder / "tenants/acme/tenant.yaml").write_text(TENANT.replace("MAPPING", mapping))
-    return load_tenants(folder / "tenants", folder / "templates")
+    return await load_tenants(folder / "tenants", folder / "templates", renderer)
 
 
-def test_a_version_holds_the_texts_of_all_that_is_extended(folder: Path) -> None:
+async def test_a_version_holds_the_texts_of_all_that_is_extended(folder: Path, renderer: Renderer) -> None:
     own(folder, "middle.yaml", "extends: erp/order\nrequest: {body: {kind: middle}}")
     own(folder, "order.yaml", "extends: middle\nrequest: {body: {kind: order}}")
-    (acme,) = read(folder, "order").tenants
+    (acme,) = (await read(folder, "order", renderer)).tenants
     stored = acme.mappings["order"]
     assert [each.file for each in (stored, *stored.bases)] == [
         "acme/mappings/order.yaml",
@@ -62,27 +65,27 @@ def test_a_version_holds_the_texts_of_all_that_is_extended(folder: Path) -> None
     assert mapping.version == compile_stored(stored, "order", {}).version
 
 
-def test_an_upgrade_changes_nothing_by_itself(folder: Path) -> None:
+async def test_an_upgrade_changes_nothing_by_itself(folder: Path, renderer: Renderer) -> None:
     own(folder, "order.yaml", "extends: erp/order")
-    (before,) = read(folder, "order").tenants
+    (before,) = (await read(folder, "order", renderer)).tenants
     (folder / "templates/erp/order.yaml").write_text(BASE.replace("kind: base", "kind: upgraded"))
-    (after,) = read(folder, "order").tenants
+    (after,) = (await read(folder, "order", renderer)).tenants
     assert not same_version(before, after)
     old, new = (compile_stored(each.mappings["order"], "order", {}) for each in (before, after))
     assert old.version != new.version
 
 
-def test_a_tenants_own_may_extend_the_shipped_one_of_its_name(folder: Path) -> None:
+async def test_a_tenants_own_may_extend_the_shipped_one_of_its_name(folder: Path, renderer: Renderer) -> None:
     own(folder, "erp/order.yaml", "extends: erp/order\nrequest: {body: {kind: own}}")
-    (acme,) = read(folder, "erp/order").tenants
+    (acme,) = (await read(folder, "erp/order", renderer)).tenants
     stored = acme.mappings["erp/order"]
     assert (stored.file, stored.bases[0].file) == ("acme/mappings/erp/order.yaml", "templates/erp/order.yaml")
 
 
-def test_a_shipped_one_means_shipped_ones(folder: Path) -> None:
+async def test_a_shipped_one_means_shipped_ones(folder: Path, renderer: Renderer) -> None:
     (folder / "templates/erp/other.yaml").write_text("extends: erp/order")
     own(folder, "erp/order.yaml", BASE.replace("kind: base", "kind: own"))
-    (acme,) = read(folder, "erp/other").tenants
+    (acme,) = (await read(folder, "erp/other", renderer)).tenants
     assert acme.mappings["erp/other"].bases[0].text == BASE
 
 
@@ -100,26 +103,28 @@ def test_a_shipped_one_means_shipped_ones(folder: Path) -> None:
         ({"order.yaml": BASE + "when: saved('ordrs', 1, 'x') is none"}, "asks what route 'ordrs' saved, and this tenant has none; did you mean 'orders'?"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_names_file_and_line(folder: Path, texts: dict[str, str], says: str) -> None:
+async def test_what_is_wrong_names_file_and_line(
+    folder: Path, texts: dict[str, str], says: str, renderer: Renderer
+) -> None:
     for name, text in texts.items():
         own(folder, name, text)
-    found = read(folder, "order")
+    found = await read(folder, "order", renderer)
     assert not found.tenants
     assert says in "\n".join(map(str, found.problems))
 
 
-def test_a_schema_travels_with_its_mapping(folder: Path) -> None:
+async def test_a_schema_travels_with_its_mapping(folder: Path, renderer: Renderer) -> None:
     own(folder, "order.yaml", BASE + "schema: order.schema.json")
     own(folder, "order.schema.json", '{"required": ["id"]}')
-    (acme,) = read(folder, "order").tenants
+    (acme,) = (await read(folder, "order", renderer)).tenants
     assert acme.mappings["order"].files == {"order.schema.json": '{"required": ["id"]}'}
     compile_stored(acme.mappings["order"], "order", {})
     own(folder, "order.schema.json", "not a schema")
-    found = read(folder, "order")
+    found = await read(folder, "order", renderer)
     assert "order.yaml:4:9: schema: " in str(found.invalid["acme"].problems[0])
 
 
-def test_outside_of_a_tenant_there_are_the_shipped_ones(folder: Path) -> None:
+async def test_outside_of_a_tenant_there_are_the_shipped_ones(folder: Path) -> None:
     path = folder / "m.yaml"
     path.write_text("extends: erp/order")
     text = MappingFiles(None, folder / "templates").read(path)
@@ -131,9 +136,9 @@ def test_outside_of_a_tenant_there_are_the_shipped_ones(folder: Path) -> None:
         MappingFiles(None, folder / "templates").read(path)
 
 
-def test_a_base_that_is_no_yaml_is_named(folder: Path) -> None:
+async def test_a_base_that_is_no_yaml_is_named(folder: Path, renderer: Renderer) -> None:
     own(folder, "order.yaml", "extends: base")
     own(folder, "base.yaml", "a: 1\na: 2")
-    found = read(folder, "order")
+    found = await read(folder, "order", renderer)
     assert isinstance(found.invalid["acme"], ConfigurationInvalid)
     assert "base.yaml:2:1" in str(found.invalid["acme"].problems[0])
