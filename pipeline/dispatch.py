@@ -77,6 +77,8 @@ class Dispatch:
         self._open: set[GateKey] = set()
         self._gate_of: dict[int, GateKey] = {}
         self._delayed: list[tuple[float, int]] = []
+        self._due: dict[int, float] = {}
+        """Until when each is delayed: what it was delayed until before counts no more."""
         self._gate_times: list[tuple[float, GateKey]] = []
         self._woken: set[tuple[float, GateKey]] = set()
 
@@ -111,6 +113,11 @@ class Dispatch:
 
     def take_back(self, seqs: Collection[int]) -> None:
         """None of these is sent any more. None of them is under way."""
+        if any(seq in self._due for seq in seqs):
+            for seq in seqs:
+                self._due.pop(seq, None)
+            self._delayed = [(until, seq) for seq, until in self._due.items()]
+            heapify(self._delayed)
         gone = {seq for seq in seqs if seq in self._gate_of}
         for gate in [self._gates[key] for key in {self._gate_of.pop(seq) for seq in gone}]:
             gate.ready = [seq for seq in gate.ready if seq not in gone]
@@ -130,12 +137,16 @@ class Dispatch:
 
     def delay(self, seq: int, until: float) -> None:
         """Not before `until`: then it comes out of `due`."""
+        self._due[seq] = until
         heappush(self._delayed, (until, seq))
 
     def due(self, now: float) -> Iterator[int]:
         """What was delayed until now: to be offered again, perhaps to another connection."""
         while self._delayed and self._delayed[0][0] <= now:
-            yield heappop(self._delayed)[1]
+            until, seq = heappop(self._delayed)
+            if self._due.get(seq) == until:
+                del self._due[seq]
+                yield seq
 
     def admitted(self, now: float) -> Iterator[int]:
         """What may be sent now; `sent` is owed for each."""

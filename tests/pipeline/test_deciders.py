@@ -271,6 +271,17 @@ def test_what_is_delayed_comes_back_when_due() -> None:
     assert list(dispatch.due(2.0)) == [7]
 
 
+def test_what_is_taken_back_is_delayed_no_more() -> None:
+    dispatch = Dispatch()
+    for again in range(5):
+        for seq in (1, 2):
+            dispatch.delay(seq, 100.0 + again)
+        dispatch.take_back([1])
+    assert dispatch.wake == 104.0  # and nothing is kept of the times before
+    assert list(dispatch.due(200.0)) == [2]
+    assert dispatch.wake is None
+
+
 def test_an_event_whose_key_changed_stands_in_both_lines() -> None:
     event = {
         "source": {"schema": "public", "table": "t"},
