@@ -59,16 +59,14 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, later: int
 ) -> None:
     subscription = await connection.subscribe("test.ceasing", lambda *_: None)
-    pongs: list[asyncio.Future[None]] = []
+    pongs: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     async def ping(pong: asyncio.Future[None]) -> None:
-        pongs.append(pong)
+        pongs.put_nowait(pong)
 
     monkeypatch.setattr(connection.client, "_send_ping", ping)
     ceasing = asyncio.create_task(subscription.cease())
-    while not pongs:
-        await asyncio.sleep(0)
-    pongs[0].set_result(None)
+    (await pongs.get()).set_result(None)
     for _ in range(later):
         await asyncio.sleep(0)
     wanted = ceasing.cancel()
