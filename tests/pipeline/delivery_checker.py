@@ -5,8 +5,9 @@ Nothing of the pipeline is asked but its dead letters. What must hold, as docs/g
 - `delivered`: each event that a route wants was acknowledged by its ERP, or is a dead letter, and not both: a delivery
   whose dead letter is open was never acknowledged.
 - `order`: of one route and key, an event is asked for only once the one before it was acknowledged or became a dead
-  letter, and never beside it. A repeat stands directly behind what it repeats; only where the server was killed *and*
-  the worker that remembered what was settled, the last few may come again, in order.
+  letter, and never beside it. Where dead letters block, it is asked for only once they are dealt with. A repeat stands
+  directly behind what it repeats; only where the server was killed *and* the worker that remembered what was settled,
+  the last few may come again, in order. A replay comes when it comes, unless dead letters block.
 - `repeats`: a request comes again only where its answer was lost or asked for it (later, please), or somebody died
   between the ERP's answer and its confirmation. It is the same request then, with the same Idempotency-Key.
 - `dead letters`: each says why, and how often it was tried: no more often than the ERP was asked.
@@ -103,7 +104,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that happened. published: of each route and key in order; asked: in the ERP's order. reasons: which dead letters may have."""
+    """All that happened. published: of each route and key in order; asked: in the ERP's order.
+
+    reasons: which dead letters may have; blocking: routes whose dead letters block their key.
+    """
 
     published: Sequence[Published]
     asked: Sequence[Asked]
@@ -112,6 +116,7 @@ class History:
     silences: Sequence[Silence] = ()
     troubles: Sequence[Trouble] = ()
     reasons: Sequence[str] = ("rejected",)
+    blocking: Sequence[RouteName] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,10 @@ def violations(history: History) -> list[Violation]:
         *(_delivered(case) for case in cases.values()),
         *(_repeats(case, history.disturbances) for case in cases.values()),
         *(_dead_letters(case, history.reasons) for case in cases.values()),
-        *(_order(line, history.disturbances) for line in by_key.values()),
+        *(
+            _order(line, history.disturbances, blocks=place[0] in history.blocking)
+            for place, line in by_key.items()
+        ),
         *(_silence(silence, cases.values()) for silence in history.silences),
         *(_neighbours(trouble, cases.values()) for trouble in history.troubles),
     )
@@ -195,9 +203,13 @@ def _cut_short(asked: Asked, until: float, disturbances: Sequence[Disturbance]) 
     )
 
 
-def _order(line: Sequence[_Case], disturbances: Sequence[Disturbance]) -> Iterator[Violation]:
-    """line: the cases of one route and key as they were published."""
-    replayed = {case.published.id for case in line if case.letter and case.letter.became == "replayed"}
+def _order(
+    line: Sequence[_Case], disturbances: Sequence[Disturbance], *, blocks: bool
+) -> Iterator[Violation]:
+    """line: the cases of one route and key as they were published. blocks: a dead letter blocks it."""
+    replayed = {
+        case.published.id for case in line if case.letter and case.letter.became == "replayed" and not blocks
+    }
     turns = sorted(
         ((asked, place) for place, case in enumerate(line) for asked in case.asked),
         key=lambda turn: turn[0].began,
@@ -212,7 +224,8 @@ def _order(line: Sequence[_Case], disturbances: Sequence[Disturbance]) -> Iterat
     reached = 0
     for asked, place in turns:
         for case in line[reached:place]:
-            if case.letter is None and not case.acknowledged_by(asked.began):
+            over = case.letter is not None and (not blocks or case.letter.became == "discarded")
+            if not over and not case.acknowledged_by(asked.began):
                 yield Violation("order", asked.id, f"asked for before {case.published.id} was done")
         reached = max(reached, place)
 

@@ -24,6 +24,7 @@ from tests.pipeline.delivery_checker import (
     Disturbance,
     History,
     Letter,
+    RouteName,
     Silence,
     Trouble,
     Victim,
@@ -61,6 +62,7 @@ class Stage:
     routers: Sequence[Runner]
     feeder: Feeder
     reasons: list[str] = field(default_factory=lambda: ["rejected"])
+    blocking: list[RouteName] = field(default_factory=list)
     _disturbances: list[Disturbance] = field(default_factory=list)
     _silences: list[Silence] = field(default_factory=list)
     _troubles: list[Trouble] = field(default_factory=list)
@@ -191,6 +193,7 @@ class Stage:
             self._silences,
             self._troubles,
             self.reasons,
+            self.blocking,
         )
 
 

@@ -34,6 +34,7 @@ def asked(number: int, began: float, status: int | None = 200) -> Asked:
 LINE = [published(1), published(2), published(3, "other")]
 WELL = [asked(1, 1), asked(3, 1.05), asked(2, 2)]
 REFUSED = Letter("e2", "rejected", 1)
+LETTER = Letter("e1", "rejected", 1)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,15 @@ REFUSED = Letter("e2", "rejected", 1)
         History(LINE, [asked(1, 1), asked(2, 2, 422), asked(3, 3)], [REFUSED]),
         History(LINE, [asked(1, 1), asked(2, 2, 422), asked(3, 3)], [replace(REFUSED, became="discarded")]),
         History(LINE, [asked(1, 1, 422), *WELL[1:], asked(1, 4)], [Letter("e1", "rejected", 1, "replayed")]),
+        History(
+            LINE,
+            [asked(1, 1, 422), WELL[1], asked(1, 1.6), asked(2, 2)],
+            [Letter("e1", "rejected", 1, "replayed")],
+            blocking=[ROUTE],
+        ),
+        History(
+            LINE, [asked(1, 1, 422), *WELL[1:]], [Letter("e1", "rejected", 1, "discarded")], blocking=[ROUTE]
+        ),
         History(LINE, WELL, silences=[Silence(ROUTE, 1.5, 2.0), Silence(OTHER, 0, 9)]),
         History(
             [*LINE, published(4, "g", OTHER, 1.0)], [*WELL, asked(4, 1.5)], troubles=[Trouble(ROUTE, 1, 2, 3)]
@@ -73,6 +83,7 @@ def test_what_was_promised_holds(history: History) -> None:
         (History(LINE, [*WELL, asked(1, 4)], disturbances=[WORKER]), ("order", "e1")),
         (History(LINE, [*WELL, asked(1, 4)], disturbances=[SERVER]), ("order", "e1")),
         (History(LINE, [*WELL, asked(1, 3.5)], disturbances=[SERVER, KILLED_LATER]), ("order", "e1")),
+        (History(LINE, [asked(1, 1, 422), *WELL[1:]], [LETTER], blocking=[ROUTE]), ("order", "e2")),
         (History(LINE, [*WELL, asked(2, 2.5)]), ("repeats", "e2")),
         (History(LINE, [*WELL, asked(2, 4)], disturbances=[WORKER]), None),
         (
@@ -110,6 +121,14 @@ def test_what_was_promised_holds(history: History) -> None:
 def test_what_is_wrong_is_seen(history: History, violation: tuple[str, str] | None) -> None:
     found = [(one.invariant, one.id) for one in violations(history)]
     assert set(found) == ({violation} if violation else set())
+
+
+def test_a_replay_of_what_blocks_comes_before_what_it_blocked() -> None:
+    replayed = replace(LETTER, became="replayed")
+    history = History(LINE, [asked(1, 1, 422), *WELL[1:], asked(1, 4)], [replayed])
+    assert violations(history) == []
+    found = violations(replace(history, blocking=[ROUTE]))
+    assert [(one.invariant, one.id) for one in found] == [("order", "e1"), ("order", "e2")]
 
 
 def test_a_repeat_is_excused_only_by_what_happened_soon_after_the_answer() -> None:

@@ -185,8 +185,8 @@ async def test_workers_come_and_go_under_load_and_nobody_notices(
             await erp.until(lambda: len(erp.calls) > seen + 10 * TENANTS)
         await erp.until(lambda: len(erp.effects) == load.total)
         load.check(erp)
-        # a tenth of it where nobody else computes; a pin that is not given up would cost five seconds
-        assert await longest_pause(erp, since) < 2
+        # a fifth of a second where nobody else computes; a crash, or a pin that is not given up, costs five and more
+        assert await longest_pause(erp, since) < 4
         await shop.settled()
         assert await shop.dead_letters() == []
 
