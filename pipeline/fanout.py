@@ -14,8 +14,6 @@ from pipeline.router_position import RouterMark
 
 HEADER_TARGET = "Bridge-Target"
 """`<tenant>/<route>`: what a torn batch is recognised by."""
-MAX_MESSAGES = 999
-MAX_BYTES = 4 * 2**20
 _EVENT_SEQ = HEADER_EVENT_SEQ.encode() + b":"
 _NOT_COPIED = (_EVENT_SEQ, f"{HEADER_BACKFILL}:".encode())
 _EVENT_ID = b"\r\nBridge-Event-Id: "
@@ -49,20 +47,16 @@ class Fanout:
     def groups(
         self, event: RoutedEvent, targets: Sequence[Target], after: Target | None = None
     ) -> Iterator[Group[RouterMark]]:
-        """The event's deliveries, in as many groups as batches' limits ask for.
+        """The event's deliveries, each a group of its own: one after the other may be stored (rule T7).
 
         targets: in order; after: of this event, deliveries up to this one are stored already. All but the last
         group leave a cursor in their mark.
         """
         rest = [target for target in targets if after is None or target > after]
         headers = _own_headers(event)
-        each = len(event.payload) + len(headers) + 256
-        most = min(MAX_MESSAGES, max(1, MAX_BYTES // each))
-        for start in range(0, len(rest), most):
-            chunk = rest[start : start + most]
-            last = start + most >= len(rest)
-            mark = RouterMark(event.seq, event.id, None if last else chunk[-1])
-            yield Group.of([self._delivery(event, headers, target) for target in chunk], mark)
+        for target in rest:
+            mark = RouterMark(event.seq, event.id, None if target is rest[-1] else target)
+            yield Group.of([self._delivery(event, headers, target)], mark)
 
     def _delivery(self, event: RoutedEvent, headers: bytes, target: Target) -> Outgoing:
         tenant, route = target

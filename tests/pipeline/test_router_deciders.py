@@ -28,22 +28,16 @@ def test_a_delivery_copies_our_headers_and_never_the_servers() -> None:
     assert group.mark == RouterMark(7, "s:0/1:1")
 
 
-def fan(payload: bytes, targets: int, after: tuple[str, str] | None = None) -> list[Group[RouterMark]]:
+def fan(targets: int, after: tuple[str, str] | None = None) -> list[Group[RouterMark]]:
     names = [(f"t{number:04}", "r") for number in range(targets)]
-    return list(Fanout(Subjects(), 16).groups(RoutedEvent(7, HEADERS, payload), names, after))
+    return list(Fanout(Subjects(), 16).groups(RoutedEvent(7, HEADERS, b"{}"), names, after))
 
 
-def test_a_wide_event_is_cut_into_batches_and_leaves_its_cursor_by_name() -> None:
-    groups = fan(b"{}", 2_000)
-    assert [len(group.messages) for group in groups] == [999, 999, 2]
-    assert [group.mark.cursor for group in groups] == [("t0998", "r"), ("t1997", "r"), None]
-    assert fan(b"{}", 2_000, after=("t1997", "r")) == groups[2:]
-
-
-def test_a_big_event_is_cut_by_bytes() -> None:
-    groups = fan(b"x" * 2**20, 10)
-    assert sum(len(group.messages) for group in groups) == 10
-    assert max(group.size for group in groups) <= 4 * 2**20
+def test_each_delivery_of_an_event_but_the_last_leaves_its_cursor_by_name() -> None:
+    groups = fan(3)
+    assert [len(group.messages) for group in groups] == [1, 1, 1]
+    assert [group.mark.cursor for group in groups] == [("t0000", "r"), ("t0001", "r"), None]
+    assert fan(3, after=("t0001", "r")) == groups[2:]
 
 
 MADE = StreamsMade("e1", "d1")

@@ -23,8 +23,6 @@ from tests.simulation.writer_world import Connection, Rules, SimulatedWriter, Wo
 
 NAMES = Subjects()
 MADE = StreamsMade("then", "then")
-LARGE = b"x" * 1_500_000
-"""A payload of which two deliveries fill a group."""
 Key = tuple[int, str, str]
 
 
@@ -188,7 +186,7 @@ class SimulatedRouter(SimulatedWriter):
         seq = message.seq if world.router_rules.believes_spans else 2**62
         targets = table.targets(seq, NAMES.parse_event(message.subject))
         header = b"NATS/1.0\r\nBridge-Event-Id: %b\r\n\r\n" % message.headers["Id"].encode()
-        event = RoutedEvent(message.seq, header, LARGE)
+        event = RoutedEvent(message.seq, header, b"")
         after = mark.cursor if mark.event_seq == message.seq else None
         for group in Fanout(NAMES, 4).groups(event, targets, after):
             yield Group([self._numbered(one) for one in group.messages], group.mark, len(group.messages))
