@@ -307,9 +307,9 @@ async def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(
     assert "geheim" not in said
 
 
-def test_a_username_may_be_a_secret_too(folder: Path) -> None:
+async def test_a_username_may_be_a_secret_too(folder: Path, renderer: Renderer) -> None:
     (folder / "acme/tenant.yaml").write_text(TENANT.replace("username: bridge", 'username: "${secret:user}"'))
-    (acme,) = read(folder).tenants
+    (acme,) = (await read(folder, renderer)).tenants
     assert acme.connections["sap"].auth["username"] == "${secret:user}"
 
 
