@@ -136,7 +136,7 @@ async def _check(file: Path, report: Report, renderer: Renderer) -> None:
         report.compiled(await compiled(renderer, text, file.stem, lookups))
         report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
         return
-    written = read_text(cases_file)
+    written = read_text(cases_file, _tenant_of(file))
     cases = read_cases(written, str(cases_file))
     known = None if any(case.lookups for case in cases) else lookups
     report.compiled(await compiled(renderer, text, file.stem, known))

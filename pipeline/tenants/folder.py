@@ -95,7 +95,7 @@ class _Reading:
             raise YamlError(
                 Mark(str(folder), 1, 1), f"has no {FILE}; write one, or move the folder to another place"
             )
-        self._text = read_text(folder / FILE)
+        self._text = read_text(folder / FILE, folder)
         self.written = read_tenant(self._name, load(self._text, str(folder / FILE)))
 
     async def tenant(self) -> Tenant:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.renderer import Renderer
@@ -16,6 +17,8 @@ from pipeline.yaml_nodes import Mark, Node, ScalarNode, YamlError, nearest
 from pipeline.yaml_tree import load
 
 CASES = ".cases.yaml"
+LARGEST = 64 * 2**20
+"""Bytes of one file: more than any NATS message has room for."""
 DEEPEST = 16
 """So many mappings may stand one on the other: a chain is read once for each of its members."""
 SHIPPED = "templates/"
@@ -92,7 +95,7 @@ class MappingFiles:
 
     def _read_anew(self, path: Path) -> MappingText:
         chain = [path]
-        texts = [read_text(path)]
+        texts = [self._text(path)]
         while (named := _references(texts[-1], str(chain[-1]))[0]) is not None:
             base = self._base(named, chain)
             if len(chain) > DEEPEST:
@@ -100,12 +103,29 @@ class MappingFiles:
                     f"extends: more than {DEEPEST} mappings, one extending the next; write some of them out"
                 )
             chain.append(base)
-            texts.append(read_text(base))
+            texts.append(self._text(base))
         found = [
-            MappingText(str(file), text, files=_files(file, text))
+            MappingText(str(file), text, files=self._named(file, text))
             for file, text in zip(chain, texts, strict=True)
         ]
         return replace(found[0], bases=tuple(found[1:]))
+
+    def _named(self, path: Path, text: str) -> dict[str, str]:
+        """The files that a mapping names, which stand beside it or in folders there. Raises YamlError."""
+        files: dict[str, str] = {}
+        for node in _references(text, str(path))[1]:
+            name = node.as_text()
+            beside = PurePosixPath(name)
+            if beside.is_absolute() or ".." in beside.parts:
+                raise node.error(f"{node.mark.path}: a file beside the mapping, not {name!r}")
+            if not (path.parent / beside).is_file():
+                raise node.error(f"{node.mark.path}: there is no file {name!r} beside the mapping")
+            files[name] = self._text(path.parent / beside)
+        return files
+
+    def _text(self, path: Path) -> str:
+        own = self.tenant is not None and path.is_relative_to(self.tenant)
+        return read_text(path, self.tenant if own else None)
 
     def _base(self, named: ScalarNode, chain: Sequence[Path]) -> Path:
         """The file behind `extends`: never the one that says so, so that a tenant's own may extend a shipped namesake."""
@@ -139,7 +159,7 @@ class MappingFiles:
         """The texts of `lookups/*.csv`, by name."""
         if self.tenant is None:
             return {}
-        return {path.stem: read_text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
+        return {path.stem: self._text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
 
     async def compile(self, name: str, lookups: Mapping[str, Lookup], renderer: Renderer) -> MappingFacts:
         """Raises ConfigurationInvalid with every finding, YamlError, RendererBroken."""
@@ -184,20 +204,6 @@ def _references(text: str, file: str) -> tuple[ScalarNode | None, tuple[ScalarNo
     return named_base(root), tuple(named_files(root))
 
 
-def _files(path: Path, text: str) -> dict[str, str]:
-    """The files that a mapping names, which stand beside it or in folders there. Raises YamlError."""
-    files: dict[str, str] = {}
-    for node in _references(text, str(path))[1]:
-        name = node.as_text()
-        beside = PurePosixPath(name)
-        if beside.is_absolute() or ".." in beside.parts:
-            raise node.error(f"{node.mark.path}: a file beside the mapping, not {name!r}")
-        if not (path.parent / beside).is_file():
-            raise node.error(f"{node.mark.path}: there is no file {name!r} beside the mapping")
-        files[name] = read_text(path.parent / beside)
-    return files
-
-
 def parse_lookups(files: MappingFiles, texts: Mapping[str, str]) -> dict[str, Lookup]:
     """The tenant's crosswalk tables, ready for `compile_mapping`. Raises ConfigurationInvalid."""
     problems = Problems()
@@ -211,16 +217,32 @@ def parse_lookups(files: MappingFiles, texts: Mapping[str, str]) -> dict[str, Lo
     return tables
 
 
-def read_text(path: Path) -> str:
-    """A file's text without its byte order mark. Raises YamlError."""
+def read_text(path: Path, within: Path | None = None) -> str:
+    """A file's text without its byte order mark. within: the folder that it must not be a way out of, whoever wrote
+    what is in there. Raises YamlError.
+    """
+    mark = Mark(str(path), 1, 1)
     try:
+        if within is not None and _leads_out(path, within):
+            raise YamlError(mark, f"is a link that leads out of {within}; put the file itself there")
+        found = path.stat()
+        if not S_ISREG(found.st_mode):
+            raise YamlError(mark, "is no file")
+        if found.st_size > LARGEST:
+            raise YamlError(mark, f"is larger than {LARGEST} bytes")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise YamlError(Mark(str(path), 1, 1), f"cannot be read: {error.strerror}") from None
+        raise YamlError(mark, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise YamlError(
-            Mark(str(path), 1, 1), f"is not UTF-8 at byte {error.start}; save it as UTF-8"
-        ) from None
+        raise YamlError(mark, f"is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def _leads_out(path: Path, within: Path) -> bool:
+    """Raises OSError."""
+    below = path.relative_to(within).parts
+    if not any(within.joinpath(*below[:n]).is_symlink() for n in range(1, len(below) + 1)):
+        return False  # as nearly always, and cheaper than to resolve
+    return not path.resolve(strict=True).is_relative_to(within.resolve())
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -44,6 +44,8 @@ def _written(place: Path, tenant: Tenant, shipped: Path) -> Pulled:
     for name in written:
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():  # what it leads to is none of the tenant's
+            path.unlink()
         path.write_bytes(wanted[name].encode())
     for name in removed:
         (place / name).unlink()

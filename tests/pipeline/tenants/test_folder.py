@@ -1,5 +1,6 @@
 """A tenants folder: what it becomes, and what is said about each mistake in it."""
 
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -344,6 +345,30 @@ async def test_a_mistake_in_a_tenants_other_files_is_named_with_its_place(
     file = folder / "acme" / name
     file.unlink() if content is None else file.write_bytes(content)
     assert expected in await complaint(folder, renderer)
+
+
+@pytest.mark.parametrize("name", ["tenant.yaml", "mappings/order.yaml", "lookups/units.csv"])
+async def test_a_link_is_no_way_out_of_the_tenants_folder(
+    name: str, folder: Path, tmp_path: Path, renderer: Renderer
+) -> None:
+    (tmp_path / "key").write_text("geheim")
+    (folder / "acme" / name).unlink()
+    (folder / "acme" / name).symlink_to(tmp_path / "key")
+    assert "is a link that leads out of" in await complaint(folder, renderer)
+    assert "geheim" not in await complaint(folder, renderer)
+
+
+async def test_links_within_the_tenants_folder_are_followed(folder: Path, renderer: Renderer) -> None:
+    (folder / "acme/mappings").rename(folder / "acme/..data")
+    (folder / "acme/mappings").symlink_to("..data")
+    assert (await read(folder, renderer)).tenants[0].name == "acme"
+
+
+@pytest.mark.parametrize("name", ["tenant.yaml", "mappings/order.yaml"])
+async def test_what_is_no_file_is_not_waited_for(name: str, folder: Path, renderer: Renderer) -> None:
+    (folder / "acme" / name).unlink()
+    os.mkfifo(folder / "acme" / name)
+    assert "is no file" in await complaint(folder, renderer)
 
 
 async def test_a_tenants_name_is_its_folder_and_other_files_are_left_alone(
