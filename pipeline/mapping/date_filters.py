@@ -41,7 +41,17 @@ def date_format(value: Value, form: Value) -> str:
     form = text_of(form)
     if len(form) > _MAX_FORMAT or "%" in _LETTERS.sub("", form):
         raise invalid_value(f"date_format knows strftime's letters, as in '%d/%m/%Y', not {form[:40]!r}")
-    return _within(lambda: _parsed(value)[0].strftime(form), value)
+    return _within(lambda: _formatted(_parsed(value)[0], form), value)
+
+
+def _formatted(moment: datetime, form: str) -> str:
+    """strftime of the C library writes the year 1 as `1`."""
+    year = {
+        "%Y": f"{moment.year:04}",
+        "%F": moment.date().isoformat(),
+        "%G": f"{moment.isocalendar().year:04}",
+    }
+    return moment.strftime(_LETTERS.sub(lambda letter: year.get(letter[0], letter[0]), form))
 
 
 def add_days(value: Value, n: Value) -> str:

@@ -51,5 +51,9 @@ def _fields(before: object, after: object) -> str:
     old, new = (msgspec.to_builtins(one) for one in (before, after))
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return ""
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name) and name != "text")
+    names = sorted(
+        name.removesuffix("_s")  # as tenant.yaml has it: `timeout`
+        for name in {*old, *new}
+        if old.get(name) != new.get(name) and name != "text"
+    )
     return f": {', '.join(names)}" if names else ""
