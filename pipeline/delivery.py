@@ -85,7 +85,10 @@ class Item:
     apart: bool = False
     """It came by its route's own consumer."""
     shed: bool = False
-    """Its message is without its payload, until its turn comes."""
+    """Its message is without its payload, but in its turns."""
+
+    def shed_payload(self) -> None:
+        self.message, self.shed = self.message.with_payload(b""), True
 
 
 @dataclass(frozen=True, slots=True)

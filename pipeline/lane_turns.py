@@ -289,8 +289,9 @@ class LaneTurns:
 
     async def _turn(self, seq: int) -> None:
         item = self._state[seq]
+        shed = item.shed
         try:
-            if item.shed:
+            if shed:
                 await self._watch.fill(item)
             ending = await self._delivery.turn(item)
         except asyncio.CancelledError:
@@ -303,6 +304,8 @@ class LaneTurns:
             del self._tasks[seq], self._began[seq]
             self.sent(seq, None)
         if isinstance(ending, Waiting):
+            if shed:
+                item.shed_payload()
             ready = self._wait(seq, ending)
         else:
             ready = self._state.settle(seq, time.monotonic())

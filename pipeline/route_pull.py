@@ -242,8 +242,7 @@ class RoutePull:
         """What waits for a person, and what is too much, is held by its sequence alone."""
         state = self._work.state
         if seq in state and (state.is_blocked(seq) or self._holds(state.loads[self._route], HOLDS + 1)):
-            item = state[seq]
-            item.message, item.shed = item.message.with_payload(b""), True
+            state[seq].shed_payload()
             state.shed(seq)
 
     async def _begin(self) -> None:

@@ -10,7 +10,9 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
-from pipeline import route_trouble
+from pipeline import route_pull, route_trouble
+from pipeline.delivery import Item
+from pipeline.lane_routes import LaneRoutes
 from pipeline.ordering_keys import OrderingKeys
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
@@ -140,6 +142,35 @@ async def test_a_paused_route_sends_nothing_and_its_deadline_stands_still(shop: 
     await shop.back()
     assert order_at_erp(erp) == {str(key): list(range(key, 20, 3)) for key in range(3)}
     assert await shop.dead_letters() == []
+
+
+async def test_what_is_held_by_its_sequence_keeps_no_payload_while_it_waits(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_pull, "HOLDS", 5)
+    monkeypatch.setattr(route_pull, "PATIENCE_S", 0.1)
+    waited: list[bool] = []
+
+    def waits(routes: LaneRoutes, item: Item, until: float) -> None:
+        waited.append(item.shed)
+        told(routes, item, until)
+
+    told = LaneRoutes.waits
+    monkeypatch.setattr(LaneRoutes, "waits", waits)
+    pauses = PauseStore(shop.jetstream, shop.subjects)
+    await shop.apply(acme(erp, retry=replace(SLOW, initial_s=1.5)))
+    await pauses.pause("acme", Paused(route="orders"), Pause(time.time(), "somebody"))
+    shop.route()
+    shop.work()
+    for n in range(20):
+        await shop.change(n, n)
+    await left(shop, "paused")
+    erp.script([Step(BUSY)] * 20)
+    await pauses.resume("acme", Paused(route="orders"))
+    await erp.until(lambda: len(erp.effects) == 20)
+    assert len(waited) == 20
+    assert sum(waited) > 10
+    await shop.back()
 
 
 async def test_what_a_lane_was_just_taking_when_its_route_left_is_not_lost(
