@@ -36,6 +36,7 @@ class BlockedKeys:
         self._copies: dict[int, int] = {}
         """The sequence of each copy that is not settled, as far as is known, and of the delivery it was made of."""
         self._following: asyncio.Task[None] | None = None
+        self._unlearned = False
         self.known = asyncio.Event()
         """All that was there has been read."""
 
@@ -58,6 +59,9 @@ class BlockedKeys:
             await self.end()
             self._release()
             return
+        if self._unlearned:
+            self._unlearned = False
+            await self.end()
         if self._following is None:
             self._following = asyncio.create_task(self._follow())
         known = asyncio.create_task(self.known.wait())
@@ -66,6 +70,10 @@ class BlockedKeys:
         finally:
             known.cancel()
         self.check()
+
+    def unlearn(self) -> None:
+        """There is a dead letter of a delivery that was not looked at: before anything goes, its keys are to be known."""
+        self._unlearned = True
 
     def check(self) -> None:
         """Raises what ended the following."""

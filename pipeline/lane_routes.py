@@ -167,12 +167,13 @@ class LaneRoutes:
         if not self._work.is_blocking(route):
             return
         life = self._lives.get(route)
-        if life is not None and life.blocks.known.is_set():
+        if life is not None and life.blocks.known.is_set() and seq in self._work.state:
             life.blocks.buried(seq, original_seq(item.message.headers, seq))
             return
         self._work.state.stop(route)
         self.leave(route, "block")
         if life is not None:
+            life.blocks.unlearn()
             life.news()
 
     async def fill(self, item: Item) -> None:

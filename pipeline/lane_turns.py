@@ -128,7 +128,8 @@ class LaneTurns:
 
     def stands(self, seq: int) -> None:
         """Its dead letter finds no room: nothing else of its route is sent, until `over`."""
-        self._standing[seq] = self._route_of(seq)
+        if seq in self._state:  # else it is not looked at, and nothing goes meanwhile
+            self._standing[seq] = self._route_of(seq)
 
     def over(self, seq: int) -> None:
         """The ERP has it, or its dead letter is written."""

@@ -264,6 +264,8 @@ class RoutePull:
                 message = self._back.pop(seq)
                 if is_poison(suspect):
                     await work.bury(message, suspect.n)
+                    if work.is_blocking(self._route):
+                        raise DeliveryMissed(f"a dead letter blocks what consumer {self._name} brings")
                 else:
                     await work.hold(message, None, apart=True)
                     if seq in work.state and work.state.may_start(seq):

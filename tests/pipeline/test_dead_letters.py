@@ -5,6 +5,7 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import PlainErp
@@ -13,6 +14,8 @@ from eventbus.event import HEADER_EVENT_ID
 from eventbus.pull_consumer import PullConsumer, Source
 from eventbus.subjects import lane_of
 from eventbus.wire import header_lines
+from pipeline.attempt import DeliveryId
+from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
 from pipeline.tenants.apply import Application, Manner
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
@@ -222,8 +225,17 @@ async def test_a_big_event_is_read_from_its_object_and_stands_in_its_line(shop: 
 
 
 async def test_a_delivery_that_ends_its_workers_becomes_a_dead_letter_and_its_neighbours_do_not(
-    shop: Bus, erp: PlainErp
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write = DeadLetterStore.write
+
+    async def no_room_at_first(
+        store: DeadLetterStore, delivery: DeliveryId, payload: bytes, headers: bytes, hooks: WriteHooks
+    ) -> None:
+        hooks.refused()
+        await write(store, delivery, payload, headers, hooks)
+
+    monkeypatch.setattr(DeadLetterStore, "write", no_room_at_first)
     await shop.apply(acme(erp))
     stop = shop.route()
     await shop.change(1, 1)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,6 +14,8 @@ from pipeline import route_pull, route_trouble
 from pipeline.delivery import Item
 from pipeline.lane_routes import LaneRoutes
 from pipeline.ordering_keys import OrderingKeys
+from pipeline.replay import Wanted
+from pipeline.replaying import LetterId, Replaying
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
 from pipeline.tenants.pauses import Pause, Paused
@@ -277,8 +279,11 @@ async def test_the_next_owner_goes_on_with_what_is_apart_though_nothing_new_come
 
 
 @pytest.mark.slow
-async def test_what_ends_workers_while_it_is_apart_becomes_a_dead_letter(shop: Bus, erp: PlainErp) -> None:
-    await shop.apply(acme(erp))
+@pytest.mark.parametrize("then", ["continue", "block"])
+async def test_what_ends_workers_while_it_is_apart_becomes_a_dead_letter(
+    shop: Bus, erp: PlainErp, then: Literal["continue", "block"]
+) -> None:
+    await shop.apply(acme(erp, on_dead_letter=then))
     erp.unavailable()
     shop.route()
     stop = shop.work()
@@ -295,5 +300,14 @@ async def test_what_ends_workers_while_it_is_apart_becomes_a_dead_letter(shop: B
     await erp.until(lambda: order_at_erp(erp) == {"2": [2]}, timeout_s=25)
     (letter,) = await shop.dead_letters()
     assert (letter["reason"], letter["delivery_seq"]) == ("crashed", poison.seq)
+    await shop.change(1, 3)
+    await shop.change(2, 4)
+    await erp.until(lambda: order_at_erp(erp).get("2") == [2, 4])
+    if then == "block":
+        assert "1" not in order_at_erp(erp)
+        wanted = Wanted("discarded", "somebody", time.time(), 86_400)
+        replaying = Replaying(shop.jetstream.connection, shop.subjects, shop.nats.lanes)
+        await replaying.settle(LetterId("acme", "orders", poison.seq), wanted)
+    await erp.until(lambda: order_at_erp(erp).get("1") == [3])
     await shop.back()
     await shop.settled()
