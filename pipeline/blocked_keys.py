@@ -133,24 +133,24 @@ class BlockedKeys:
                 lines = await self._lines_of_letter(message)
                 self._work.state.block(lines, seq, original_seq(message.headers, seq))
             return
-        self._open.discard(seq)
         copy = tombstone.replayed
-        if copy is None or copy in self._work.memory:
-            self._free(seq)
-        else:
+        if copy is not None and copy not in self._work.memory:
             await self._wait_for(copy, seq)
+        else:
+            self._decided(seq)
 
     async def _wait_for(self, copy: int, seq: int) -> None:
         stream = self._work.subjects.stream("DELIVERIES")
         stored = await persist(self._work.check, lambda: self._work.jetstream.message(stream, copy))
         if stored is None:  # purged: it was settled, and long ago
-            self._free(seq)
+            self._decided(seq)
             return
         lines = await self._lines(stored.payload, stored.headers.get(HEADER_OBJECT))
         if copy in self._work.memory:  # where it is still held, it stands before them
-            self._free(seq)
+            self._decided(seq)
             return
         self._copies[copy] = seq
+        self._open.discard(seq)  # only now: a route with nothing open comes back
         self._work.state.block(lines, seq, original_seq(stored.headers, copy))
         self._changed()
 
@@ -173,6 +173,10 @@ class BlockedKeys:
         except (EventInvalid, ObjectMissing, ObjectDamaged):
             return ((self._route, "", None),)  # as a delivery of such an event stands
         return await self._work.lines_of(event, self._route)
+
+    def _decided(self, seq: int) -> None:
+        self._open.discard(seq)
+        self._free(seq)
 
     def _free(self, seq: int) -> None:
         for ready in self._work.state.unblock(self._route, seq):

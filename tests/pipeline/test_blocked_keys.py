@@ -10,6 +10,7 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from pipeline import route_consumers, route_life, route_pull
+from pipeline.blocked_keys import BlockedKeys
 from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
@@ -82,10 +83,21 @@ async def test_a_discarded_one_lets_its_key_go_on(shop: Bus, erp: PlainErp) -> N
     await shop.settled()
 
 
-async def test_a_replayed_one_comes_before_what_waited_for_it(shop: Bus, erp: PlainErp) -> None:
+async def test_a_replayed_one_comes_before_what_waited_for_it(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for, blocks = BlockedKeys._wait_for, list[bool]()
+
+    async def waits_for(keys: BlockedKeys, copy: int, seq: int) -> None:
+        blocks.append(bool(keys))
+        await wait_for(keys, copy, seq)
+        blocks.append(bool(keys))
+
+    monkeypatch.setattr(BlockedKeys, "_wait_for", waits_for)
     seq = await blocked(shop, erp)
     await decided(shop, "replayed", seq)
     await erp.until(order_is(erp, [1, 3, 5, 7]))
+    assert blocks[:2] == [True, True]  # at no moment it may come back
     await shop.back()
     await shop.settled()
 
