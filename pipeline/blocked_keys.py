@@ -36,6 +36,8 @@ class BlockedKeys:
         self._copies: dict[int, int] = {}
         """The sequence of each copy that is not settled, as far as is known, and of the delivery it was made of."""
         self._following: asyncio.Task[None] | None = None
+        self._ended: set[int] = set()
+        """Deliveries still held whose dead letter has been dealt with: its writer does not know yet that it is stored."""
         self._unlearned = False
         self.known = asyncio.Event()
         """All that was there has been read."""
@@ -90,6 +92,8 @@ class BlockedKeys:
 
     def buried(self, seq: int, place: int) -> None:
         """A delivery that is held has become a dead letter."""
+        if seq in self._ended:
+            return
         self._open.add(seq)
         self._work.state.block(self._work.state.lines(seq), seq, place)
 
@@ -108,6 +112,7 @@ class BlockedKeys:
 
     def settled(self, seq: int) -> None:
         """A delivery is settled: perhaps a copy that keys wait for."""
+        self._ended.discard(seq)
         if (first := self._copies.pop(seq, None)) is not None:
             self._free(first)
 
@@ -133,6 +138,8 @@ class BlockedKeys:
                 lines = await self._lines_of_letter(message)
                 self._work.state.block(lines, seq, original_seq(message.headers, seq))
             return
+        if seq in self._work.state:
+            self._ended.add(seq)
         copy = tombstone.replayed
         if copy is not None and copy not in self._work.memory:
             await self._wait_for(copy, seq)

@@ -9,14 +9,18 @@ import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
+from eventbus.message import Message
 from pipeline import route_consumers, route_life, route_pull
+from pipeline.attempt import DeliveryId
 from pipeline.blocked_keys import BlockedKeys
+from pipeline.dead_letter_store import DeadLetterStore
 from pipeline.replay import Wanted
 from pipeline.replaying import LetterId, Replaying
 from pipeline.route_detach import Halt
 from pipeline.route_life import RouteLife
 from pipeline.route_permission import FOREVER
 from pipeline.route_steps import RouteSteps
+from pipeline.tombstone import read_tombstone
 from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 
 NO = Step(Reply(422, {"message": "no such cost centre"}))
@@ -100,6 +104,31 @@ async def test_a_replayed_one_comes_before_what_waited_for_it(
     assert blocks[:2] == [True, True]  # at no moment it may come back
     await shop.back()
     await shop.settled()
+
+
+async def test_one_that_is_dealt_with_before_its_writer_knows_that_it_is_stored_blocks_nothing(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await blocked(shop, erp)
+    write, take, seen = DeadLetterStore.write, BlockedKeys._take, asyncio.Event()
+
+    async def slowly(store: DeadLetterStore, delivery: DeliveryId, *more: Any) -> None:
+        await write(store, delivery, *more)
+        await decided(shop, "discarded", delivery.seq)
+        async with asyncio.timeout(10):
+            await seen.wait()
+
+    async def sees(keys: BlockedKeys, message: Message) -> None:
+        await take(keys, message)
+        if read_tombstone(message.headers) is not None:
+            seen.set()
+
+    monkeypatch.setattr(DeadLetterStore, "write", slowly)
+    monkeypatch.setattr(BlockedKeys, "_take", sees)
+    erp.script([NO])
+    for n in (8, 10, 12):
+        await shop.change(2, n)
+    await erp.until(lambda: order_at_erp(erp)["2"] == [0, 2, 4, 6, 10, 12])
 
 
 async def test_a_replay_that_fails_again_blocks_on(shop: Bus, erp: PlainErp) -> None:
