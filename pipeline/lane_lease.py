@@ -14,6 +14,9 @@ from pipeline.boottime import boottime
 from pipeline.lane_board import LaneBoard
 from pipeline.lease import RENEW_S, VALID_S, Lease, LeaseWatch, Tenure, read_lease
 
+AGAIN_S = 0.2
+"""So soon a renewal is tried again that was not answered: another second, and the lease would have run out."""
+
 log = structlog.get_logger()
 
 
@@ -42,12 +45,12 @@ class LaneLease:
 
     async def keep(self) -> None:
         """Renews until it raises LeaseLost, or ConnectionLost. Once we have given it up it only waits to be cancelled."""
+        pause = RENEW_S
         while not self._given_up:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(pause)
             if not self._given_up:
                 self.check()
-                with contextlib.suppress(NoAnswer):
-                    await self._renew()
+                pause = RENEW_S if await self._renew() else AGAIN_S
         await asyncio.get_running_loop().create_future()
 
     async def claim(self, revision: int) -> bool:
@@ -75,20 +78,23 @@ class LaneLease:
                     await self._adopt()
                     await self._write(self._revision, released=True)
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
+        """Whether it is renewed, as far as we know."""
         began = boottime()
         try:
             async with asyncio.timeout(VALID_S / 2):
                 self._revision = await self._write(self._revision, released=False)
-        except TimeoutError:
-            return
+        except (TimeoutError, NoAnswer):
+            return False
         except RevisionConflict:
-            await self._adopt()
-            return
+            with contextlib.suppress(NoAnswer):
+                await self._adopt()
+            return False
         except JetStreamError as error:
             log.warning("a lease could not be renewed", lane=self._lane, error=str(error))
-            return
+            return False
         self._tenure.renewed(began)
+        return True
 
     async def _adopt(self) -> None:
         """A renewal whose answer was lost is ours all the same: nobody else writes our name."""

@@ -23,6 +23,7 @@ from bridge.demo.erp_server import Step
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
 from pipeline import lane_lease, lane_turns
+from pipeline import lease as lease_module
 from pipeline.lane_lease import LaneLease, LeaseLost
 from pipeline.lane_spread import KEEP_S, NOBODY_S, SETTLE_S, LaneSpread, spread
 from pipeline.lease import Lease, read_lease
@@ -189,6 +190,33 @@ async def test_workers_come_and_go_under_load_and_nobody_notices(
         assert await longest_pause(erp, since) < 4
         await shop.settled()
         assert await shop.dead_letters() == []
+
+
+async def test_a_lease_outlives_a_renewal_that_is_not_answered(
+    shop: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_lease, "RENEW_S", 0.6)
+    for module in (lane_lease, lease_module):
+        monkeypatch.setattr(module, "VALID_S", 2.4)
+    bucket = Bucket(shop.jetstream, shop.subjects.bucket("LANES"))
+    lease = LaneLease(bucket, 0, "me.1", None)
+    assert await lease.claim(0)
+    update, times = bucket.update, 0
+
+    async def silent_once(key: str, value: bytes, expected: int) -> int:
+        nonlocal times
+        revision, times = await update(key, value, expected), times + 1
+        if times == 1:
+            await asyncio.Event().wait()
+        return revision
+
+    monkeypatch.setattr(bucket, "update", silent_once)
+    keeping = asyncio.create_task(lease.keep())
+    ended, _ = await asyncio.wait([keeping], timeout=3.0)
+    keeping.cancel()
+    assert not ended
+    lease.check()
+    assert times >= 2
 
 
 async def test_a_release_holds_although_a_renewal_was_under_way(
