@@ -48,7 +48,8 @@ def open_sealed(keys: Sequence[bytes], tenant: str, name: str, record: Sealed) -
     key = next((each for each in keys if is_sealed_with(each, record)), None)
     if key is None:
         raise SealBroken(
-            f"secret {name} of tenant {tenant} was sealed with another secrets.key; use that one, or {again}"
+            f"secret {name} of tenant {tenant} was sealed with another secrets.key than this process has: "
+            f"start it again where the key was changed, or use that key, or {again}"
         )
     try:
         nonce, sealed = (base64.b64decode(part, validate=True) for part in (record.nonce, record.sealed))

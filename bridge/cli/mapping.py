@@ -10,7 +10,7 @@ import click
 
 from bridge.cli.context import config_option, json_option
 from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
-from bridge.cli.mapping_check import Line, Report, check_files, mapping_files
+from bridge.cli.mapping_check import Line, Report, check_files, counted, mapping_files
 from bridge.cli.mapping_preview import (
     PreviewFailed,
     facts_of,
@@ -61,9 +61,7 @@ def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> Non
     if lost is not None:
         raise Unreachable(lost)
     if report.errors:
-        raise Findings(
-            f"{report.errors} {'error' if report.errors == 1 else 'errors'} in {len(files)} mappings"
-        )
+        raise Findings(f"{counted(report.errors, 'error')} in {counted(len(files), 'mapping')}")
 
 
 async def _check(files: Sequence[Path], config: Path | None, report: Report) -> str | None:
@@ -77,10 +75,12 @@ async def _check_sources(config: Path, report: Report) -> str | None:
     """Adds what the sources say; why one could not be asked."""
     # psycopg takes a fifth of a second, and is needed here alone
     from bridge.cli.mapping_identity import identity_problems  # noqa: PLC0415
-    from bridge.cli.mapping_tables import table_problems  # noqa: PLC0415
+    from bridge.cli.mapping_tables import table_problems, uncaptured  # noqa: PLC0415
     from cdc.source_errors import SourceLost  # noqa: PLC0415
 
     settings = load_settings(config)
+    for file, message in uncaptured(settings, report.mappings):
+        report.lines.append(Line("warning", file, message))
     try:
         for file, message in await identity_problems(settings, report.mappings):
             report.lines.append(Line("error", file, message))

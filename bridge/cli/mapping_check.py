@@ -84,7 +84,13 @@ class Report:
 
     def summary(self, mappings: int) -> str:
         warnings = sum(line.level == "warning" for line in self.lines)
-        return f"{mappings} mappings, {self.cases} cases: {self.errors} errors, {warnings} warnings"
+        checked = f"{counted(mappings, 'mapping')}, {counted(self.cases, 'case')}"
+        return f"{checked}: {counted(self.errors, 'error')}, {counted(warnings, 'warning')}"
+
+
+def counted(count: int, word: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def mapping_files(paths: Iterable[Path]) -> list[Path]:

@@ -7,7 +7,23 @@ from cdc.row_reads.question import Order, ReadRefused, ReadTooSlow, Shape
 from cdc.row_reads.session import RowSession, TableChanged
 from cdc.settings import SourceSettings
 from pipeline.mapping.mapping_facts import MappingFacts, TableRead
-from pipeline.yaml_tree import Mark
+from pipeline.yaml_tree import Mark, nearest
+
+_NO_TABLES = ("outbox.", "intake.")
+"""Schemas of events that are no changes of a table."""
+
+
+def uncaptured(settings: Settings, mappings: Iterable[MappingFacts]) -> list[tuple[str, str]]:
+    """The files of mappings whose source's table nobody captures, and what to do."""
+    captured = {table for source in settings.sources.values() for table in source.tables}
+    return [
+        (
+            mapping.file,
+            f"gets no events: no source of {settings.file.name} captures {table}{nearest(table, captured)}",
+        )
+        for mapping in mappings
+        if (table := mapping.source.table) not in captured and not table.startswith(_NO_TABLES)
+    ]
 
 
 async def table_problems(settings: Settings, mappings: Iterable[MappingFacts]) -> list[tuple[str, Mark, str]]:

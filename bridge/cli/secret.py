@@ -120,9 +120,8 @@ def rotate(config: Path, *, as_json: bool) -> None:
         return
     where = "secrets.key" if settings.secrets_keys else f"the file secrets.key in {settings.embedded}"
     if rotated:
-        click.echo(
-            f"{len(rotated)} secrets are now encrypted with the first key; take the older ones out of {where}"
-        )
+        which = "1 secret is" if len(rotated) == 1 else f"{len(rotated)} secrets are"
+        click.echo(f"{which} now encrypted with the first key; take the older ones out of {where}")
     elif len(keys) > 1:
         click.echo(f"every secret is encrypted with the first key; take the older ones out of {where}")
     else:

@@ -278,6 +278,16 @@ def test_check_says_when_the_source_cannot_be_asked(folder: Path) -> None:
     assert "0 errors" in result.stdout
 
 
+def test_check_with_a_configuration_tells_of_a_table_that_nobody_captures(folder: Path) -> None:
+    order(folder).write_text(MAPPING.replace("public.work_orders", "public.work_order"))
+    result = run("check", order(folder), "--config", folder / "bridge.yaml")
+    assert result.exit_code == 0
+    told = "no source of bridge.yaml captures public.work_order; did you mean 'public.work_orders'?"
+    assert f"{order(folder)}: gets no events: {told}" in result.stdout
+    order(folder).write_text(MAPPING.replace("public.work_orders", "intake.order"))
+    assert "captures" not in run("check", order(folder), "--config", folder / "bridge.yaml").stdout
+
+
 READING = """
 source: {table: public.work_orders}
 enrich:
