@@ -18,9 +18,11 @@ from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
 from eventbus.subjects import Subjects
 from pipeline.jail.renderer import Renderer
+from pipeline.secrets import SecretStore
 from pipeline.tenants.apply import Change, Manner
 from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.folder_apply import FolderUnknown, apply_folder
+from pipeline.tenants.model import secrets_of
 from pipeline.tenants.version import Written
 
 
@@ -71,31 +73,48 @@ def apply(  # noqa: PLR0913 — an argument for each option
     settings = load_settings(config, with_sources=False, with_secrets=False)
     manner = Manner(Written(author, why), dry_run=dry_run, force=force, prune=prune)
     asked = _Asked(folder or settings.tenants, manner, yes, exit_code, as_json)
-    read, changes = run(_apply(settings, asked))
+    read, changes, unset = run(_apply(settings, asked))
     for change in changes:
         if change.refusal is None:
             click.echo(_change_json(change, dry_run=dry_run) if as_json else change_text(change))
         elif as_json:
             click.echo(_change_json(change, dry_run=dry_run))
+    for line in unset:
+        click.echo(line, err=True)
     _end(asked, read, changes)
 
 
-async def _apply(settings: Settings, asked: _Asked) -> tuple[FolderRead, list[Change]]:
+async def _apply(settings: Settings, asked: _Asked) -> tuple[FolderRead, list[Change], list[str]]:
+    """The folder, what became of each tenant, and what is said of secrets that are not set."""
     async with aclosing(Renderer()) as renderer:
         read = await load_tenants(asked.folder, shipped("templates"), renderer)
-    changes = await _applied(settings, read, asked) if read.tenants or asked.manner.prune else []
-    return read, changes
+    if not (read.tenants or asked.manner.prune):
+        return read, [], []
+    changes, unset = await _applied(settings, read, asked)
+    return read, changes, unset
 
 
-async def _applied(settings: Settings, read: FolderRead, asked: _Asked) -> list[Change]:
+async def _applied(settings: Settings, read: FolderRead, asked: _Asked) -> tuple[list[Change], list[str]]:
     async with event_bus(settings, "bridge tenant apply") as jetstream:
         subjects = Subjects(settings.nats.namespace)
         try:
-            return await apply_folder(
+            changes = await apply_folder(
                 jetstream, subjects, asked.folder, read, asked.manner, certain=asked.certain
             )
         except FolderUnknown as error:
             raise Usage(f"{error}; name the right folder, or write --yes") from None
+        return changes, await _unset_secrets(SecretStore(jetstream, subjects, keys=()), read)
+
+
+async def _unset_secrets(store: SecretStore, read: FolderRead) -> list[str]:
+    needed = [(tenant.name, name) for tenant in read.tenants for name in secrets_of(tenant)]
+    known = {(secret.tenant, secret.name) for secret in await store.list()} if needed else set()
+    return [
+        f"{tenant}: secret {name} is not set, and the deliveries that need it wait: "
+        f"`bridge secret set {tenant} {name}`"
+        for tenant, name in needed
+        if (tenant, name) not in known
+    ]
 
 
 def change_text(change: Change) -> str:

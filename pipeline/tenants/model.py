@@ -129,6 +129,13 @@ def decode_tenant(payload: bytes, revision: int) -> Tenant:
     return replace(_decoder.decode(payload), revision=revision)
 
 
+def secrets_of(tenant: Tenant) -> list[str]:
+    """The names of the secrets that its connections name."""
+    written = (value for connection in tenant.connections.values() for value in connection.auth.values())
+    found = (SECRET_REFERENCE.fullmatch(value) for value in written if isinstance(value, str))
+    return sorted({reference[1] for reference in found if reference})
+
+
 def same_version(one: Tenant, other: Tenant) -> bool:
     """Whether both say the same, whatever their revisions. `1` and `1.0` differ.
 

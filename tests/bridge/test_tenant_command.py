@@ -350,3 +350,19 @@ def test_a_pull_removes_what_is_not_in_force_and_keeps_cases(bridge: Bridge, tmp
         "    mappings/more.yaml removed",
     ]
     assert sorted(path.name for path in mappings.iterdir()) == ["order.cases.yaml", "order.yaml"]
+
+
+def test_apply_says_which_secrets_are_not_set(bridge: Bridge, tmp_path: Path) -> None:
+    auth = 'auth: {type: bearer, token: "${secret:erp_token}"}'
+    tenant(tmp_path, "acme", TENANT.replace("https://sap.example", f"https://sap.example, {auth}"))
+    first = bridge("tenant", "apply")
+    assert first.exit_code == 0
+    assert first.stderr == (
+        "acme: secret erp_token is not set, and the deliveries that need it wait: "
+        "`bridge secret set acme erp_token`\n"
+    )
+    settings = tmp_path / "bridge.yaml"
+    settings.write_text(f"{settings.read_text()}secrets: {{key: '{'0' * 64}'}}\n")
+    set_ = CliRunner().invoke(main, ["secret", "set", "acme", "erp_token"], input="t")
+    assert set_.exit_code == 0, set_.output
+    assert bridge("tenant", "apply").stderr == ""
