@@ -9,7 +9,7 @@ from cdc.source_facts import TableFacts
 
 
 def check_identity(
-    table: TableFacts, settings: TableSettings, compared: Collection[str] = ()
+    table: TableFacts, settings: TableSettings, compared: Collection[str]
 ) -> Iterator[Finding]:
     """compared: columns that mappings compare with the row before."""
     tenant, key = settings.tenant_column, list(settings.key or table.primary_key or ())

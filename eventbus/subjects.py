@@ -121,8 +121,8 @@ class Subjects:
     def all_dead_letters(self) -> str:
         return f"{self.prefix}dlq.>"
 
-    def dead_letters_of(self, tenant: str, route: str = "*") -> str:
-        """Of a tenant, or of one of its routes."""
+    def dead_letters_of(self, tenant: str, route: str) -> str:
+        """`*` stands for any."""
         return f"{self.prefix}dlq.{tenant}.{route}.*"
 
     def attempt(self, tenant: str, route: str) -> str:

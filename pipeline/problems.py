@@ -50,17 +50,10 @@ class Problems:
             raise ConfigurationInvalid(self.found)
 
 
-def mapping_of(node: Node, known: Collection[str], later: Collection[str] = ()) -> MappingNode:
-    """The node as a mapping of known keys; `later`: keys that may only be null as yet.
-
-    Raises:
-        YamlError: no mapping, a key that is unknown, or one that is not built yet.
-    """
+def mapping_of(node: Node, known: Collection[str]) -> MappingNode:
+    """The node as a mapping of known keys. Raises YamlError."""
     mapping = node.as_mapping()
-    mapping.check_keys([*known, *later])
-    for key in later:
-        if (value := mapping.get(key)) is not None:
-            raise value.error(f"{value.mark.path}: not built yet; leave this key out")
+    mapping.check_keys(known)
     return mapping
 
 

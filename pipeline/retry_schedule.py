@@ -3,7 +3,7 @@
 from pipeline.tenants.model import RetryPolicy
 
 
-def retry_delay(policy: RetryPolicy, attempt: int, jitter: float, asked: float | None = None) -> float:
+def retry_delay(policy: RetryPolicy, attempt: int, jitter: float, asked: float | None) -> float:
     """Seconds from attempt number `attempt` (from 1 on) to the next one.
 
     jitter: chance, from -1 to 1. asked: what the ERP's Retry-After says; it is honoured between the policy's

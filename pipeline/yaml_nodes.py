@@ -4,7 +4,7 @@ Every reader of a file people write (mappings, tenant.yaml, bridge.yaml) goes th
 every complaint names file, line, column and key and says what to write instead.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
@@ -232,28 +232,23 @@ class MappingNode(_Node):
             raise YamlError(entry.mark, f"{where}key {key!r} has no value")
         raise self.error(f"{where}key {key!r} is missing")
 
-    def unknown_keys(self, known: Iterable[str], later: Mapping[str, str] | None = None) -> list[YamlError]:
-        """One error for each key that is not known; `later` names keys refused with a text of their own."""
-        known, refused = set(known), later or {}
+    def unknown_keys(self, known: Iterable[str]) -> list[YamlError]:
+        """One error for each key that is not known."""
+        known = set(known)
         where = f" in {self.mark.path}" if self.mark.path else ""
         return [
-            YamlError(
-                entry.mark,
-                f"key {entry.key!r}{where}: {refused[entry.key]}"
-                if entry.key in refused
-                else f"unknown key {entry.key!r}{where}{nearest(entry.key, known)}",
-            )
+            YamlError(entry.mark, f"unknown key {entry.key!r}{where}{nearest(entry.key, known)}")
             for entry in self.entries
             if entry.key not in known
         ]
 
-    def check_keys(self, known: Iterable[str], later: Mapping[str, str] | None = None) -> None:
+    def check_keys(self, known: Iterable[str]) -> None:
         """Refuse the first key that is not known.
 
         Raises:
             YamlError: naming the key, its line and the nearest known one.
         """
-        for error in self.unknown_keys(known, later):
+        for error in self.unknown_keys(known):
             raise error
 
     def plain(self) -> Plain:

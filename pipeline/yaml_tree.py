@@ -65,13 +65,13 @@ _SURROGATE_PAIR = re.compile(
 )
 
 
-def load_file(path: Path, name: str | None = None) -> Node:
-    """Read one YAML or JSON file; `name` is how errors call it.
+def load_file(path: Path) -> Node:
+    """Read one YAML or JSON file.
 
     Raises:
         YamlError: unreadable, not UTF-8, or anything `load` refuses.
     """
-    file = name or str(path)
+    file = str(path)
     try:
         return load(path.read_bytes().decode("utf-8-sig"), file)
     except OSError as error:

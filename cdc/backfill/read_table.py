@@ -95,11 +95,6 @@ class ReadTable:
         names = [column.name for column in self.relation.columns]
         return tuple(names.index(name) for name in self.key)
 
-    @property
-    def event_key(self) -> list[str]:
-        """The key's columns in the order in which an event names them."""
-        return self.table.names(self.table.shape.key)
-
 
 @dataclass(frozen=True, slots=True)
 class Query:

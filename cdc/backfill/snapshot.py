@@ -53,7 +53,7 @@ async def _refused(source: SourceSettings) -> AsyncIterator[str]:
             yield str(refused)
 
 
-def snapshot_run(epoch: int, table: str, time: int = 1) -> str:
+def snapshot_run(epoch: int, table: str, time: int) -> str:
     """The run's name: the same however often it is asked for."""
     again = f"={time}" if time > 1 else ""
     return f"snapshot{epoch}{again}-{escape(table)}"

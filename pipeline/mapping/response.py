@@ -72,7 +72,7 @@ def _rejected(outcome: Outcome, message: str) -> Rejected:
     return Rejected(message, outcome.answer, getattr(outcome, "code", ""))
 
 
-def compile_rules(node: MappingNode | None, reader: Reader, steps: tuple[str, ...] = ()) -> Rules:
+def compile_rules(node: MappingNode | None, reader: Reader, steps: tuple[str, ...]) -> Rules:
     """The mapping's `response`; steps: the names that `step` may have, where there are steps."""
     if node is None:
         return Rules()

@@ -78,7 +78,7 @@ class Application:
         """The tenant's version of that revision; None: the one before that in force. Raises NothingToRollBackTo."""
         return version_before(name, await self._versions.history(name), revision)
 
-    async def roll_back(self, back: Version, by: str, why: str = "") -> Change:
+    async def roll_back(self, back: Version, by: str, why: str) -> Change:
         """Puts an older version into force again, as a new one."""
         assert back.tenant is not None
         versions, messages = await self._versions.versions(), await self._routes.all()
