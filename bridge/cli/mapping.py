@@ -42,7 +42,7 @@ def mapping() -> None:
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Ask the sources of this bridge.yaml, too: do their tables tell what `changed` asks, and can `enrich` read them?",
+    help="Ask the sources of this bridge.yaml, too: are the tables captured, do they tell what `changed` asks, and can `enrich` read them?",
 )
 @json_option
 def check(paths: tuple[Path, ...], *, config: Path | None, as_json: bool) -> None:

@@ -46,8 +46,8 @@ ROLES = ("router", "worker", "all")
 def run(config: Path, role: str, listen: Listen | None) -> None:
     """Route events to deliveries, transform and deliver them; start as many as you need.
 
-    One router works at a time, others stand by. Each worker takes the lanes that nobody else has. The first SIGTERM
-    or Ctrl-C finishes what is under way and hands the rest back, within shutdown_timeout.
+    One router works at a time, others stand by. Workers share the lanes evenly. The first SIGTERM or Ctrl-C finishes
+    what is under way and hands the rest back, within shutdown_timeout.
     """
     settings = load_settings(config, with_sources=False)
     pipeline = _Pipeline(settings, role)
