@@ -71,7 +71,7 @@ class _Pipeline:
         starting = [name for name, role in self._roles.items() if role is Role.STARTING]
         reasons = [Matter("starting", f"{name}: it connects, or waits for NATS") for name in starting]
         if self._router and (why := self._router.hindrance):
-            reasons.append(Matter("blocked", f"router: DELIVERIES takes nothing, {why}; events wait"))
+            reasons.append(Matter("blocked", f"DELIVERIES takes nothing, {why}; events wait"))
         worker = self._worker.standing if self._worker else {}
         return Condition(next(iter(self._roles.values())), tuple(reasons), parts=self._roles, details=worker)
 
