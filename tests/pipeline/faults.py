@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,8 @@ class Stage:
                 self._letters[place] = Letter(found.delivery_id, found.reason, found.attempts)
         return self._letters
 
-    async def done(self, ids: Sequence[str], within: float = 90.0) -> None:
-        """Waits until each was acknowledged or is a dead letter."""
+    async def done(self, ids: Sequence[str], within: float = 60.0) -> None:
+        """Waits until each was acknowledged or is a dead letter; within: so long it may take until fewer are left."""
 
         async def left() -> list[str]:
             acknowledged = {one.id for erp in self.erps.values() for one in erp.asked if one.acknowledged}
@@ -172,7 +173,9 @@ class Stage:
             dead = {one.id for one in (await self.letters()).values() if one.became != "replayed"}
             return [found for found in open_ones if found not in dead]
 
-        await eventually(left, lambda found: not found, within)
+        found = await left()
+        while found:
+            found = await eventually(left, partial(_is_less, found), within)
 
     async def verify(self) -> None:
         """Waits until nothing is left to do, and shows that all is as promised."""
@@ -195,6 +198,10 @@ class Stage:
             self.reasons,
             self.blocking,
         )
+
+
+def _is_less(before: Sequence[str], now: Sequence[str]) -> bool:
+    return len(now) < len(before)
 
 
 def key_of(erps: Mapping[str, ScriptedErp], tenant: str) -> str:

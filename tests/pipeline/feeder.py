@@ -28,7 +28,7 @@ class Feeder:
             await asyncio.sleep(pause)
 
     @contextlib.asynccontextmanager
-    async def feeding(self, pause: float = 0.02) -> AsyncIterator[None]:
+    async def feeding(self, pause: float = 0.03) -> AsyncIterator[None]:
         """All the while."""
         stop = asyncio.Event()
 

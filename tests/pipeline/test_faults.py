@@ -32,7 +32,7 @@ async def play(own_nats: EmbeddedNats, tmp_path: Path) -> AsyncIterator[Stage]:
 
 async def begun(play: Stage) -> None:
     await play.feeder.feed(30)
-    await play.done([one.id for one in play.feeder.published], 60)
+    await play.done([one.id for one in play.feeder.published])
 
 
 async def test_a_worker_and_the_server_are_killed_under_load(own_nats: EmbeddedNats, tmp_path: Path) -> None:
