@@ -13,6 +13,7 @@ from connectors.protocol import Answer
 _SECRET_HEADERS = frozenset({"set-cookie", "x-csrf-token"})
 _INT_DIGITS = 4_300
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def read_answer(
@@ -54,9 +55,11 @@ def _value(content: bytes, headers: dict[str, str]) -> Any:
 def _unusual_json(content: bytes, headers: dict[str, str]) -> Any:
     # numbers longer than msgspec and int() read (4,300 digits), and what is no JSON at all
     try:
-        return json.loads(content, parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
+        value = json.loads(content, parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
+        _encoder.encode(value)  # half of a surrogate pair could be written into no dead letter
     except (ValueError, RecursionError):
         return _text(content, headers)
+    return value
 
 
 def _integer(digits: str) -> int | Decimal:
@@ -70,6 +73,7 @@ def _refuse(name: str) -> NoReturn:
 def _text(content: bytes, headers: dict[str, str]) -> str:
     _, _, charset = headers.get("content-type", "").lower().partition("charset=")
     try:
-        return content.decode(charset.partition(";")[0].strip(' "') or "utf-8", errors="replace")
+        text = content.decode(charset.partition(";")[0].strip(' "') or "utf-8", errors="replace")
     except (LookupError, ValueError):
-        return content.decode("utf-8", errors="replace")
+        text = content.decode("utf-8", errors="replace")
+    return text.encode("utf-8", "replace").decode()  # `charset=unicode_escape` makes surrogates, too

@@ -34,10 +34,22 @@ class EventInvalid(ValueError):
 
 def decode_event(payload: bytes) -> dict[str, Any]:
     """An event's members. Raises EventInvalid for anything but a JSON object."""
-    event = decode_json(payload)
+    try:
+        event = _decoder.decode(payload)
+    except (ValueError, msgspec.DecodeError, ArithmeticError, RecursionError):
+        event = _decode_any_digits(payload)
+        _check_encodable(event)
     if not isinstance(event, dict):
         raise EventInvalid(f"an event is a JSON object, this is {type(event).__name__}")
     return event
+
+
+def _check_encodable(event: Any) -> None:
+    """What cannot be written as JSON again cannot be rendered either."""
+    try:
+        encode_json(event)
+    except (ValueError, RecursionError) as error:
+        raise EventInvalid(f"not valid Unicode JSON: {error}") from None
 
 
 def decode_json(payload: bytes) -> Any:

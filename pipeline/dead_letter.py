@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from connectors.protocol import Answer
-from eventbus.event import EventInvalid, decode_json, encode_json
+from eventbus.event import EventInvalid, decode_event, encode_json
 from eventbus.wire import header_lines
 from pipeline.attempt import DeliveryId, moment
 from pipeline.disposition import DeadLetter
@@ -67,11 +67,11 @@ def letter_headers(letter: DeadLetter) -> bytes:
 
 
 def _event(payload: bytes) -> Any:
-    """As it stands; what is no JSON, as text."""
+    """As it stands; what is no event, as text."""
     if not payload:
         return None
     try:
-        decode_json(payload)
+        decode_event(payload)
     except EventInvalid:
         return payload.decode("utf-8", "replace")
     return msgspec.Raw(payload)

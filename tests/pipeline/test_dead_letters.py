@@ -1,5 +1,6 @@
 """What becomes a dead letter, why, and what does not: on a real nats-server and a real HTTP server."""
 
+import json
 import time
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -119,6 +120,39 @@ async def test_a_payload_that_is_no_event_is_a_dead_letter(shop: Bus, erp: Plain
     await shop.put(b"{not json", "shop:0/AA:1")
     (letter,) = await eventually(shop.dead_letters, bool)
     assert (letter["reason"], letter["event"]) == ("mapping", "{not json")
+
+
+async def test_half_of_a_surrogate_pair_ends_one_delivery_and_no_lane(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp, UPSERT + "ordering: after.n\n"))
+    shop.route()
+    shop.work()
+    event = {
+        "id": "shop:0/AA:1",
+        "op": "update",
+        "tenant": "4711",
+        "source": {"schema": "public", "table": "orders"},
+    }
+    await shop.put(json.dumps(event | {"key": {"id": 1}, "after": {"n": "\ud83d"}}).encode(), "shop:0/AA:1")
+    await shop.change(1, 2)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["error"]["class"]) == ("mapping", "event")
+    assert isinstance(letter["event"], str)
+    await shop.settled()
+    assert order_at_erp(erp) == {"1": [2]}
+
+
+async def test_an_answer_with_half_of_a_surrogate_pair_is_kept_as_text(shop: Bus, erp: PlainErp) -> None:
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    erp.script([Step(reply=Reply(422, r'{"error": "\ud83d"}'))])
+    await shop.change(1, 1)
+    await shop.change(2, 2)
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["error"]["status"]) == ("rejected", 422)
+    assert letter["error"]["response"] == r'{"error": "\ud83d"}'
+    await shop.settled()
+    assert len(erp.effects) == 1
 
 
 async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp: PlainErp) -> None:
