@@ -29,7 +29,7 @@ from eventbus.connection import Connection, connect
 from eventbus.jetstream import JetStream
 from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
-from pipeline.tenants_in_force import NotReady, TenantsInForce
+from pipeline.tenants.in_force import NotReady, TenantsInForce
 
 TENANT = """\
 key: "{number}"

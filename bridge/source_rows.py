@@ -17,7 +17,7 @@ from cdc.row_reads.source_rows import SourceRows
 from cdc.settings import SourceSettings
 from cdc.source_errors import SourceLost
 from pipeline.problems import ConfigurationInvalid
-from pipeline.row_reads import Place, Reading, ReadInvalid, RowsFound, SourceAway, SourceSlow, TableAway
+from pipeline.rows.row_reads import Place, Reading, ReadInvalid, RowsFound, SourceAway, SourceSlow, TableAway
 from pipeline.yaml_nodes import YamlError
 
 

@@ -15,21 +15,21 @@ from eventbus.jetstream import JetStream
 from eventbus.objects import ObjectStore
 from eventbus.settling import Settling
 from eventbus.subjects import Subjects
-from pipeline.attempts_log import AttemptsLog
-from pipeline.dead_letter_store import DeadLetterStore
-from pipeline.delivery import Services
-from pipeline.enrichment import Enrichment
-from pipeline.keeper import Keeper, KeeperSettings
-from pipeline.lane_board import LaneBoard
-from pipeline.lane_owner import Lane, own_lane
-from pipeline.letter_upkeep import LetterUpkeep
-from pipeline.membership import Member
-from pipeline.retry_records import RetryRecords
-from pipeline.row_reads import NoRows, RowReader
-from pipeline.saved_values import SavedValues
-from pipeline.settled_memory import SettledMemory
+from pipeline.delivery.attempts_log import AttemptsLog
+from pipeline.delivery.delivery import Services
+from pipeline.delivery.retry_records import RetryRecords
+from pipeline.delivery.saved_values import SavedValues
+from pipeline.dlq.store import DeadLetterStore
+from pipeline.dlq.upkeep import LetterUpkeep
+from pipeline.keeping.keeper import Keeper, KeeperSettings
+from pipeline.lanes.board import LaneBoard
+from pipeline.lanes.membership import Member
+from pipeline.lanes.owner import Lane, own_lane
+from pipeline.lanes.settled_memory import SettledMemory
+from pipeline.rows.enrichment import Enrichment
+from pipeline.rows.row_reads import NoRows, RowReader
 from pipeline.side_by_side import all_ended, side_by_side
-from pipeline.tenants_in_force import TenantsInForce
+from pipeline.tenants.in_force import TenantsInForce
 
 LAST_RECORDS_S = 2.0
 

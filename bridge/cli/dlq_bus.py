@@ -10,7 +10,7 @@ from eventbus.jetstream import JetStream
 from eventbus.objects import ObjectDamaged, ObjectMissing, ObjectStore
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.subjects import Subjects
-from pipeline.letters import Glance, WholeLetter
+from pipeline.dlq.letters import Glance, WholeLetter
 from pipeline.tenants.model import Tenant
 from pipeline.tenants.store import TenantStore
 

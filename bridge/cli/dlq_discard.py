@@ -12,7 +12,7 @@ from bridge.cli.dlq_settling import Work
 from bridge.cli.errors import Usage
 from bridge.cli.whoever_asks import whoever_asks
 from bridge.settings import load_settings
-from pipeline.replay import Wanted
+from pipeline.dlq.replay import Wanted
 
 LONGEST = 200
 """Of a reason: the tombstone must need less room than the dead letter, so that a full DLQ can be emptied."""

@@ -16,7 +16,7 @@ from bridge.settings import Settings
 from eventbus.event import HEADER_BACKFILL_ROUTE, EventInvalid, decode_event, encode_json
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.letters import Glance, Letters, WholeLetter
+from pipeline.dlq.letters import Glance, Letters, WholeLetter
 from pipeline.mapping.case_facts import Facts
 from pipeline.mapping.errors import WAIT_FOR
 

@@ -20,7 +20,7 @@ from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
 from eventbus.subjects import Subjects
-from pipeline.letters import Glance, Letters, WholeLetter
+from pipeline.dlq.letters import Glance, Letters, WholeLetter
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula, and run."""

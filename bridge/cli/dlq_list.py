@@ -29,8 +29,8 @@ from bridge.cli.running import run
 from bridge.settings import Settings, load_settings
 from eventbus.event import encode_json
 from eventbus.subjects import Subjects
-from pipeline.attempt import moment
-from pipeline.letters import Glance, Letters, WholeLetter
+from pipeline.delivery.attempt import moment
+from pipeline.dlq.letters import Glance, Letters, WholeLetter
 
 _AT_ONCE = 100
 Seen = tuple[Glance, WholeLetter | None]

@@ -19,7 +19,7 @@ from bridge.cli.whoever_asks import whoever_asks
 from bridge.settings import Settings, load_settings
 from eventbus.event import encode_json
 from eventbus.subjects import Subjects
-from pipeline.replay import Wanted
+from pipeline.dlq.replay import Wanted
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
 _PER = {"s": 1.0, "m": 60.0, "h": 3_600.0}

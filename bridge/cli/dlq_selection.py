@@ -14,8 +14,8 @@ from bridge.cli.errors import Usage
 from bridge.cli.tenant_name import tenant_name
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.disposition import REASONS
-from pipeline.letters import Glance, Letters
+from pipeline.delivery.disposition import REASONS
+from pipeline.dlq.letters import Glance, Letters
 from pipeline.quantities import MAX_NAME, NAME
 from pipeline.yaml_nodes import nearest
 

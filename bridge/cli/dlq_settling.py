@@ -21,10 +21,10 @@ from eventbus.errors import ConnectionLost, JetStreamError, NoAnswer
 from eventbus.event import encode_json
 from eventbus.fence import SILENCE, waiting_reason
 from eventbus.subjects import Subjects
-from pipeline.letters import Glance
-from pipeline.replay import Denied, Ended, Ending, Failed, Gone, Wanted
-from pipeline.replaying import Replaying
-from pipeline.tombstone import Verdict
+from pipeline.dlq.letters import Glance
+from pipeline.dlq.replay import Denied, Ended, Ending, Failed, Gone, Wanted
+from pipeline.dlq.replaying import Replaying
+from pipeline.dlq.tombstone import Verdict
 
 FEW = 20
 """So many are told one by one."""

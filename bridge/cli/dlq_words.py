@@ -9,10 +9,10 @@ import msgspec
 
 from bridge.redaction import redact
 from eventbus.event import encode_json
-from pipeline.attempt import moment
-from pipeline.letter_advice import advice
-from pipeline.letters import Glance, WholeLetter
-from pipeline.stored_letter import StoredLetter
+from pipeline.delivery.attempt import moment
+from pipeline.dlq.advice import advice
+from pipeline.dlq.letters import Glance, WholeLetter
+from pipeline.dlq.stored_letter import StoredLetter
 
 HEAD = ("dead since (UTC)", "id", "reason", "class", "event", "what happened")
 

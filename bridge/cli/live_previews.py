@@ -13,12 +13,12 @@ from bridge.source_rows import SourceRowReader
 from eventbus.buckets import Bucket
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
-from pipeline.enrichment import Enrichment
+from pipeline.delivery.rendering import Saved
+from pipeline.delivery.saved_values import SavedValues
 from pipeline.jail.renderer import Renderer
 from pipeline.mapping import SavedRead
 from pipeline.mapping.case_facts import Facts
-from pipeline.rendering import Saved
-from pipeline.saved_values import SavedValues
+from pipeline.rows.enrichment import Enrichment
 from pipeline.tenants.model import Route, Tenant
 
 

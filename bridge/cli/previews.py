@@ -6,12 +6,12 @@ from typing import Any
 
 from bridge.cli.mapping_preview import NEEDS, PreviewFailed, Subject, prepared, walked
 from connectors.protocol import Delivered, RequestInvalid
+from pipeline.delivery.rendering import Rendering, Rows, Saved
 from pipeline.jail.renderer import REPORT, RenderDefect
 from pipeline.mapping import ColumnsRead, Known, Rendered, RenderError, RenderInput, RowsRead, SavedRead
 from pipeline.mapping.case_facts import Facts, NotGiven, label_of, not_read
 from pipeline.mapping.walk import Walk, by_status
-from pipeline.rendering import Rendering, Rows, Saved
-from pipeline.row_reads import ReadInvalid, Row, SourceAway, SourceSlow
+from pipeline.rows.row_reads import ReadInvalid, Row, SourceAway, SourceSlow
 from pipeline.yaml_tree import Mark
 
 TELL_IT = "; tell it with --given"

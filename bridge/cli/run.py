@@ -27,9 +27,9 @@ from connectors.egress import EgressPolicy
 from eventbus.condition import Condition, Matter, Role
 from eventbus.connection import Connection
 from eventbus.subjects import Subjects
-from pipeline.keeper import KeeperSettings
+from pipeline.keeping.keeper import KeeperSettings
 from pipeline.reconnecting import reconnecting
-from pipeline.router import Router, RouterStopped
+from pipeline.routing.router import Router, RouterStopped
 from pipeline.worker import Worker, WorkerSettings
 
 LEAVING_S = 3.0

@@ -17,7 +17,7 @@ from eventbus.message import Message
 from eventbus.ordered_reader import OrderedReader, Reading
 from eventbus.position import position_headers
 from eventbus.subjects import Subjects
-from pipeline.router_position import RouterPosition
+from pipeline.routing.position import RouterPosition
 from pipeline.tenants.model import Tenant, decode_tenant, encode_tenant
 from pipeline.tenants.routing import RoutingInvalid, TenantRoutes, read_routes
 from pipeline.tenants.version import Version, Written, read_written

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli.main import main
-from pipeline.tombstone import read_tombstone
+from pipeline.dlq.tombstone import read_tombstone
 from tests.bridge.dlq_cli import MAPPING, Cli
 from tests.pipeline.burying import Graveyard, answered
 
@@ -250,7 +250,7 @@ def test_export_writes_them_whole_or_for_a_spreadsheet(bridge: Cli) -> None:
 
 KILLED = """
 import os, signal, sys
-import pipeline.replaying as replaying
+import pipeline.dlq.replaying as replaying
 from bridge.cli.main import main
 
 kind, count = sys.argv[1].split("-")

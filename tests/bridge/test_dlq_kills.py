@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.demo.nats_server import EmbeddedNats
-from pipeline.tombstone import read_tombstone
+from pipeline.dlq.tombstone import read_tombstone
 from tests.bridge.dlq_cli import Cli
 from tests.pipeline.burying import Graveyard
 from tests.pipeline.delivering import eventually

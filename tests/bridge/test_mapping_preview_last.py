@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from bridge.cli.main import main
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
+from pipeline.delivery.saved_values import SavedValues
 from pipeline.mapping.known import saved_key
-from pipeline.saved_values import SavedValues
 from tests.pipeline.delivering import Bus, bus
 
 MAPPING = """

@@ -11,12 +11,12 @@ from eventbus.jetstream import JetStream
 from eventbus.objects import ObjectStore
 from eventbus.subjects import Subjects, lane_of
 from eventbus.wire import header_lines
-from pipeline.attempt import DeliveryId
-from pipeline.dead_letter import dead_letter, letter_headers
-from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
-from pipeline.disposition import DeadLetter, Problem, Reason
-from pipeline.replaying import LetterId
-from pipeline.retry_record import RetryRecord
+from pipeline.delivery.attempt import DeliveryId
+from pipeline.delivery.disposition import DeadLetter, Problem, Reason
+from pipeline.delivery.retry_record import RetryRecord
+from pipeline.dlq.dead_letter import dead_letter, letter_headers
+from pipeline.dlq.replaying import LetterId
+from pipeline.dlq.store import DeadLetterStore, WriteHooks
 
 
 class Graveyard:

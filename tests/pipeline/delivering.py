@@ -28,17 +28,17 @@ from eventbus.settling import Settling
 from eventbus.subjects import Subjects
 from eventbus.topology import desired_streams, ensure_topology
 from eventbus.wire import header_lines
-from pipeline.keeper import KeeperSettings
-from pipeline.lease import Lease
+from pipeline.keeping.keeper import KeeperSettings
+from pipeline.lanes.lease import Lease
+from pipeline.lanes.takeover import State, Suspect
 from pipeline.mapping_text import MappingText
 from pipeline.reconnecting import reconnecting
-from pipeline.router import Router
-from pipeline.row_reads import RowReader
-from pipeline.takeover import State, Suspect
+from pipeline.routes.trouble import Trouble
+from pipeline.routing.router import Router
+from pipeline.rows.row_reads import RowReader
 from pipeline.tenants.apply import Application
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy, Route, RouteSource, Tenant
 from pipeline.tenants.model import Connection as Endpoint
-from pipeline.trouble import Trouble
 from pipeline.worker import Worker, WorkerSettings
 
 MB = 2**20

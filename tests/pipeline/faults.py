@@ -14,12 +14,12 @@ from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
 from eventbus.errors import EventBusError
 from eventbus.subjects import lane_of
-from pipeline.lease import read_lease
-from pipeline.replay import Wanted
-from pipeline.replaying import LetterId, Replaying
-from pipeline.stored_letter import read_letter
+from pipeline.dlq.replay import Wanted
+from pipeline.dlq.replaying import LetterId, Replaying
+from pipeline.dlq.stored_letter import read_letter
+from pipeline.dlq.tombstone import Verdict, read_tombstone
+from pipeline.lanes.lease import read_lease
 from pipeline.tenants.model import Tenant
-from pipeline.tombstone import Verdict, read_tombstone
 from tests.pipeline.delivering import Bus, acme, bus, eventually
 from tests.pipeline.delivery_checker import (
     Disturbance,

@@ -9,7 +9,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from pipeline.lease import Lease
+from pipeline.lanes.lease import Lease
 from tests.pipeline.delivering import Bus
 
 

@@ -10,17 +10,19 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.message import Message
-from pipeline import route_consumers, route_life, route_pull
-from pipeline.attempt import DeliveryId
-from pipeline.blocked_keys import BlockedKeys
-from pipeline.dead_letter_store import DeadLetterStore
-from pipeline.replay import Wanted
-from pipeline.replaying import LetterId, Replaying
-from pipeline.route_detach import Halt
-from pipeline.route_life import RouteLife
-from pipeline.route_permission import FOREVER
-from pipeline.route_steps import RouteSteps
-from pipeline.tombstone import read_tombstone
+from pipeline.delivery.attempt import DeliveryId
+from pipeline.dlq.replay import Wanted
+from pipeline.dlq.replaying import LetterId, Replaying
+from pipeline.dlq.store import DeadLetterStore
+from pipeline.dlq.tombstone import read_tombstone
+from pipeline.routes import consumers as route_consumers
+from pipeline.routes import life as route_life
+from pipeline.routes import pull as route_pull
+from pipeline.routes.blocked_keys import BlockedKeys
+from pipeline.routes.detach import Halt
+from pipeline.routes.life import RouteLife
+from pipeline.routes.permission import FOREVER
+from pipeline.routes.steps import RouteSteps
 from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 
 NO = Step(Reply(422, {"message": "no such cost centre"}))

@@ -15,8 +15,8 @@ from eventbus.event import HEADER_EVENT_ID
 from eventbus.pull_consumer import PullConsumer, Source
 from eventbus.subjects import lane_of
 from eventbus.wire import header_lines
-from pipeline.attempt import DeliveryId
-from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
+from pipeline.delivery.attempt import DeliveryId
+from pipeline.dlq.store import DeadLetterStore, WriteHooks
 from pipeline.tenants.apply import Application, Manner
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp

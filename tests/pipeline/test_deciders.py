@@ -22,10 +22,22 @@ from connectors.protocol import (
 from eventbus.big_events import MARGIN
 from eventbus.event import encode_json
 from eventbus.wire import header_lines
-from pipeline.attempt import Attempt, DeliveryId, attempt_record
-from pipeline.breaker import Breaker
-from pipeline.dead_letter import dead_letter, letter_headers
-from pipeline.delivery_turn import (
+from pipeline.delivery.attempt import Attempt, DeliveryId, attempt_record
+from pipeline.delivery.breaker import Breaker
+from pipeline.delivery.dispatch import Dispatch, GateSettings
+from pipeline.delivery.disposition import (
+    Ack,
+    DeadLetter,
+    Disposition,
+    Hold,
+    Problem,
+    RetryAt,
+    Situation,
+    decide,
+)
+from pipeline.delivery.retry_record import Known, RetryRecord
+from pipeline.delivery.retry_schedule import retry_delay
+from pipeline.delivery.turn import (
     ReadRecord,
     Render,
     Rendered,
@@ -37,13 +49,10 @@ from pipeline.delivery_turn import (
     WriteRecord,
     take_turn,
 )
-from pipeline.dispatch import Dispatch, GateSettings
-from pipeline.disposition import Ack, DeadLetter, Disposition, Hold, Problem, RetryAt, Situation, decide
-from pipeline.lease import Lease, LeaseWatch, Tenure
-from pipeline.ordering import lines_of
-from pipeline.retry_record import Known, RetryRecord
-from pipeline.retry_schedule import retry_delay
-from pipeline.settled_memory import SettledMemory
+from pipeline.dlq.dead_letter import dead_letter, letter_headers
+from pipeline.lanes.lease import Lease, LeaseWatch, Tenure
+from pipeline.lanes.ordering import lines_of
+from pipeline.lanes.settled_memory import SettledMemory
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
 
 POLICY = RetryPolicy(max_attempts=3, initial_s=2, factor=3, max_s=60, jitter=0.2)

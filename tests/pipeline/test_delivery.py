@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
-from pipeline import lane_owner
+from pipeline.lanes import owner as lane_owner
 from pipeline.mapping_text import MappingText
 from pipeline.tenants.model import RetryPolicy
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp

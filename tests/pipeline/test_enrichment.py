@@ -13,10 +13,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from bridge.demo.postgres_server import EmbeddedPostgres
 from bridge.source_rows import SourceRowReader
 from cdc.settings import SourceSettings, TableSettings
-from pipeline import enrichment
-from pipeline.enrichment import Enrichment
 from pipeline.mapping import ColumnsRead, RowsRead
-from pipeline.row_reads import Reading, ReadInvalid, RowsFound, SourceAway, SourceSlow, TableAway
+from pipeline.rows import enrichment
+from pipeline.rows.enrichment import Enrichment
+from pipeline.rows.row_reads import Reading, ReadInvalid, RowsFound, SourceAway, SourceSlow, TableAway
 from tests.cdc.standby import Standby
 
 TABLES = """

@@ -22,13 +22,13 @@ from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Step
 from bridge.shipped_files import shipped
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater
-from pipeline import lane_turns
 from pipeline.jail import pool as render_pool
 from pipeline.jail.frames import Defect, Failed, MappingSource
 from pipeline.jail.pool import RendererBroken, RenderPool
 from pipeline.jail.process import RenderProcess
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.jail.work import CasesGiven
+from pipeline.lanes import turns as lane_turns
 from pipeline.mapping import MappingInvalid, Rendered, RenderError, RenderInput, Skipped
 from pipeline.mapping_text import MappingText
 from pipeline.tenants.mapping_files import MappingFiles

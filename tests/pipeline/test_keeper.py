@@ -20,14 +20,14 @@ from eventbus.objects import ObjectStore
 from eventbus.pull_consumer import pinned_consumer
 from eventbus.settings import DAY
 from eventbus.subjects import lane_of
-from pipeline.deliveries_purge import Beside, DeliveriesPurge
-from pipeline.events_purge import EventsPurge
-from pipeline.keeper import NAME, KeeperSettings
-from pipeline.lease import Lease, read_lease
-from pipeline.object_sweep import ObjectSweep
-from pipeline.purge import Purged
-from pipeline.takeover import State
-from pipeline.trouble import Trouble
+from pipeline.keeping.deliveries import Beside, DeliveriesPurge
+from pipeline.keeping.events import EventsPurge
+from pipeline.keeping.keeper import NAME, KeeperSettings
+from pipeline.keeping.object_sweep import ObjectSweep
+from pipeline.keeping.purge import Purged
+from pipeline.lanes.lease import Lease, read_lease
+from pipeline.lanes.takeover import State
+from pipeline.routes.trouble import Trouble
 from tests.pipeline.delivering import MB, Bus, acme, eventually, order_at_erp
 from tests.pipeline.processes import running
 

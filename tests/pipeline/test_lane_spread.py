@@ -22,12 +22,13 @@ from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Step
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
-from pipeline import lane_lease, lane_turns
-from pipeline import lease as lease_module
-from pipeline.lane_lease import LaneLease, LeaseLost
-from pipeline.lane_spread import KEEP_S, NOBODY_S, SETTLE_S, LaneSpread, spread
-from pipeline.lease import Lease, read_lease
-from pipeline.membership import GONE_S, Member, Membership
+from pipeline.lanes import lane_lease
+from pipeline.lanes import lease as lease_module
+from pipeline.lanes import turns as lane_turns
+from pipeline.lanes.lane_lease import LaneLease, LeaseLost
+from pipeline.lanes.lease import Lease, read_lease
+from pipeline.lanes.membership import GONE_S, Member, Membership
+from pipeline.lanes.spread import KEEP_S, NOBODY_S, SETTLE_S, LaneSpread, spread
 from pipeline.tenants.model import Tenant
 from tests.pipeline.delivering import Bus, acme, bus, eventually, order_at_erp
 from tests.pipeline.processes import Runner, running

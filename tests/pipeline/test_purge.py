@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.orphans import CapturePosition, Listed, is_over, orphans
-from pipeline.purge import (
+from pipeline.keeping.orphans import CapturePosition, Listed, is_over, orphans
+from pipeline.keeping.purge import (
     TENANTS_AT_ONCE,
     ConsumerFloor,
     Detached,

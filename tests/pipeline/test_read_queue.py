@@ -1,8 +1,8 @@
 """Which reads are asked together, who is next, and for whom what was read is new enough."""
 
-from pipeline.read_cache import ENTRIES, KEEP_S, ReadCache
-from pipeline.read_queue import BATCH, SLOW_S, Batch, Group, ReadQueue
-from pipeline.row_reads import Place, ReadShape
+from pipeline.rows.read_cache import ENTRIES, KEEP_S, ReadCache
+from pipeline.rows.read_queue import BATCH, SLOW_S, Batch, Group, ReadQueue
+from pipeline.rows.row_reads import Place, ReadShape
 
 BY_ORDER = ReadShape("public.parts", (("wo", False),), many=True, limit=1_000)
 BY_ID = ReadShape("public.parts", (("id", False),))

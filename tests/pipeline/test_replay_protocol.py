@@ -10,7 +10,7 @@ import pytest
 
 from eventbus.fence import Written
 from eventbus.wire import parse_headers
-from pipeline.replay import (
+from pipeline.dlq.replay import (
     Denied,
     Ended,
     Ending,
@@ -34,8 +34,8 @@ from pipeline.replay import (
     settle_letter,
     token_prefix,
 )
-from pipeline.stored_letter import copy_of
-from pipeline.tombstone import Tombstone, original_seq, read_tombstone
+from pipeline.dlq.stored_letter import copy_of
+from pipeline.dlq.tombstone import Tombstone, original_seq, read_tombstone
 from tests.simulation.jetstream_model import WRONG_LAST_SEQUENCE, Draft, StreamModel
 
 SEQ = 7

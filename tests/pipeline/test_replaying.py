@@ -16,16 +16,16 @@ from eventbus.connection import connect
 from eventbus.fence import Written
 from eventbus.position import position_headers
 from eventbus.wire import header_lines
-from pipeline.attempt import DeliveryId
-from pipeline.begun_replays import BegunReplays
-from pipeline.dead_letter_store import DeadLetterStore, WriteHooks
-from pipeline.disposition import Reason
-from pipeline.letter_upkeep import LetterUpkeep
-from pipeline.letters import Glance, Letters
-from pipeline.replay import Denied, Ended, Marker, SendCopy, Wanted, settle_letter
-from pipeline.replaying import Replaying
+from pipeline.delivery.attempt import DeliveryId
+from pipeline.delivery.disposition import Reason
+from pipeline.dlq.begun_replays import BegunReplays
+from pipeline.dlq.letters import Glance, Letters
+from pipeline.dlq.replay import Denied, Ended, Marker, SendCopy, Wanted, settle_letter
+from pipeline.dlq.replaying import Replaying
+from pipeline.dlq.store import DeadLetterStore, WriteHooks
+from pipeline.dlq.tombstone import Tombstone, read_tombstone
+from pipeline.dlq.upkeep import LetterUpkeep
 from pipeline.tenants.model import RetryPolicy
-from pipeline.tombstone import Tombstone, read_tombstone
 from tests.pipeline.burying import Graveyard
 from tests.pipeline.delivering import UNSAFE, UPSERT, Bus, acme, eventually, order_at_erp
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from bridge.demo.erp_plain import PlainErp
-from pipeline.route_attach import Drain, Park, TakeBack
-from pipeline.route_detach import Halt, LetGo, Record
-from pipeline.route_session import InspectOwn, ReadOwnDeadLetters
-from pipeline.route_steps import RouteSteps
-from pipeline.takeover import CreateConsumer, DeleteConsumer
+from pipeline.lanes.takeover import CreateConsumer, DeleteConsumer
+from pipeline.routes.attach import Drain, Park, TakeBack
+from pipeline.routes.detach import Halt, LetGo, Record
+from pipeline.routes.session import InspectOwn, ReadOwnDeadLetters
+from pipeline.routes.steps import RouteSteps
 from tests.pipeline.delivering import Bus, acme, eventually, order_at_erp
 
 TOTAL = 150

@@ -5,22 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.lane_state import Barrier, LaneState, Load, Taken
-from pipeline.route_attach import (
-    Drain,
-    Drained,
-    Park,
-    StayApart,
-    TakeBack,
-    attach,
-    forgettable,
-    is_at_its_end,
-)
-from pipeline.route_detach import Halt, Leaving, LetGo, Record, Standing, detach
-from pipeline.route_session import InspectOwn, ReadOwnDeadLetters, SweepOwn, begin_session
-from pipeline.route_trouble import LANE_BYTES, crowds, must_wait_apart, the_largest
-from pipeline.settled_memory import SettledMemory
-from pipeline.takeover import (
+from pipeline.lanes.settled_memory import SettledMemory
+from pipeline.lanes.state import Barrier, LaneState, Load, Taken
+from pipeline.lanes.takeover import (
     ConsumerFacts,
     CreateConsumer,
     DeleteConsumer,
@@ -33,7 +20,20 @@ from pipeline.takeover import (
     WriteState,
     take_over,
 )
-from pipeline.trouble import RoutesInTrouble, Trouble, Word
+from pipeline.routes.attach import (
+    Drain,
+    Drained,
+    Park,
+    StayApart,
+    TakeBack,
+    attach,
+    forgettable,
+    is_at_its_end,
+)
+from pipeline.routes.crowding import LANE_BYTES, crowds, must_wait_apart, the_largest
+from pipeline.routes.detach import Halt, Leaving, LetGo, Record, Standing, detach
+from pipeline.routes.session import InspectOwn, ReadOwnDeadLetters, SweepOwn, begin_session
+from pipeline.routes.trouble import RoutesInTrouble, Trouble, Word
 
 ROUTE = "acme/orders"
 ON = Trouble("on", 7, start=3, upto=9, todo=(3, 8), settled_through=2, why="retry")

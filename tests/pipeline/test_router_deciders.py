@@ -4,9 +4,9 @@ import pytest
 
 from eventbus.group_commit import Group
 from eventbus.subjects import Subjects, lane_of
-from pipeline.fanout import Fanout, RoutedEvent, delivery_key
-from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
-from pipeline.router_start import Begin, RouterFacts, Stop, behind_torn, decide_start
+from pipeline.routing.fanout import Fanout, RoutedEvent, delivery_key
+from pipeline.routing.position import RouterMark, RouterPosition, StreamsMade
+from pipeline.routing.start import Begin, RouterFacts, Stop, behind_torn, decide_start
 
 HEADERS = b"NATS/1.0\r\nBridge-Event-Id: s:0/1:1\r\nBridge-Backfill: r:1:0/1:1:[]\r\nNats-Batch-Id: c-1\r\nBridge-Object: o\r\n\r\n"
 

@@ -10,12 +10,13 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply, Step
 from eventbus.subjects import lane_of
-from pipeline import route_pull, route_trouble
-from pipeline.delivery import Item
-from pipeline.lane_routes import LaneRoutes
-from pipeline.ordering_keys import OrderingKeys
-from pipeline.replay import Wanted
-from pipeline.replaying import LetterId, Replaying
+from pipeline.delivery.delivery import Item
+from pipeline.dlq.replay import Wanted
+from pipeline.dlq.replaying import LetterId, Replaying
+from pipeline.lanes.ordering_keys import OrderingKeys
+from pipeline.lanes.routes import LaneRoutes
+from pipeline.routes import crowding as route_trouble
+from pipeline.routes import pull as route_pull
 from pipeline.tenants.model import RetryPolicy
 from pipeline.tenants.pause_store import PauseStore
 from pipeline.tenants.pauses import Pause, Paused

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
-from pipeline.delivery_turn import (
+from pipeline.delivery.disposition import DeadLetter, Problem
+from pipeline.delivery.retry_record import ANSWER_BYTES, Known, RetryRecord, finished
+from pipeline.delivery.turn import (
     Bury,
     Done,
     Later,
@@ -26,8 +28,6 @@ from pipeline.delivery_turn import (
     WriteRecord,
     take_turn,
 )
-from pipeline.disposition import DeadLetter, Problem
-from pipeline.retry_record import ANSWER_BYTES, Known, RetryRecord, finished
 from pipeline.tenants.model import RetryPolicy
 
 RULES = Rules(RetryPolicy(max_attempts=3, initial_s=1, factor=1, max_s=1, jitter=0), 10_000.0, 30.0)

@@ -22,12 +22,13 @@ from cdc.row_reads import session
 from cdc.settings import SourceSettings, TableSettings
 from eventbus.buckets import Bucket
 from eventbus.subjects import lane_of
-from pipeline import enrichment, lane_turns
-from pipeline.attempt import DeliveryId
+from pipeline.delivery.attempt import DeliveryId
+from pipeline.delivery.retry_record import RetryRecord
+from pipeline.delivery.retry_records import RetryRecords
+from pipeline.delivery.saved_values import SavedValue, newest
+from pipeline.lanes import turns as lane_turns
 from pipeline.mapping import MappingText
-from pipeline.retry_record import RetryRecord
-from pipeline.retry_records import RetryRecords
-from pipeline.saved_values import SavedValue, newest
+from pipeline.rows import enrichment
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from tests.pipeline.delivering import QUICK, UPSERT, Bus, acme, bus, eventually
 from tests.pipeline.processes import Runner

@@ -8,8 +8,8 @@ import pytest
 from bridge.demo.erp_plain import PlainErp
 from eventbus.buckets import Bucket
 from pipeline.secrets import SecretStore
+from pipeline.tenants.in_force import NotReady, RouteInForce, TenantsInForce
 from pipeline.tenants.model import encode_tenant
-from pipeline.tenants_in_force import NotReady, RouteInForce, TenantsInForce
 from tests.pipeline.delivering import LOOPBACK, Bus, acme, eventually
 
 KEY = bytes(32)

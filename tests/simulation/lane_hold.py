@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from pipeline.lease import Lease, Tenure
-from pipeline.settled_memory import SettledMemory
+from pipeline.lanes.lease import Lease, Tenure
+from pipeline.lanes.settled_memory import SettledMemory
 from tests.simulation.lane_surroundings import Surroundings
 
 

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from connectors.protocol import Delivered, Outcome, Unavailable, Uncertain
-from pipeline import route_trouble
-from pipeline.breaker import BreakerState
-from pipeline.delivery_turn import Rules, Waiting, take_turn
-from pipeline.dispatch import Dispatch, GateSettings
-from pipeline.lane_state import LaneState, Taken
-from pipeline.lease import Lease, Tenure
-from pipeline.retry_record import SETTLED_BEFORE, Known
-from pipeline.route_detach import Leaving
-from pipeline.takeover import TakenOver
+from pipeline.delivery.breaker import BreakerState
+from pipeline.delivery.dispatch import Dispatch, GateSettings
+from pipeline.delivery.retry_record import SETTLED_BEFORE, Known
+from pipeline.delivery.turn import Rules, Waiting, take_turn
+from pipeline.lanes.lease import Lease, Tenure
+from pipeline.lanes.state import LaneState, Taken
+from pipeline.lanes.takeover import TakenOver
+from pipeline.routes import crowding as route_trouble
+from pipeline.routes.detach import Leaving
+from pipeline.routes.trouble import RoutesInTrouble, Trouble, Why, Word
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
-from pipeline.trouble import RoutesInTrouble, Trouble, Why, Word
 from tests.simulation.consumer_model import Delivery
 from tests.simulation.lane_hold import Claim, LaneHold, LaneLost, Owner
 from tests.simulation.lane_requests import LaneRequests

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pipeline.lease import Lease
-from pipeline.route_session import InspectOwn, ReadOwnDeadLetters, SweepOwn
-from pipeline.takeover import (
+from pipeline.lanes.lease import Lease
+from pipeline.lanes.takeover import (
     ConsumerFacts,
     CreateConsumer,
     DeleteConsumer,
@@ -22,7 +21,8 @@ from pipeline.takeover import (
     WriteState,
     take_over,
 )
-from pipeline.trouble import Trouble
+from pipeline.routes.session import InspectOwn, ReadOwnDeadLetters, SweepOwn
+from pipeline.routes.trouble import Trouble
 
 if TYPE_CHECKING:
     from tests.simulation.lane_ownership import Owned

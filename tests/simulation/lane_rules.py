@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.lane_state import Barrier
+from pipeline.lanes.state import Barrier
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
-from pipeline.tombstone import read_tombstone
+from pipeline.dlq.tombstone import read_tombstone
 from tests.simulation.chance import Chance
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.consumer_model import ConsumersModel, Delivery

@@ -1,11 +1,12 @@
-"""One turn of one delivery in the simulation: performs what `pipeline.delivery_turn` asks for."""
+"""One turn of one delivery in the simulation: performs what `pipeline.delivery.turn` asks for."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connectors.protocol import Delivered, Outcome, Uncertain
-from pipeline.delivery_turn import (
+from pipeline.delivery.retry_record import Known, RetryRecord
+from pipeline.delivery.turn import (
     Bury,
     ReadRecord,
     Render,
@@ -18,7 +19,6 @@ from pipeline.delivery_turn import (
     Turn,
     WriteRecord,
 )
-from pipeline.retry_record import Known, RetryRecord
 
 if TYPE_CHECKING:
     from tests.simulation.lane_ownership import Owned

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.lease import Lease, LeaseWatch, Tenure
-from pipeline.settled_memory import SettledMemory
+from pipeline.lanes.lease import Lease, LeaseWatch, Tenure
+from pipeline.lanes.settled_memory import SettledMemory
 from tests.simulation.lane_hold import Claim, LaneLost, Owner
 from tests.simulation.lane_ownership import Owned
 from tests.simulation.lane_surroundings import Surroundings

@@ -3,14 +3,14 @@
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.breaker import BreakerState
-from pipeline.lane_state import LaneState, Taken
-from pipeline.retry_record import SETTLED_BEFORE, Known
-from pipeline.route_attach import Drain, Drained, Park, StayApart, TakeBack, attach
-from pipeline.route_detach import Halt, Leaving, LetGo, Record, Standing, detach
-from pipeline.route_session import InspectOwn, Session, begin_session
-from pipeline.takeover import CreateConsumer
-from pipeline.trouble import Trouble, Word
+from pipeline.delivery.breaker import BreakerState
+from pipeline.delivery.retry_record import SETTLED_BEFORE, Known
+from pipeline.lanes.state import LaneState, Taken
+from pipeline.lanes.takeover import CreateConsumer
+from pipeline.routes.attach import Drain, Drained, Park, StayApart, TakeBack, attach
+from pipeline.routes.detach import Halt, Leaving, LetGo, Record, Standing, detach
+from pipeline.routes.session import InspectOwn, Session, begin_session
+from pipeline.routes.trouble import Trouble, Word
 from tests.simulation.consumer_model import Delivery
 from tests.simulation.simulated_blocks import SimulatedBlocks
 

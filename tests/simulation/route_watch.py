@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lane_state import LaneState
-from pipeline.route_attach import FORGET_S, forgettable
+from pipeline.lanes.state import LaneState
+from pipeline.routes.attach import FORGET_S, forgettable
 from tests.simulation.route_apart import RouteApart
 
 if TYPE_CHECKING:

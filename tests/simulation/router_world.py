@@ -13,9 +13,9 @@ import msgspec
 from eventbus.fence import ClaimLost
 from eventbus.group_commit import Group, GroupCommit, Outgoing
 from eventbus.subjects import Subjects
-from pipeline.fanout import Fanout, RoutedEvent
-from pipeline.router_position import RouterMark, RouterPosition, StreamsMade
-from pipeline.router_start import RouterFacts, Stop, behind_torn, decide_start
+from pipeline.routing.fanout import Fanout, RoutedEvent
+from pipeline.routing.position import RouterMark, RouterPosition, StreamsMade
+from pipeline.routing.start import RouterFacts, Stop, behind_torn, decide_start
 from pipeline.tenants.model import Route, RouteSource, Tenant
 from pipeline.tenants.routing import RoutingTable, next_routes, read_routes
 from tests.simulation.jetstream_model import Draft, ModelMessage, StreamModel
@@ -107,7 +107,7 @@ def play(seed: int) -> None:
 
 
 class SimulatedRouter(SimulatedWriter):
-    """Reads, routes and writes as `pipeline.router` does."""
+    """Reads, routes and writes as `pipeline.routing.router` does."""
 
     def __init__(self, world: RouterWorld, connection: Connection) -> None:
         super().__init__(world, connection)

@@ -1,10 +1,10 @@
-"""A blocking route's dead letters in the simulation: which keys wait, and until when (rule R11, `pipeline.blocked_keys`)."""
+"""A blocking route's dead letters in the simulation: which keys wait, and until when (rule R11, `pipeline.routes.blocked_keys`)."""
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lane_state import LaneState
-from pipeline.ordering import Line
-from pipeline.tombstone import read_tombstone
+from pipeline.dlq.tombstone import read_tombstone
+from pipeline.lanes.ordering import Line
+from pipeline.lanes.state import LaneState
 from tests.simulation.jetstream_model import ModelMessage
 
 if TYPE_CHECKING:

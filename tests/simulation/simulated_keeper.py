@@ -4,7 +4,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any
 
-from pipeline.purge import (
+from pipeline.keeping.purge import (
     PRESSURE,
     ConsumerFloor,
     Detached,

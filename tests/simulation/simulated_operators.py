@@ -8,7 +8,7 @@ import msgspec
 
 from eventbus.event import HEADER_REPLAY_ID
 from eventbus.fence import Written
-from pipeline.replay import (
+from pipeline.dlq.replay import (
     Ended,
     FoundCopy,
     LetterMessage,
@@ -26,7 +26,7 @@ from pipeline.replay import (
     settle_letter,
     token_prefix,
 )
-from pipeline.tombstone import read_tombstone
+from pipeline.dlq.tombstone import read_tombstone
 from tests.simulation.jetstream_model import Draft, StreamModel
 from tests.simulation.lane_surroundings import Surroundings
 

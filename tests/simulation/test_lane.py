@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.lane_state import Barrier
+from pipeline.lanes.state import Barrier
 from tests.simulation.lane_rules import LaneRules
 from tests.simulation.lane_world import LaneWorld, play
 from tests.simulation.seeds import EVERYDAY, Seeds, first_violation

@@ -6,9 +6,9 @@ import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from eventbus.buckets import Bucket
+from pipeline.tenants.in_force import TenantsInForce
 from pipeline.tenants.pause_store import PauseChange, PausesInvalid, PauseStore
 from pipeline.tenants.pauses import NOT_PAUSED, Pause, Paused, TenantPauses, decode_pauses, encode_pauses
-from pipeline.tenants_in_force import TenantsInForce
 from tests.pipeline.delivering import LOOPBACK, Bus, acme, eventually
 
 FIRST, LATER = Pause(10.0, "ana@vm", "their server moves"), Pause(20.0, "bob@vm")
