@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
-# each process has servers of its own
-PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
+# each process has servers of its own, and waits for them often: one more than there are cores
+PARALLEL ?= -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 5 --dist worksteal
 
 .DEFAULT_GOAL := help
 

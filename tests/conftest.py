@@ -8,13 +8,15 @@ each test a place of its own on them. A test that kills or reconfigures a server
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import pytest_asyncio
+import structlog
 from nats.aio.client import Client
 from psycopg import sql
 
@@ -24,6 +26,19 @@ from tests.postgres_versions import programs_of
 
 # What survives a killed process is in the kernel's cache; only a loss of power would need fsync.
 POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "200", "max_prepared_transactions": "10"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_are_not_kept() -> Iterator[None]:
+    """A command that runs in this process would keep its loggers, and `capture_logs` of later tests hear nothing."""
+    configure = structlog.configure
+
+    def kept_nowhere(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structlog, "configure", kept_nowhere)
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

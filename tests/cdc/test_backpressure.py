@@ -101,6 +101,7 @@ async def test_a_frozen_nats_server_is_waited_for(source: Source, own_nats: Embe
     await assert_gap_free(far)
 
 
+@pytest.mark.slow
 async def test_a_shutdown_of_postgres_does_not_wait_for_a_stream_that_is_full(
     own_postgres: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

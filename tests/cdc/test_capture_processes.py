@@ -69,6 +69,7 @@ async def test_a_frozen_owner_is_replaced_refused_and_stands_by(
     await assert_gap_free(source)
 
 
+@pytest.mark.slow
 async def test_kills_leave_no_gap_and_no_duplicate_with_wal2json(
     postgres_15: EmbeddedPostgres, nats_server: EmbeddedNats, namespace: str, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ class World:
         self.rivals = self.random.choice((1, 2))
         self.torn = self.random.choice((0.05, 0.3))
         self.unanswered = self.random.choice((0.02, 0.2))
-        self.limits = CommitLimits(messages=4, few=self.random.choice((0, 1, 3)), lag=3)
+        self.limits = CommitLimits(messages=4, few=(0, 1, 3)[seed % 3], lag=3)
         self.rules = rules
         self.total = total
         self.chaos = True
