@@ -87,6 +87,8 @@ def _settle(owned: "Owned", seq: int, running: RunningTurn, reason: str | None) 
             raise owned.lost
         if answer is not None and not world.chance(0.1):
             running.sent = False
+            if not owned.tenure.holds(world.now):
+                world.excuse(seq)  # it was on its way for so long that the next owner holds what it settles
             return
         yield  # its confirmation was lost: once more
 
