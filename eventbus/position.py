@@ -138,18 +138,10 @@ class Position:
             case Read():
                 return await self.read()
             case Write(payload, expected):
-                return await self._write(payload, expected)
+                headers = position_headers(expected)
+                return await written(self._jetstream, self.place.position, payload, headers)
             case Look(after, before):
                 return await self._patiently(lambda: self._look(after, before))
-
-    async def _write(self, payload: bytes, expected: int) -> Written:
-        subject, headers = self.place.position, position_headers(expected)
-        try:
-            return Written(await self._jetstream.publish(subject, payload, headers))
-        except JetStreamError as error:
-            return Written(None, error.err_code)
-        except NoAnswer:
-            return Written(None)
 
     async def _look(self, after: int, before: int) -> Torn | None:
         """The position itself is read along: once it comes, everything before it has come, whoever serves us."""
@@ -193,3 +185,13 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, JetStreamError):
         return fence.classify_refusal(error.err_code) is Refusal.UNKNOWN
     return isinstance(error, NoAnswer)
+
+
+async def written(jetstream: JetStream, subject: str, payload: bytes, headers: bytes) -> Written:
+    """Publishes once, and says what is known of it. Raises ConnectionLost."""
+    try:
+        return Written(await jetstream.publish(subject, payload, headers))
+    except JetStreamError as error:
+        return Written(None, error.err_code)
+    except NoAnswer:
+        return Written(None)

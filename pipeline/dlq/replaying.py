@@ -15,7 +15,7 @@ from eventbus.event import HEADER_REPLAY_ID
 from eventbus.fence import Written
 from eventbus.jetstream import JetStream
 from eventbus.ordered_reader import OrderedReader, Reading
-from eventbus.position import LOOK_TIMEOUT_S, position_headers
+from eventbus.position import LOOK_TIMEOUT_S, position_headers, written
 from eventbus.subjects import Subjects, lane_of
 from eventbus.wire import header_lines
 from pipeline.dlq.replay import (
@@ -109,8 +109,11 @@ class Replaying:
             case ReadMarker():
                 return await self._until_told(lambda: self.marker(letter))
             case WriteMarker(marker, expected):
-                return await self._write(
-                    self._marker_subject(letter), msgspec.json.encode(marker), position_headers(expected)
+                return await written(
+                    self._jetstream,
+                    self._marker_subject(letter),
+                    msgspec.json.encode(marker),
+                    position_headers(expected),
                 )
             case ReadLetter():
                 return await self._until_told(lambda: self.letter(letter))
@@ -124,14 +127,6 @@ class Replaying:
                 return await self._pause(code, pauses)
             case _:
                 assert_never(request)
-
-    async def _write(self, subject: str, payload: bytes, headers: bytes) -> Written:
-        try:
-            return Written(await self._jetstream.publish(subject, payload, headers))
-        except JetStreamError as error:
-            return Written(None, error.err_code)
-        except NoAnswer:
-            return Written(None)
 
     async def letter(self, letter: LetterId) -> LetterMessage | None:
         """The dead letter, or the tombstone in its place."""
@@ -166,7 +161,9 @@ class Replaying:
             }
         )
         copy = request.copy
-        return await self._write(self._delivery_subject(letter), copy.payload, copy.header_lines + fence)
+        return await written(
+            self._jetstream, self._delivery_subject(letter), copy.payload, copy.header_lines + fence
+        )
 
     async def _replace(self, letter: LetterId, request: Replace) -> Written:
         tombstone = request.tombstone
@@ -178,7 +175,7 @@ class Replaying:
             }
         )
         subject = self._subjects.dead_letter(letter.tenant, letter.route, letter.seq)
-        return await self._write(subject, tombstone.encode(), headers)
+        return await written(self._jetstream, subject, tombstone.encode(), headers)
 
     async def _until_told(self, ask: Callable[[], Any]) -> Any:
         pauses = 0
