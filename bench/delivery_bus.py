@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
 from typing import Any, NamedTuple
 
 import httpx
 
 from bench.contenders import running
+from bench.latency import summary
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.connection import connect
 from eventbus.event import HEADER_EVENT_ID, encode_json
@@ -257,10 +257,4 @@ async def event_writer(url: str) -> AsyncIterator[EventWriter]:
 def percentiles(delays_s: Iterable[float]) -> dict[str, float]:
     """Milliseconds."""
     delays = [delay * 1000 for delay in delays_s]
-    cuts = quantiles(delays, n=100)
-    return {
-        "deliveries": len(delays),
-        "p50_ms": round(cuts[49], 1),
-        "p99_ms": round(cuts[98], 1),
-        "max_ms": round(max(delays), 1),
-    }
+    return {"deliveries": len(delays), **summary(delays)}

@@ -44,7 +44,8 @@ async def measure(rate: int, seconds: float, sync: str, folder: Path) -> dict[st
             contender = kind(place.name, place, sync)
             try:
                 await contender.prepare(source)
-                found[contender.name] = summary(await delays(contender, source, rate, seconds))
+                found_ms = await delays(contender, source, rate, seconds)
+                found[contender.name] = {"events": len(found_ms), **summary(found_ms)}
             except NotHere as why:
                 found[contender.name] = {"problem": f"skipped: {why}"}
             else:
@@ -52,10 +53,10 @@ async def measure(rate: int, seconds: float, sync: str, folder: Path) -> dict[st
     return found
 
 
-def summary(delays_ms: list[float]) -> dict[str, Any]:
+def summary(delays_ms: list[float]) -> dict[str, float]:
+    """Milliseconds."""
     cuts = quantiles(delays_ms, n=100)
     return {
-        "events": len(delays_ms),
         "p50_ms": round(cuts[49], 1),
         "p99_ms": round(cuts[98], 1),
         "max_ms": round(max(delays_ms), 1),
