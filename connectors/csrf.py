@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from connectors.classification import retry_after
-from connectors.http_client import HttpClient, NoAnswer, Received
+from connectors.erp_client import ErpClient
+from connectors.http_client import NoAnswer, Received
 from connectors.protocol import Unavailable
 
 _HEADER = "x-csrf-token"
@@ -26,10 +27,9 @@ class CsrfSession:
 class CsrfTokens:
     """The session of one connection: fetched once, by one at a time, and again when the server forgot it."""
 
-    def __init__(self, client: HttpClient, headers: Mapping[str, str], path: str | None) -> None:
-        """headers: of the fetch, authorization included. path: where to fetch; None: the request's parent folder."""
+    def __init__(self, client: ErpClient, path: str | None) -> None:
+        """path: where to fetch; None: the request's parent folder."""
         self._client = client
-        self._headers = {**headers, _HEADER: "Fetch"}
         self._path = path
         self._session: CsrfSession | None = None
         self._fetching = asyncio.Lock()
@@ -45,7 +45,7 @@ class CsrfTokens:
     async def _fetch(self, target: str) -> CsrfSession:
         path = self._path or _parent(target)
         try:
-            received = await self._client.exchange("GET", path, self._headers, b"")
+            received = await self._client.exchange("GET", path, {_HEADER: "Fetch"}, b"")
         except NoAnswer as error:
             raise NoAnswer(no_token(error.outcome.message)) from None
         token = received.header(_HEADER)

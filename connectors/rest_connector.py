@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from connectors.answers import decompressed, read_answer
-from connectors.auth import authorization
 from connectors.classification import classify
 from connectors.csrf import CsrfTokens, no_token, wants_token
-from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
+from connectors.erp_client import ErpClient
+from connectors.http_client import NoAnswer, Received
 from connectors.http_request import path_target, query_target
-from connectors.protocol import Answer, ConnectionSettings, Outcome, Prepared
-from connectors.redaction import Redactor
+from connectors.protocol import ConnectionSettings, Outcome, Prepared
 from connectors.rest import prepare
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -23,15 +21,10 @@ class RestConnector:
     kind: ClassVar[str] = "rest"
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._client = HttpClient(settings)
-        self._redact = Redactor(settings.auth, settings.hidden)
-        header = authorization(settings.auth)
-        self._headers = {"Accept-Encoding": "identity"}
-        if header is not None:
-            self._headers["Authorization"] = header
+        self._client = ErpClient(settings)
         csrf = settings.options.get("csrf", False)
         path = path_target(csrf) if isinstance(csrf, str) else None
-        self._csrf = CsrfTokens(self._client, self._headers, path) if csrf else None
+        self._csrf = CsrfTokens(self._client, path) if csrf else None
 
     def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
         """See Connector.prepare."""
@@ -43,12 +36,12 @@ class RestConnector:
             received = await self._exchange(prepared, permit)
         except NoAnswer as error:
             return error.outcome
-        return classify(self._answer(received), datetime.now(UTC))
+        return classify(self._client.answer(received), datetime.now(UTC))
 
     async def _exchange(self, prepared: Prepared, permit: Callable[[], None]) -> Received:
         parts = prepared.parts
         target = parts["path"] + query_target(parts["query"])
-        headers = {**self._headers, **parts["headers"]}
+        headers = parts["headers"]
         method, content = parts["method"], prepared.content
         if self._csrf is None or method in _READING:
             return await self._client.exchange(method, target, headers, content, permit)
@@ -65,11 +58,6 @@ class RestConnector:
         if wants_token(received):
             raise NoAnswer(no_token("the ERP refuses the one it has just given"))
         return received
-
-    def _answer(self, received: Received) -> Answer:
-        content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-        truncated = not (received.complete and whole)
-        return read_answer(received.status, received.headers, self._redact(content), truncated=truncated)
 
     async def aclose(self) -> None:
         await self._client.aclose()
