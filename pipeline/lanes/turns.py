@@ -215,10 +215,8 @@ class LaneTurns:
         return whole
 
     async def had_turn(self, seq: int) -> None:
-        """Returns when what was offered has had a turn, or its connection did not let it go for a while."""
-        until = time.monotonic() + NOT_READY_S
-        while seq not in self._tasks and seq in self._state and time.monotonic() < until:  # noqa: ASYNC110 — it starts within the same moment, or not for long
-            await asyncio.sleep(0.005)
+        """Returns when what was offered has had a turn; at once where its connection does not let it go now."""
+        self._pump()
         if (task := self._tasks.get(seq)) is not None:
             await asyncio.wait([task])
 

@@ -1,5 +1,6 @@
 """What a world of lanes knows of its deliveries, of what is on its way, of pauses and of what the ERPs took."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,10 +48,14 @@ class Fate:
 
 @dataclass(eq=False)
 class Late:
-    """A request on its way to the server: it acts when it arrives, whatever has become of who sent it."""
+    """A request on its way to the server: it acts when it arrives, whatever has become of who sent it.
+
+    before: when it has arrived for sure.
+    """
 
     act: Callable[[], Any]
     not_before: float
+    before: float = math.inf
     done: bool = False
     answer: Any = None
 

@@ -1,5 +1,6 @@
 """What surrounds the lanes' workers in the simulation: a server, ERPs, a clock, and the invariants, by name."""
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from tests.simulation.lane_facts import Booked, Bucket, Fate, Late, Pauses
 from tests.simulation.lane_rules import LaneRules
 
 PIN_S = 5.0
+PROMPT_S = 1.0
+"""A request is sent while the lease holds, and another may have the lane a second after it has ended at the soonest."""
 LONGEST_WAIT_S = 30.0 * 1.2
 """What would only be tried again after its deadline is given up at once."""
 
@@ -63,10 +66,14 @@ class Surroundings(Chronicle):
     def request(
         self, act: Callable[[], Any], longest: float = 7.0, often: float = 0.15
     ) -> Generator[None, None, Any]:
-        """It acts at once, or while others go on, even after its sender has lost the lane; its answer is awaited."""
+        """It acts at once, or while others go on, even after its sender has lost the lane; its answer is awaited.
+
+        longest: 0.0: it acts before the next owner can have begun.
+        """
         if not self.chance(often):
             return act()
-        late = Late(act, self.now + self.random.choice((0.0, 0.0, 0.0, longest)))
+        not_before = self.now + self.random.choice((0.0, 0.0, 0.0, longest))
+        late = Late(act, not_before, math.inf if longest else self.now + PROMPT_S)
         self.late.append(late)
         while not late.done:
             yield
@@ -75,6 +82,11 @@ class Surroundings(Chronicle):
     def arrives(self, late: Late) -> None:
         self.late.remove(late)
         late.answer, late.done = late.act(), True
+
+    def wait_for_the_prompt(self, until: float) -> None:
+        """What must have arrived by then does now."""
+        for late in [late for late in self.late if late.before < until]:
+            self.arrives(late)
 
     def nothing_arrives(self) -> None:
         """Of what is on its way: nobody gets an answer."""

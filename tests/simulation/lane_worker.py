@@ -1,5 +1,6 @@
 """A worker in the simulation: wants the lanes, has them, loses them, dies and begins again."""
 
+import math
 from dataclasses import dataclass, field
 
 from pipeline.lanes.lease import Lease, LeaseWatch, Tenure
@@ -83,4 +84,6 @@ class SimulatedWorker:
         if lane.owned is not None:
             self.world.note(("lane", lane.number, "is lost by", self.me))
             lane.owned.end_answered()
+            # what this worker sends afterwards goes the same way, behind it
+            self.world.wait_for_the_prompt(math.inf)
         lane.owned, lane.watch = None, LeaseWatch()

@@ -126,10 +126,12 @@ class LaneWorld(Surroundings):
             self.resume(name)
 
     def _pass_time(self) -> None:
-        self.now += self.random.choice((0.1, 0.3, 0.7) if self.chaos else (0.1, 0.3, 0.6))
+        passed = self.random.choice((0.1, 0.3, 0.7) if self.chaos else (0.1, 0.3, 0.6))
         if self.random.random() < (0.004 if self.chaos else 0.0005):
-            self.now += ACK_WAIT_S
+            passed += ACK_WAIT_S
             self.leapt += ACK_WAIT_S
+        self.wait_for_the_prompt(self.now + passed)
+        self.now += passed
         if self.now - self._expired >= ACK_WAIT_S:
             self._expired = self.now
             for name in self.consumers.names:
