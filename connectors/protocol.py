@@ -1,6 +1,6 @@
 """What every connector kind is to the rest of the house: a request goes in, one of five outcomes comes out.
 
-A kind is one module, found by its name in `connectors.registry`. It prepares (pure, so that a preview shows exactly
+A kind is one module, found by its name in `connectors.registry`, ours or a plug-in's. It prepares (pure, so that a preview shows exactly
 what would be sent) and sends (the only part that touches the network, and never raises for the network's trouble).
 """
 
@@ -106,6 +106,14 @@ class SettingsInvalid(ValueError):
         self.message = message
 
 
+class KindUnusable(LookupError):
+    """No connector of this name can be used: there is none, or its package is broken."""
+
+
+class KindBroken(KindUnusable):
+    """A plug-in's package does not offer what it says: names the package, and what is wrong with it."""
+
+
 class Leaf(Enum):
     """How the values below a key of the request end up, and so how a mapping escapes them and reads null."""
 
@@ -191,21 +199,18 @@ class Connector(Protocol):
 
 
 class ConnectorKind(Protocol):
-    """What a kind's module offers: its request shape, the pure half, and the way to open a connection."""
+    """What a kind's module offers: its request shape, the pure half, and the way to open a connection. `self` is the module."""
 
     SHAPE: RequestShape
 
-    @staticmethod
-    def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
+    def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
         """As Connector.prepare, with no connection: for previews."""
         ...
 
-    @staticmethod
-    def check_settings(settings: ConnectionSettings) -> None:
+    def check_settings(self, settings: ConnectionSettings) -> None:
         """Pure; secrets may still be unresolved. Raises SettingsInvalid."""
         ...
 
-    @staticmethod
-    def open_connector(settings: ConnectionSettings) -> Connector:
+    def open_connector(self, settings: ConnectionSettings) -> Connector:
         """Connects to nothing yet. Raises SettingsInvalid."""
         ...

@@ -1,45 +1,78 @@
-"""The connector kinds, by the names mappings and connections use."""
+"""The connector kinds, by the names mappings and connections use: ours, and those of plug-ins (`connectors.plug_ins`)."""
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
-from connectors.protocol import ConnectionSettings, Connector, ConnectorKind, Prepared, RequestShape
+from connectors.plug_ins import PlugIns
+from connectors.protocol import (
+    ConnectionSettings,
+    Connector,
+    ConnectorKind,
+    KindUnusable,
+    Prepared,
+    RequestShape,
+)
 
 _KINDS: Mapping[str, str] = {"rest": "connectors.rest"}
 PLANNED = ("soap", "graphql", "jsonrpc")
 """Refused by name: not built yet."""
+PLUG_INS = PlugIns()
+"""Of this process."""
 
 
-class UnknownKind(LookupError):
+class UnknownKind(KindUnusable):
     """No connector has this name."""
 
 
 def kinds() -> tuple[str, ...]:
-    return tuple(sorted(_KINDS))
+    return tuple(sorted({*_KINDS, *PLUG_INS.found}))
 
 
 def shape(kind: str) -> RequestShape:
-    """Which keys a mapping's `request:` may have. Raises UnknownKind."""
-    return _module(kind).SHAPE
+    """Which keys a mapping's `request:` may have. Raises KindUnusable, NotTold."""
+    if kind in _KINDS:
+        return _ours(kind).SHAPE
+    _check_known(kind)
+    return PLUG_INS.found[kind].shape()
 
 
 def prepare(kind: str, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
-    """What a connection of this kind would send, with no connection. Raises UnknownKind, RequestInvalid."""
-    return _module(kind).prepare(request, idempotency_key)
+    """What a connection of this kind would send, with no connection. Raises KindUnusable, RequestInvalid."""
+    return _found(kind).prepare(request, idempotency_key)
 
 
 def check_settings(kind: str, settings: ConnectionSettings) -> None:
-    """Pure; secrets may be unresolved, as `${secret:NAME}`. Raises UnknownKind, SettingsInvalid."""
-    _module(kind).check_settings(settings)
+    """Pure; secrets may be unresolved, as `${secret:NAME}`. Raises KindUnusable, SettingsInvalid."""
+    _found(kind).check_settings(settings)
 
 
 def open_connector(kind: str, settings: ConnectionSettings) -> Connector:
-    """A connection, still with no network touched. Raises UnknownKind, SettingsInvalid."""
-    return _module(kind).open_connector(settings)
+    """A connection, still with no network touched. Raises KindUnusable, SettingsInvalid."""
+    return _found(kind).open_connector(settings)
 
 
-def _module(kind: str) -> ConnectorKind:
-    if kind not in _KINDS:
-        raise UnknownKind(f"no connector is called {kind!r}: there is {', '.join(kinds())}")
+def shadowed() -> tuple[str, ...]:
+    """What people should know of plug-ins whose names are ours: those are never used."""
+    found = PLUG_INS.found
+    return tuple(
+        f"the package {found[name].packages} offers a connector {name!r}, which is ours: it is not used; "
+        "give it another name in its entry point"
+        for name in sorted(_KINDS.keys() & found.keys())
+    )
+
+
+def _found(kind: str) -> ConnectorKind:
+    if kind in _KINDS:
+        return _ours(kind)
+    _check_known(kind)
+    return PLUG_INS.found[kind].kind()
+
+
+def _ours(kind: str) -> ConnectorKind:
     return cast(ConnectorKind, import_module(_KINDS[kind]))
+
+
+def _check_known(kind: str) -> None:
+    if kind not in PLUG_INS.found:
+        raise UnknownKind(f"no connector is called {kind!r}: there is {', '.join(kinds())}")

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 
 import msgspec
 
-from connectors.registry import kinds, shape
+from connectors.registry import PLUG_INS, kinds, shape
 from eventbus.event import encode_json
 from pipeline.jail.board import Board
 from pipeline.jail.desk import Desk
@@ -26,7 +26,9 @@ from pipeline.jail.frames import (
     Invalid,
     Load,
     MappingSource,
+    PlugIns,
     Result,
+    Shape,
     Task,
     Zone,
     frame,
@@ -34,6 +36,7 @@ from pipeline.jail.frames import (
     to_json,
 )
 from pipeline.jail.limits import CpuLimit, end_with, lock_in
+from pipeline.jail.told_kinds import told
 from pipeline.jail.zone_files import zone_file
 from pipeline.mapping import RenderInput
 from pipeline.mapping.errors import EvaluationError
@@ -97,6 +100,10 @@ class Child:
                 self._desk.keep(order)
             case Zone():
                 self._desk.zone(order)
+            case PlugIns():
+                PLUG_INS.load_none(order.names)
+            case Shape():
+                PLUG_INS.tell(order.name, told(order))
             case Task(number=number) if number > self._board.skip:
                 self._board.at = number
                 self._write(frame(self._answer(order)))
@@ -147,6 +154,7 @@ def _limit(task: Task, what: str) -> Failed:
 
 def warm_up() -> None:
     """Loads and compiles once what is loaded lazily: later no file can be opened."""
+    PLUG_INS.load_none(())
     for kind in kinds():
         shape(kind)
     give("UTC", zone_file("UTC"))

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeAlias
 
+from connectors.plug_ins import NotTold
 from eventbus.event import decode_event
 from pipeline.jail.frames import (
     Answer,
@@ -86,6 +87,8 @@ class Desk:
         self._sources.move_to_end(task.digest)
         try:
             return Result(task.number, self._done(task, source))
+        except NotTold as lacking:
+            return Lacking(task.number, lacking.name)
         except RenderError as error:
             mark = (error.file, error.line, error.column)
             return Failed(task.number, error.class_, error.message, mark, error.expression)

@@ -61,6 +61,24 @@ class Zone(msgspec.Struct, frozen=True, array_like=True, tag="zone"):
     content: bytes
 
 
+class PlugIns(msgspec.Struct, frozen=True, array_like=True, tag="plug_ins"):
+    """The connector kinds of other people's packages, whose code the child never loads."""
+
+    names: list[str]
+
+
+class Shape(msgspec.Struct, frozen=True, array_like=True, tag="shape"):
+    """What requests of such a kind look like, or what is wrong with its package.
+
+    keys: name, `Leaf`, whether it is required, and the check of ours that it has (`pipeline.jail.told_kinds`) or "".
+    """
+
+    name: str
+    keys: list[tuple[str, str, bool, str]] = []
+    payload: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     """Answered by exactly one Answer with its number, unless the child is told to skip it, or ends.
 
@@ -75,7 +93,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     cpu_s: float
 
 
-Order: TypeAlias = Load | Zone | Task
+Order: TypeAlias = Load | Zone | PlugIns | Shape | Task
 """What the parent says."""
 
 
@@ -118,9 +136,13 @@ class Defect(msgspec.Struct, frozen=True, array_like=True, tag="defect"):
 
 
 class Lacking(msgspec.Struct, frozen=True, array_like=True, tag="lacking"):
-    """The mapping was given up to make room: load it again, and give the task again."""
+    """The mapping was given up to make room: load it again, and give the task again.
+
+    kind: where it is not the mapping that is lacking, but this kind's Shape.
+    """
 
     number: int
+    kind: str = ""
 
 
 Answer: TypeAlias = Result | Failed | Invalid | Defect | Lacking

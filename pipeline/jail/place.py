@@ -4,8 +4,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from pipeline.jail.frames import Answer, Load, MappingSource, Op, Task, Zone
+from connectors.registry import PLUG_INS
+from pipeline.jail.frames import Answer, Lacking, Load, MappingSource, Op, PlugIns, Task, Zone
 from pipeline.jail.process import RenderProcess
+from pipeline.jail.told_kinds import shape_of
 from pipeline.jail.zone_files import zone_file
 
 HELD_UP_S = 0.04
@@ -57,6 +59,7 @@ class Place:
     _number: int = 0
     _loaded: set[bytes] = field(default_factory=set)
     _zones: set[str] = field(default_factory=set)
+    _shapes: set[str] = field(default_factory=set)
     _at: int = 0
     _cpu: float = 0.0
     _since: float = 0.0
@@ -76,7 +79,9 @@ class Place:
         self.child, self.failing, self.held_up = child, False, False
         self._loaded.clear()
         self._zones.clear()
+        self._shapes.clear()
         self._still_cpu = 0.0
+        child.give(PlugIns(sorted(PLUG_INS.found)))
 
     def give(self, call: Call) -> None:
         assert self.child is not None
@@ -102,9 +107,13 @@ class Place:
             self.held_up = False
         return call
 
-    def lacks(self, digest: bytes) -> None:
-        """Its child has given up the mapping."""
-        self._loaded.discard(digest)
+    def lacks(self, answer: Lacking, digest: bytes) -> None:
+        """Its child has given up the mapping, or does not know what its requests look like."""
+        if not answer.kind:
+            self._loaded.discard(digest)
+        elif answer.kind not in self._shapes and self.child is not None:
+            self._shapes.add(answer.kind)
+            self.child.give(shape_of(answer.kind))
 
     def moved_out(self) -> tuple[Call | None, list[Call]]:
         """Its child is gone: what it was about, and what else it had, in order."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from connectors.registry import shadowed
 from pipeline.jail.blame import Blame
 from pipeline.jail.frames import Answer, Failed, Invalid, Lacking, Result
 from pipeline.jail.place import Call, Place, Work
@@ -52,6 +53,8 @@ class RenderPool:
         self._spare: asyncio.TimerHandle | None = None
         self._pumping = False
         self._closed = False
+        for remark in shadowed():
+            log.warning("a plug-in is not used", because=remark)
 
     async def do(self, tenant: str, work: Work) -> Answer:
         """Raises RendererBroken."""
@@ -167,7 +170,7 @@ class RenderPool:
         if call is None or place is None:
             return
         if isinstance(answer, Lacking):
-            place.lacks(call.work.digest)
+            place.lacks(answer, call.work.digest)
             self._queue_of(call).again(call.tenant, call)
             return
         if isinstance(answer, Failed | Invalid | Result) and answer.strain:

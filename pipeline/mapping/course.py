@@ -1,7 +1,7 @@
 """Compiles what is sent: a mapping's `request`, or its `steps`, with how each may be repeated."""
 
-from connectors.protocol import RequestShape
-from connectors.registry import kinds, shape
+from connectors.protocol import KindUnusable, RequestShape
+from connectors.registry import shape
 from pipeline.mapping.declarations import Declarations
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
@@ -18,6 +18,7 @@ from pipeline.yaml_tree import Entry, MappingNode, Node, ScalarNode
 STEP_KEYS = ("when", "reads", "request", "require", "repeat", SCHEMA)
 FIND_KEYS = ("request", "found", "save")
 _NO_SHAPE = RequestShape({})
+"""Of a connector that is not known; that is said elsewhere."""
 
 
 class CourseCompiler:
@@ -26,8 +27,7 @@ class CourseCompiler:
     def __init__(self, declarations: Declarations, connector: str, schemas: Schemas) -> None:
         self._declared = declarations
         self._reader = declarations.reader
-        self._known = connector in kinds()
-        self._shape = shape(connector) if self._known else _NO_SHAPE
+        self._shape = _shape(connector)
         self._schemas = schemas
         self.repeat: Repeat = "unsafe"
 
@@ -137,9 +137,16 @@ class CourseCompiler:
         return Find(request, condition, compile_save(self._declared.section("save", section), reader))
 
     def _request(self, section: MappingNode | None) -> Evaluator:
-        if section is None or not self._known:
+        if section is None or self._shape is _NO_SHAPE:
             return lambda _frame: {}
         return compile_request(section, self._shape, self._reader)
+
+
+def _shape(connector: str) -> RequestShape:
+    try:
+        return shape(connector)
+    except KindUnusable:
+        return _NO_SHAPE
 
 
 def compiled_requirement(node: MappingNode, reader: Reader, whose: str) -> Requirement | None:

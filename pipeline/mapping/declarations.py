@@ -2,7 +2,8 @@
 
 import re
 
-from connectors.registry import PLANNED, kinds
+from connectors.protocol import KindBroken
+from connectors.registry import PLANNED, kinds, shape
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.mapping_facts import ParamSpec, Source
 from pipeline.mapping.results import Repeat
@@ -122,11 +123,20 @@ class Declarations:
     def connector(self) -> str:
         node = self.required("connector", "connector: rest")
         kind = self.read(node, "rest")
-        if node is not None and kind in PLANNED:
-            self.reader.refuse(node.mark, f"connector {kind!r} is not built yet; built: {', '.join(kinds())}")
-        elif node is not None and kind not in kinds():
-            self.reader.refuse(node.mark, f"unknown connector {kind!r}{nearest(kind, kinds())}")
+        if node is not None:
+            self._check_kind(node, kind)
         return kind
+
+    def _check_kind(self, node: Node, kind: str) -> None:
+        if kind in PLANNED:
+            self.reader.refuse(node.mark, f"connector {kind!r} is not built yet; built: {', '.join(kinds())}")
+        elif kind not in kinds():
+            self.reader.refuse(node.mark, f"unknown connector {kind!r}{nearest(kind, kinds())}")
+        else:
+            try:
+                shape(kind)
+            except KindBroken as error:
+                self.reader.refuse(node.mark, str(error))
 
     def repeat(self, node: Node | None, otherwise: Repeat) -> Repeat:
         """`upsert`, `idempotency_key`, `unsafe`, or `find` where a lookup is written."""

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.protocol import ConnectionSettings, SettingsInvalid
+from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
 from connectors.registry import PLANNED, check_settings, kinds
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, rate, share, whole
@@ -116,6 +116,9 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
         known = nearest(error.key, _KEYS) if error.key in connection.options else ""
         node = _node_at(section, error.key)
         raise node.error(f"{section.mark.path}.{error.key}: {error.message}{known}") from None
+    except KindUnusable as error:
+        node = _node_at(section, "connector")
+        raise node.error(f"{node.mark.path}: {error}") from None
 
 
 def _as_resolved(value: Any) -> Any:

@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from connectors.egress import EgressPolicy
-from connectors.protocol import ConnectionSettings, Connector, SettingsInvalid
-from connectors.registry import UnknownKind, open_connector
+from connectors.protocol import ConnectionSettings, Connector, KindUnusable, SettingsInvalid
+from connectors.registry import open_connector
 from eventbus.buckets import Bucket, Entry, Watch
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
@@ -214,7 +214,7 @@ class TenantsInForce:
                 hidden=frozenset(references(connection.auth)),
             )
             return _Open(settings, open_connector(connection.connector, settings))
-        except (SecretUnusable, SettingsInvalid, UnknownKind) as error:
+        except (SecretUnusable, SettingsInvalid, KindUnusable) as error:
             raise NotReady(f"{where}: {error}") from None
 
     async def _follow_tenants(self, watch: Watch) -> None:

@@ -1,0 +1,165 @@
+"""Mappings and connections of a plug-in's kind: rendered by processes that never load its code."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from pipeline.jail.frames import MappingSource
+from pipeline.jail.renderer import JailedMapping, Renderer
+from pipeline.jail.work import CasesGiven
+from pipeline.mapping import MappingInvalid, Rendered, RenderInput
+from pipeline.problems import ConfigurationInvalid
+from pipeline.tenants.tenant_reader import WrittenTenant, read_tenant
+from pipeline.yaml_tree import load
+from tests.connectors.plug_in_packages import KIND, Packages, packages_in
+
+MAPPING = """
+source: {table: public.orders, operations: [insert]}
+connector: lines
+request:
+  line: "order {{ after.n }}"
+"""
+HTTP_KIND = KIND.replace(
+    '{"line": RequestKey(Leaf.TEXT, required=True)}',
+    '{"line": RequestKey(Leaf.PATH, check=path_target), "own": RequestKey(Leaf.TEXT, check=own)}',
+).replace(
+    "\n\nSHAPE",
+    "\nfrom connectors.http_request import path_target\n\ndef own(text):\n    raise RequestInvalid('own')\n\nSHAPE",
+    1,
+)
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Iterator[Packages]:
+    with packages_in(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def renderer() -> AsyncIterator[Renderer]:
+    renderer = Renderer()
+    yield renderer
+    await renderer.aclose()
+
+
+async def compiled(renderer: Renderer, text: str = MAPPING) -> JailedMapping:
+    return await renderer.mapping("acme", "order", "mappings/order.yaml", MappingSource(text, {}))
+
+
+async def problems_of(renderer: Renderer, text: str) -> str:
+    with pytest.raises(MappingInvalid) as invalid:
+        await compiled(renderer, text)
+    return str(invalid.value)
+
+
+async def request_of(mapping: JailedMapping) -> Any:
+    event = {
+        "op": "insert",
+        "source": {"schema": "public", "table": "orders"},
+        "before": None,
+        "after": {"n": 7},
+    }
+    given = RenderInput(event, "acme", "orders", {}, "shop:0/1:1/acme/orders", "UTC")
+    rendered = await mapping.render(given)
+    assert isinstance(rendered, Rendered)
+    return rendered.request
+
+
+async def test_a_mapping_of_it_is_rendered_by_a_process_without_its_code(
+    packages: Packages, renderer: Renderer
+) -> None:
+    """The package is on this process's path alone."""
+    packages.add("acme-lines")
+    await renderer.warm_up()
+    assert "acme_lines" not in sys.modules
+    mapping = await compiled(renderer)
+    assert mapping.facts.connector == "lines"
+    assert await request_of(mapping) == {"line": "order 7"}
+    second = await compiled(renderer, MAPPING + "description: another\n")
+    assert await request_of(second) == {"line": "order 7"}
+
+
+async def test_its_cases_hold_or_not(packages: Packages, renderer: Renderer) -> None:
+    packages.add("acme-lines")
+    cases = """
+cases:
+  - {name: right, event: {after: {n: 1}}, expect: {request: {line: order 1}}}
+  - {name: wrong, event: {after: {n: 1}}, expect: {request: {line: order 2}}}
+"""
+    given = CasesGiven("order.yaml", "order.cases.yaml", cases)
+    right, wrong = await renderer.problems(MappingSource(MAPPING, {}), given, [])
+    assert right == ""
+    assert wrong == 'request.line: expected "order 2", got "order 1"'
+
+
+async def test_its_shape_is_held_to(packages: Packages, renderer: Renderer) -> None:
+    packages.add("acme-lines")
+    problems = await problems_of(renderer, MAPPING.replace("line:", "lime:"))
+    assert "order.yaml:5:3: unknown key 'lime' in request; did you mean 'line'?" in problems
+    assert "order.yaml:5:3: the request needs 'line'" in problems
+    problems = await problems_of(renderer, MAPPING.replace("connector: lines", "connector: limes"))
+    assert problems == "mappings/order.yaml:3:12: unknown connector 'limes'; did you mean 'lines'?"
+
+
+async def test_checks_of_ours_are_made_early_and_its_own_by_its_prepare(
+    packages: Packages, renderer: Renderer
+) -> None:
+    packages.add("acme-lines", text=HTTP_KIND)
+    text = MAPPING.replace('"order {{ after.n }}"', "no-slash\n  own: text")
+    problems = await problems_of(renderer, text)
+    assert "request.path must be a text that begins with /" in problems
+    assert "own" not in problems.partition("begins with")[2]
+
+
+async def test_a_broken_package_is_the_error_of_its_mappings_alone(
+    packages: Packages, renderer: Renderer
+) -> None:
+    packages.add("acme-lines", text="import nothing_of_this_name")
+    broken = await problems_of(renderer, MAPPING)
+    assert broken.startswith("mappings/order.yaml:3:12: connector 'lines' of the package acme-lines 1.2")
+    assert "No module named 'nothing_of_this_name'" in broken
+    rest = (
+        "connector: rest\nsource: {table: public.orders, operations: [insert]}\n"
+        "request: {method: POST, path: /a, body: '{{ after.n }}'}\n"
+    )
+    assert (await request_of(await compiled(renderer, rest)))["body"] == 7
+
+
+async def test_a_name_that_is_ours_is_said_once(packages: Packages) -> None:
+    packages.add("acme-rest", kind="rest")
+    with capture_logs() as logs:
+        renderer = Renderer()
+        await renderer.aclose()
+    [said] = [line for line in logs if line["event"] == "a plug-in is not used"]
+    assert "acme-rest 1.2" in said["because"]
+
+
+def read(connection: str) -> WrittenTenant:
+    text = f"key: '1'\nconnections:\n  erp: {{{connection}, base_url: http://erp.example}}\nroutes: {{}}\n"
+    return read_tenant("acme", load(text, "tenants/acme/tenant.yaml"))
+
+
+def test_a_connection_of_it_takes_what_it_checks(packages: Packages) -> None:
+    checked = KIND.replace(
+        "    pass\n\nclass",
+        "    if settings.options != {'delimiter': ';'}:\n        raise SettingsInvalid('delimiter', 'is ;')\n\nclass",
+    ).replace("import Delivered", "import SettingsInvalid, Delivered")
+    packages.add("acme-lines", text=checked)
+    assert read("connector: lines, delimiter: ';'").connections["erp"].connector == "lines"
+    with pytest.raises(ConfigurationInvalid, match=r"tenant.yaml:3:.* connections.erp.delimiter: is ;"):
+        read("connector: lines, delimiter: ','")
+    with pytest.raises(ConfigurationInvalid, match="unknown value 'limes'; did you mean 'lines'"):
+        read("connector: limes")
+
+
+def test_a_broken_package_is_the_error_of_its_connections(packages: Packages) -> None:
+    packages.add("acme-lines", text="1 / 0")
+    assert read("connector: rest").connections["erp"].connector == "rest"
+    with pytest.raises(
+        ConfigurationInvalid, match=r"connections.erp.connector: .*acme-lines 1\.2.*ZeroDivision"
+    ):
+        read("connector: lines")
