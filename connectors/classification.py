@@ -31,13 +31,16 @@ _PASSING = frozenset({
     "DocumentLockedError",
     "Internal_TenantUnavailable",  # Business Central
 })  # fmt: skip
+_CHANGED = "Request_EntityChanged"
+"""Business Central: somebody else has written the entity since it was read."""
 _TOO_MANY = frozenset({
     "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
 })  # fmt: skip
 _ALREADY_DONE = frozenset({
     "/IWBEP/CM_COS/005",  # SAP: this RequestID was processed
-    "IDEMPOTENCY_ERROR",  # NetSuite: this idempotency key was processed
 })  # fmt: skip
+_TAKEN_BEFORE = "IDEMPOTENCY_ERROR"
+"""NetSuite took this idempotency key before, and the header Location says as what. Without one it is another ERP's."""
 
 
 def classify(answer: Answer, now: datetime) -> Outcome:
@@ -55,7 +58,9 @@ def classify(answer: Answer, now: datetime) -> Outcome:
         return Unavailable(message, answer, after)
     if status in _GATEWAY:
         return Uncertain(f"{message} (from a gateway: the ERP may have processed the request)", answer)
-    if not _ALREADY_DONE.isdisjoint(error.codes):
+    if not _ALREADY_DONE.isdisjoint(error.codes) or (
+        _TAKEN_BEFORE in error.codes and "location" in answer.headers
+    ):
         return Delivered(answer, message)
     if status == _TOO_MANY_REQUESTS or not _TOO_MANY.isdisjoint(error.codes):
         return Throttled(message, answer, after, _code(status, error))
@@ -66,6 +71,13 @@ def classify(answer: Answer, now: datetime) -> Outcome:
     if _may_pass(status, error):
         return RetryLater(message, answer, after, _code(status, error))
     return Rejected(message, answer, _code(status, error))
+
+
+def is_stale(answer: Answer) -> bool:
+    """Whether the ERP did nothing because what the request was made of has changed (RFC 9110, 15.5.13): who reads that
+    again may try again.
+    """
+    return answer.status == 412 or _CHANGED in error_text(answer.body).codes
 
 
 def _may_pass(status: int, error: ErrorText) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 import structlog
 
-from connectors.protocol import Outcome, Uncertain
+from connectors.protocol import Outcome, Throttled, Unavailable, Uncertain
 from eventbus.errors import EventBusError, JetStreamError
 from eventbus.event import (
     HEADER_BACKFILL_ROUTE,
@@ -351,8 +351,11 @@ class Performance:
             log.exception("a connector failed in a way it must not", delivery_id=self._item.id.text)
             heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
         ended = time.time()
-        self._hooks.sent(self._item.id.seq, heard)
-        return Sent(await ready.classified(heard, self._hooks.check), began, ended)
+        outcome = await ready.classified(heard, self._hooks.check)
+        # that the endpoint takes no more for now may be the mapping's word alone
+        turned_away = isinstance(outcome, Throttled | Unavailable)
+        self._hooks.sent(self._item.id.seq, outcome if turned_away else heard)
+        return Sent(outcome, began, ended, reads_again=ready.reads_again(outcome))
 
     def _report(self, step: Report) -> None:
         if isinstance(step.disposition, Ack):

@@ -79,7 +79,7 @@ class Situation:
 
     attempts: with the one just made; held: how often in a row the endpoint was not there for this delivery, with
     this one, and hold_max_s: how long such a wait may be at most; safe: a repeat does no harm (`repeat` of the
-    mapping); jitter: chance, from -1 to 1.
+    mapping); jitter: chance, from -1 to 1; at_once: an attempt that is made again need not wait.
     """
 
     now: float
@@ -90,6 +90,7 @@ class Situation:
     safe: bool
     policy: RetryPolicy
     jitter: float
+    at_once: bool = False
 
 
 def decide(outcome: Outcome, at: Situation) -> Ack | RetryAt | Hold | DeadLetter:
@@ -115,5 +116,5 @@ def decide(outcome: Outcome, at: Situation) -> Ack | RetryAt | Hold | DeadLetter
 def _later(problem: Problem, at: Situation, asked: float | None) -> RetryAt | DeadLetter:
     if at.attempts >= at.policy.max_attempts:
         return DeadLetter("exhausted", problem)
-    due = at.now + retry_delay(at.policy, at.attempts, at.jitter, asked)
+    due = at.now + (0.0 if at.at_once else retry_delay(at.policy, at.attempts, at.jitter, asked))
     return DeadLetter("expired", problem) if due >= at.deadline else RetryAt(due)

@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from connectors.protocol import Answer, Connector, Delivered, Outcome, Prepared, RequestInvalid
+from connectors.classification import is_stale
+from connectors.protocol import Answer, Connector, Delivered, Outcome, Prepared, RequestInvalid, RetryLater
 from pipeline.delivery.attempt import DeliveryId
 from pipeline.delivery.disposition import Problem
 from pipeline.delivery.rendering import Rendering, Rows, Saved
@@ -36,6 +37,8 @@ class Progress:
 
     answers: dict[str, Answer]
     facts: Facts | None = None
+    stale: bool = False
+    """The last answer was that what the request was made of has changed."""
 
     @property
     def goes_on(self) -> bool:
@@ -120,6 +123,13 @@ class Preparation:
         self._rendering.know(answers={request.step: answer})
         if not request.reads:
             self._progress.answers[request.step] = answer
+
+    def reads_again(self, outcome: Outcome) -> bool:
+        """Whether what was read is to be read again at once: it has changed, and that for the first time in a row."""
+        answer, before = outcome.answer, self._progress.stale
+        refused = isinstance(outcome, RetryLater) and answer is not None and is_stale(answer)
+        self._progress.stale = refused and self.request is not None and self.request.step != ""
+        return self._progress.stale and not before
 
     def keep_facts(self) -> None:
         """For the next turn, which goes on."""

@@ -116,11 +116,15 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The outcome, with the mapping's word on it, and when the request began and ended."""
+    """The outcome, with the mapping's word on it, and when the request began and ended.
+
+    reads_again: what was read for it has changed, so the next attempt need not wait.
+    """
 
     outcome: Outcome
     began: float
     ended: float
+    reads_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +325,7 @@ def _decided(at: _At, rendered: Rendered, sent: Sent) -> Ack | RetryAt | Hold | 
         safe=rendered.safe,
         policy=at.rules.policy,
         jitter=at.jitter,
+        at_once=sent.reads_again,
     )
     disposition = decide(sent.outcome, situation)
     if rendered.lookup and isinstance(disposition, DeadLetter) and disposition.reason == "rejected":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field, replace
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 from pipeline.mapping.case_facts import NotGiven, label_of, rows_of
 from pipeline.mapping.compile import compile_stored
 from pipeline.mapping.difference import first_difference
@@ -19,6 +19,14 @@ from pipeline.mapping_text import MappingText
 
 __all__ = ["Case", "CaseResult", "read_cases", "run_cases"]
 
+_WORDS = {
+    Delivered: "delivered",
+    RetryLater: "retry",
+    Throttled: "throttled",
+    Unavailable: "unavailable",
+    Uncertain: "uncertain",
+    Rejected: "rejected",
+}
 _SAID = "\0said"
 """What an error said, beside its class."""
 
@@ -112,7 +120,7 @@ def _judged(mapping: Mapping, case: Case, given: RenderInput) -> dict[str, Value
 
 
 def _word(outcome: Outcome) -> str:
-    return {Delivered: "delivered", RetryLater: "retry", Rejected: "rejected"}.get(type(outcome), "")
+    return _WORDS[type(outcome)]
 
 
 def _wanted(key: str, value: Value) -> str:

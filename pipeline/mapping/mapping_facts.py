@@ -3,7 +3,8 @@
 from collections.abc import Mapping as Members
 from dataclasses import dataclass
 
-from connectors.protocol import Outcome
+from connectors.classification import is_stale
+from connectors.protocol import Outcome, Rejected
 from pipeline.mapping.errors import Finding
 from pipeline.mapping.known import saved_key
 from pipeline.mapping.results import Rendered, Repeat
@@ -81,8 +82,12 @@ class MappingFacts:
 
     def leaves(self, outcome: Outcome, rendered: Rendered | None) -> bool:
         """Whether the connector's word on an answer stands, so that `Mapping.classify` need not be asked."""
+        answer = outcome.answer
+        if answer is None:
+            return True
         lookup = rendered is not None and (rendered.reads or rendered.kind == "find")
-        return outcome.answer is None or not (self.judges or lookup)
+        stale = rendered is not None and rendered.step and isinstance(outcome, Rejected) and is_stale(answer)
+        return not (self.judges or lookup or stale)
 
     def saved_key(self, event: Members[str, Value]) -> str:
         """Under which key `saved` finds what a delivery of the event saves."""

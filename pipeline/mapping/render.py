@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from connectors.protocol import Delivered, Outcome, Rejected
+from connectors.classification import is_stale
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater
 from pipeline.mapping.access import UNREAD, Unread
 from pipeline.mapping.changes import NAMED
 from pipeline.mapping.delivery_names import delivery_names
@@ -120,6 +121,9 @@ class Mapping(MappingFacts):
         """
         if rendered is not None and (rendered.reads or rendered.kind == "find") and _tells_absence(outcome):
             return Delivered(outcome.answer)
+        if rendered is not None and self._reads_again(outcome, given):
+            message = f"{outcome.message} (what was read has changed; it is read again)"
+            outcome = RetryLater(message, outcome.answer, code=getattr(outcome, "code", ""))
         rules = self.program.response
         if not rules.any or outcome.answer is None or (rendered is not None and rendered.kind == "find"):
             return outcome
@@ -135,6 +139,12 @@ class Mapping(MappingFacts):
         heard = answer_names(outcome.answer)
         frame |= {**heard, "step": step, STEPS: {**answers, step: heard}}
         return rules.classify(outcome, frame)
+
+    def _reads_again(self, outcome: Outcome, given: RenderInput) -> bool:
+        """Whether a step was refused since what the ones before it read is out of date."""
+        if not isinstance(outcome, Rejected) or outcome.answer is None or not is_stale(outcome.answer):
+            return False
+        return any(step.reads and step.name in given.known.answers for step in self.program.course.steps)
 
     def _frame(self, given: RenderInput) -> Frame:
         event = given.event

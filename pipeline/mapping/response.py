@@ -1,8 +1,11 @@
-"""`response: {ok, retry, reject, save}`: what the mapping knows better than the connector about an answer."""
+"""`response: {ok, throttle, unavailable, uncertain, retry, reject, save}`: what the mapping knows better than the
+connector about an answer.
+"""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater
+from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 from pipeline.mapping.errors import EvaluationError, RenderError, Wanted
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
@@ -11,26 +14,25 @@ from pipeline.mapping.structure import compile_tree
 from pipeline.mapping.values import OMIT, Frame, Measure, Value
 from pipeline.yaml_tree import MappingNode, Mark
 
-RULES = ("ok", "retry", "reject")
+RULES = ("ok", "throttle", "unavailable", "uncertain", "retry", "reject")
+"""In the order in which they are asked: the first that holds decides."""
 MAX_SAVED = 64_000
 """What one delivery may save, about, in characters of JSON: it is looked up by other deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules there are, as conditions over `status`, `headers` (names in lower case), `body` and the event."""
+    """conditions: by their rule's name, over `status`, `headers` (names in lower case), `body` and the event."""
 
-    ok: Evaluator | None = None
-    retry: Evaluator | None = None
-    reject: Evaluator | None = None
+    conditions: Mapping[str, Evaluator] = field(default_factory=dict)
     needs_vars: bool = False
 
     @property
     def any(self) -> bool:
-        return bool(self.ok or self.retry or self.reject)
+        return bool(self.conditions)
 
     def classify(self, outcome: Outcome, frame: Frame) -> Outcome:
-        """The first of ok, retry, reject that holds decides; `ok` that is false undoes "delivered".
+        """The first of RULES that holds decides; `ok` that is false undoes "delivered".
 
         A rule that has no value for this answer (`body.error.code` of a body without an error) does not hold,
         and says nothing about the answer either: the connector's word stands.
@@ -38,38 +40,41 @@ class Rules:
         answer = outcome.answer
         if answer is None:
             return outcome
-        ok = _holds(self.ok, frame)
-        if ok:
-            return Delivered(answer)
+        said = {name: _holds(self.conditions[name], frame) for name in RULES if name in self.conditions}
         message = outcome.message or f"the ERP answered {answer.status}"
-        if _holds(self.retry, frame):
-            return _retried(outcome, message)
-        if _holds(self.reject, frame):
-            return _rejected(outcome, f"{message} (by the mapping's response.reject)")
-        if ok is False and isinstance(outcome, Delivered):
-            return _rejected(outcome, f"{message}, and the mapping's response.ok does not hold")
+        for name, holds in said.items():
+            if holds:
+                return _ruled(name, outcome, message)
+        if said.get("ok") is False and isinstance(outcome, Delivered):
+            return Rejected(f"{message}, and the mapping's response.ok does not hold", answer)
         return outcome
 
 
-def _holds(rule: Evaluator | None, frame: Frame) -> bool | None:
-    if rule is None:
-        return None
+def _holds(rule: Evaluator, frame: Frame) -> bool | None:
     try:
         return bool(rule(frame))
     except (RenderError, Wanted):
         return None
 
 
-def _retried(outcome: Outcome, message: str) -> RetryLater:
-    if isinstance(outcome, RetryLater):
-        return outcome
-    return RetryLater(message, outcome.answer, getattr(outcome, "after", None), getattr(outcome, "code", ""))
-
-
-def _rejected(outcome: Outcome, message: str) -> Rejected:
-    if isinstance(outcome, Rejected):
-        return replace(outcome, message=outcome.message)
-    return Rejected(message, outcome.answer, getattr(outcome, "code", ""))
+def _ruled(rule: str, outcome: Outcome, message: str) -> Outcome:
+    """What a rule that holds makes of it; what the connector says already stays in its words."""
+    answer, code, after = outcome.answer, getattr(outcome, "code", ""), getattr(outcome, "after", None)
+    ruled: Outcome
+    match rule:
+        case "ok":
+            return Delivered(answer)
+        case "throttle":
+            ruled = Throttled(message, answer, after, code or "throttled")
+        case "unavailable":
+            ruled = Unavailable(message, answer, after, code or "unavailable")
+        case "uncertain":
+            ruled = Uncertain(message, answer, code or "uncertain")
+        case "retry":
+            ruled = RetryLater(message, answer, after, code)
+        case _:
+            ruled = Rejected(f"{message} (by the mapping's response.reject)", answer, code)
+    return outcome if type(ruled) is type(outcome) else ruled
 
 
 def compile_rules(node: MappingNode | None, reader: Reader, steps: tuple[str, ...]) -> Rules:
@@ -80,13 +85,12 @@ def compile_rules(node: MappingNode | None, reader: Reader, steps: tuple[str, ..
         reader.refuse(error.mark, error.message)
     names = (*ANSWER_NAMES, "step") if steps else ANSWER_NAMES
     with reader.scope.noting() as used, reader.scope.inside(*names):
-        rules = {key: _rule(node, key, reader) for key in RULES}
-    return Rules(**rules, needs_vars="vars" in used)
-
-
-def _rule(node: MappingNode, key: str, reader: Reader) -> Evaluator | None:
-    entry = node.entry(key)
-    return None if entry is None else reader.condition_of(entry, f"response.{key}")
+        conditions = {
+            entry.key: reader.condition_of(entry, f"response.{entry.key}")
+            for entry in node
+            if entry.key in RULES
+        }
+    return Rules(conditions, needs_vars="vars" in used)
 
 
 @dataclass(frozen=True, slots=True)

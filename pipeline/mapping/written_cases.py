@@ -13,7 +13,8 @@
         expect: {request: {method: POST, path: /orders, body: {id: 1}}}
 
 `expect` has `request` (the whole of it), or `requests` (of steps, in their order), `skipped` (source, when, skip_if,
-steps), `error` (a class), and, with an `answer` or `answers`, `outcome` (delivered, retry, rejected) and `save`. `reads`
+steps), `error` (a class), and, with an `answer` or `answers`, `outcome` (delivered, retry,
+throttled, unavailable, uncertain, rejected) and `save`. `reads`
 says by what an enrichment is read: {parts: {id_work_order: 7}}.
 """
 
@@ -30,7 +31,7 @@ _SHARED = ("timezone", "params", "lookups")
 _ALONE = ("skipped", "error")
 EXPECTED = ("request", "requests", *_ALONE, "outcome", "save", "reads")
 _SKIPS = ("source", "when", "skip_if", "steps")
-_OUTCOMES = ("delivered", "retry", "rejected")
+_OUTCOMES = ("delivered", "retry", "throttled", "unavailable", "uncertain", "rejected")
 
 
 @dataclass(frozen=True, slots=True)

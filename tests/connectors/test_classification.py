@@ -70,6 +70,13 @@ def test_what_an_answer_means(status: int, body: Any, meaning: type) -> None:
     assert outcome.answer is answer
 
 
+def test_an_idempotency_error_is_a_repeat_where_the_erp_says_what_it_took_before() -> None:
+    body = {"o:errorDetails": [{"o:errorCode": "IDEMPOTENCY_ERROR"}]}
+    taken = Answer(400, {"location": "/services/rest/async/v1/job/123456"}, body)
+    assert isinstance(classify(taken, NOW), Delivered)
+    assert isinstance(classify(Answer(400, {}, body), NOW), Rejected)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Unavailable, Uncertain
-from pipeline.delivery.disposition import DeadLetter, Problem
+from pipeline.delivery.disposition import DeadLetter, Problem, RetryAt
 from pipeline.delivery.retry_record import ANSWER_BYTES, Known, RetryRecord, finished
 from pipeline.delivery.turn import (
     Bury,
@@ -75,6 +75,7 @@ class Worker:
     answers: dict[str, Answer] = field(default_factory=dict)
     facts: dict[str, Any] | None = None
     count: int = 0
+    read_again: list[bool] = field(default_factory=list)
 
     def run(self) -> None:
         while not self.world.settled:
@@ -172,7 +173,8 @@ class Worker:
             self._facts["answers"][rendered.step] = outcome.answer
             if not rendered.reads:
                 self.answers[rendered.step] = outcome.answer
-        return Sent(outcome, world.now, world.now)
+        stale = isinstance(outcome, RetryLater) and bool(self.read_again) and self.read_again.pop(0)
+        return Sent(outcome, world.now, world.now, reads_again=stale)
 
 
 KINDS = [("upsert", False), ("unsafe", False), ("find", False), ("upsert", True)]
@@ -230,6 +232,19 @@ def test_a_request_that_may_have_arrived_is_looked_up_before_it_is_sent_again() 
     world = World([Step("create", "find")], outcomes=[RetryLater("busy"), Unavailable("down")])
     Worker(world).run()
     assert (world.arrivals, world.lookups) == (["create"], 0)
+
+
+def test_what_has_changed_is_read_again_at_once_and_then_as_the_route_says() -> None:
+    world = World([Step("get", reads=True), Step("put")], outcomes=[Delivered(Answer(200, {}, None))])
+    stale = RetryLater("changed", Answer(412, {}, None))
+    world.outcomes += [stale, Delivered(Answer(200, {}, None)), stale]
+    worker = Worker(world)
+    worker.read_again = [True, False]
+    worker.run()
+    assert world.arrivals == ["get", "get", "get", "put"]
+    dues = [report.disposition.due for report in world.reports if isinstance(report.disposition, RetryAt)]
+    assert dues == [100.0, 101.0]
+    assert {report.number for report in world.reports} == {1, 2, 3}
 
 
 def test_an_end_in_the_middle_leaves_what_is_finished_for_a_replay() -> None:

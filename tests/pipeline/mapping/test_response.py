@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from connectors.protocol import Answer, Delivered, Rejected, RetryLater, Unavailable, Uncertain
+from connectors.protocol import Answer, Delivered, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 
 SAP_LOCK = {"error": {"code": "56/393", "message": {"value": "Order 4711 is blocked by user X"}}}
 
@@ -69,3 +69,20 @@ response: {reject: "headers['x-state'] == 'final' and vars.code == body and op =
 def test_without_an_answer_there_is_nothing_to_judge(classify: Callable[..., Any]) -> None:
     outcome = Uncertain("cut")
     assert classify("response: {ok: true}", outcome) is outcome
+
+
+def test_what_is_nobodys_fault_is_throttled_unavailable_or_uncertain(classify: Callable[..., Any]) -> None:
+    rules = """
+response:
+  uncertain: status == 500
+  retry: status >= 400
+  throttle: body.code == 'SSS_REQUEST_LIMIT_EXCEEDED'
+  unavailable: body.code == 'MAINTENANCE'
+"""
+    told = Rejected("no", Answer(400, {}, {"code": "SSS_REQUEST_LIMIT_EXCEEDED"}), "SSS")
+    assert classify(rules, told) == Throttled("no", told.answer, None, "SSS")
+    closed = RetryLater("closed", Answer(500, {}, {"code": "MAINTENANCE"}), 7.0)
+    assert classify(rules, closed) == Unavailable("closed", closed.answer, 7.0)
+    failed = RetryLater("failed", Answer(500, {}, None))
+    assert classify(rules, failed) == Uncertain("failed", failed.answer)
+    assert isinstance(classify(rules, Rejected("no", Answer(422, {}, None))), RetryLater)

@@ -1,6 +1,7 @@
 """`steps`, `repeat: find` and `response.save`: what is next, given the answers so far."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -215,6 +216,24 @@ def test_the_rules_are_asked_of_each_step(make_input: Any) -> None:
     assert isinstance(judged(make_input, Rendered({}, "create"), conflict), RetryLater)
     assert isinstance(judged(make_input, Rendered({}, "confirm"), conflict), Rejected)
     assert isinstance(judged(make_input, Rendered({}, "create", "find"), conflict), Rejected)
+
+
+def test_what_is_out_of_date_is_read_again(make_input: Any) -> None:
+    gone = Rejected("changed", Answer(412, {}, None), "412")
+    heard = judged(make_input, Rendered({}, "create"), gone)
+    assert isinstance(heard, RetryLater)
+    assert (heard.answer, heard.code) == (gone.answer, "412")
+    told = Rejected("changed", Answer(409, {}, {"error": {"code": "Request_EntityChanged"}}))
+    assert isinstance(judged(make_input, Rendered({}, "confirm"), told), RetryLater)
+    # the mapping's own word on it counts more, and without a step that reads nothing would be another the next time
+    rejects = STEPS.replace("response: {", "response: {reject: status == 412, ")
+    given = make_input(after={"code": "A", "name": "N"}, known=answers(find=NEW))
+    assert isinstance(_steps(rejects).classify(gone, given, Rendered({}, "create")), Rejected)
+    reads_nothing = replace(given, known=Known())
+    assert isinstance(_steps(STEPS).classify(gone, reads_nothing, Rendered({}, "create")), Rejected)
+    facts = _steps(STEPS).facts
+    assert not facts.leaves(gone, Rendered({}, "create"))
+    assert facts.leaves(Rejected("no", Answer(409, {}, None)), Rendered({}, "create"))
 
 
 # ── Looking up ───────────────────────────────────────────────────────────────────────────────────────────────────
