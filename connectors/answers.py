@@ -1,4 +1,6 @@
-"""An answer's bytes as an Answer: JSON without a float in between, or text; never a session's secrets. Pure."""
+"""An answer's bytes as an Answer: JSON without a float in between, XML as a tree, or text; never a session's secrets.
+Pure.
+"""
 
 import json
 import zlib
@@ -9,6 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from connectors.protocol import Answer
+from connectors.xml_answer import XmlUnread, xml_tree
 
 _SECRET_HEADERS = frozenset({"set-cookie", "x-csrf-token"})
 _INT_DIGITS = 4_300
@@ -46,6 +49,8 @@ def decompressed(content: bytes, encoding: str, largest: int) -> tuple[bytes, bo
 def _value(content: bytes, headers: dict[str, str]) -> Any:
     if not content.strip():
         return None
+    if _says_xml(content, headers):
+        return _xml(content, headers)
     try:
         return _decoder.decode(content)
     except (ValueError, RecursionError):
@@ -60,6 +65,22 @@ def _unusual_json(content: bytes, headers: dict[str, str]) -> Any:
     except (ValueError, RecursionError):
         return _text(content, headers)
     return value
+
+
+def _says_xml(content: bytes, headers: dict[str, str]) -> bool:
+    kind = headers.get("content-type", "").lower().partition(";")[0].strip()
+    return "html" not in kind and (kind.endswith("xml") or content.lstrip().startswith(b"<?xml"))
+
+
+def _xml(content: bytes, headers: dict[str, str]) -> Any:
+    text = _text(content, headers)
+    declared = "charset=" in headers.get("content-type", "").lower()
+    try:
+        tree = xml_tree(text if declared else content)
+        _encoder.encode(tree)  # see _unusual_json
+    except (XmlUnread, UnicodeEncodeError):
+        return text
+    return tree
 
 
 def _integer(digits: str) -> int | Decimal:

@@ -8,9 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST = 500
-_TEXTS = ("message", "detail", "title", "error_description", "description", "exception", "msg", "value")
-_CODES = ("code", "o:errorCode", "exc_type", "name", "errorCode")
-_INSIDE = ("error", "errors", "innererror", "errordetails", "details", "o:errorDetails", "message")
+# in lower case: some ERPs write Message, others message
+_TEXTS = (
+    "message",
+    "detail",
+    "title",
+    "error_description",
+    "description",
+    "exception",
+    "msg",
+    "value",
+    "#text",  # of an XML element with attributes
+    "faultstring",
+    "errormessage",
+)
+_CODES = ("code", "o:errorcode", "exc_type", "name", "errorcode", "faultcode")
+_INSIDE = (
+    "message",
+    "error",
+    "errors",
+    "innererror",
+    "errordetails",
+    "errordetail",
+    "details",
+    "o:errordetails",
+    "body",
+    "fault",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +49,7 @@ def error_text(body: Any) -> ErrorText:
     """body: an Answer's. Never fails: an unknown shape is an empty text, or its own beginning."""
     if isinstance(body, str):
         return ErrorText(one_line(body))
-    found = list(_walk(body, 6))
+    found = list(_walk(body, 8))
     texts = dict.fromkeys(text for kind, text in found if kind == "text")
     return ErrorText(
         one_line("; ".join(texts)), tuple(dict.fromkeys(text for kind, text in found if kind == "code"))
@@ -52,7 +76,11 @@ def _walk(value: Any, depth: int) -> Iterator[tuple[str, str]]:
         yield from _members(value, depth)
 
 
-def _members(value: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
+def _members(members: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
+    value = {key.lower(): each for key, each in members.items()}
+    if len(value) == 1 and isinstance(only := next(iter(value.values())), Mapping):
+        yield from _walk(only, depth - 1)  # XML's root
+        return
     for key in _CODES:
         if isinstance(value.get(key), str | int):
             yield "code", one_line(str(value[key]))

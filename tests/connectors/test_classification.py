@@ -29,6 +29,13 @@ INNER_LOCK = {
         "innererror": {"errordetails": [{"code": "56/393", "message": "blocked"}]},
     }
 }
+ATOM = {
+    "error": {
+        "code": "MEPO/393",
+        "message": {"@lang": "en", "#text": "Blocked by user"},
+        "innererror": {"errordetails": {"errordetail": [{"code": "56/393", "message": "blocked"}]}},
+    }
+}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +124,23 @@ def test_retry_after(text: str, seconds: float | None) -> None:
         ({"error": "invalid_grant", "error_description": "expired"}, "expired; invalid_grant", ()),
         ({"errors": [{"message": "a"}, {"message": "b"}]}, "a; b", ()),
         ({"errors": ["a", "a"]}, "a", ()),
+        (
+            {"Errors": [{"Code": "invalid_reference", "Message": "no such"}]},
+            "no such",
+            ("invalid_reference",),
+        ),
+        ({"errorCode": 400, "errorMessage": "TM: no asset"}, "TM: no asset", ("400",)),
+        (ATOM, "Blocked by user; blocked", ("MEPO/393", "56/393")),
+        (
+            {
+                "Envelope": {
+                    "Header": "",
+                    "Body": {"Fault": {"faultcode": "soap:Server", "faultstring": "no"}},
+                }
+            },
+            "no",
+            ("soap:Server",),
+        ),
         ("two\r\nlines\t\x00here", "two lines here", ()),
         (None, "", ()),
         (7, "", ()),
