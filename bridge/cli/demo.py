@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from bridge.cli.context import json_option
+from bridge.cli.demo_erp import erp
 from bridge.cli.errors import Findings, Usage
 from bridge.cli.running import run_service
 from bridge.demo.display import say, shown, verdict_text
@@ -18,7 +19,7 @@ from bridge.demo.scenario import Options, running
 SHUTDOWN_TIMEOUT_S = 60.0
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--events", type=click.IntRange(min=1), metavar="N", help="Commit N changes; default: no end.")
 @click.option("--exit", "leave", is_flag=True, help="With --events: judge, print a summary and leave.")
 @click.option(
@@ -31,12 +32,24 @@ SHUTDOWN_TIMEOUT_S = 60.0
     help="Keep everything in this new folder; default: a temporary one, removed at the end.",
 )
 @json_option
-def demo(events: int | None, folder: Path | None, rate: float, *, leave: bool, as_json: bool) -> None:
+@click.pass_context
+def demo(
+    context: click.Context,
+    events: int | None,
+    folder: Path | None,
+    rate: float,
+    *,
+    leave: bool,
+    as_json: bool,
+) -> None:
     """PostgreSQL, NATS JetStream, three simulated ERPs and `bridge up` on this machine, with a live workload.
 
     At the end the ERPs' own logs are compared with the tables' history: exit 0 only if nothing was lost, doubled
     or reordered.
     """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     if leave and events is None:
         raise Usage("--exit needs a number of changes: --events N")
     if folder is not None and folder.exists() and any(folder.iterdir()):
@@ -51,6 +64,20 @@ def demo(events: int | None, folder: Path | None, rate: float, *, leave: bool, a
     click.echo(json.dumps(verdict.to_json()) if as_json else verdict_text(verdict))
     if not verdict.holds:
         raise Findings("the demo does not hold; with --dir FOLDER everything is kept for a look")
+
+
+def _refuse_options(context: click.Context) -> None:
+    """What stands before the name of a command of this group would be lost without a word."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE:
+            raise Usage(
+                f"{parameter.opts[0]} belongs to `bridge demo` itself; write it behind {context.invoked_subcommand} "
+                "where that knows it"
+            )
+
+
+demo.add_command(erp)
 
 
 async def _demo(options: Options, stop: asyncio.Event, *, leave: bool, as_json: bool) -> Verdict:

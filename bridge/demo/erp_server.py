@@ -79,6 +79,15 @@ class Step:
     cut: Literal["before", "after"] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One request and what became of it. reply: None where no answer left. effects: what the request did."""
+
+    call: Call
+    reply: Reply | None
+    effects: Sequence[Effect] = ()
+
+
 class ErpServer(ABC):
     """`async with SapErp() as erp: erp.base_url …`. Handles one request at a time, in the order they arrive."""
 
@@ -87,6 +96,11 @@ class ErpServer(ABC):
         self.calls: list[Call] = []
         self.effects: list[Effect] = []
         self.port = 0
+        """Any that is free, or what is set before it is up."""
+        self.watch: Callable[[Answered], None] = lambda _answered: None
+        """Told of each request as it is answered."""
+        self.trouble: Callable[[Call], Step] = lambda _call: Step()
+        """What happens to requests that no script speaks of."""
         self._authorization = authorization
         self._script: deque[Step] = deque()
         self._unavailable = False
@@ -160,17 +174,22 @@ class ErpServer(ABC):
         step = self.fate(call)
         if step.hold is not None:
             await step.hold.wait()
-        if step.cut == "before":
-            return _cut(request)
-        reply = step.reply or self._reply(call)
+        answered = self._answered(call, step)
         self._changed.set()
-        if step.cut == "after" or self.cuts(call, reply):
-            return _cut(request)
-        return _response(reply)
+        self.watch(answered)
+        return _cut(request) if answered.reply is None else _response(answered.reply)
 
-    def fate(self, _call: Call) -> Step:
+    def _answered(self, call: Call, step: Step) -> Answered:
+        if step.cut == "before":
+            return Answered(call, None)
+        before = len(self.effects)
+        reply = step.reply or self._reply(call)
+        lost = step.cut == "after" or self.cuts(call, reply)
+        return Answered(call, None if lost else reply, self.effects[before:])
+
+    def fate(self, call: Call) -> Step:
         """What happens to this request: the next step of the script, if there is one."""
-        return self._script.popleft() if self._script else Step()
+        return self._script.popleft() if self._script else self.trouble(call)
 
     def _reply(self, call: Call) -> Reply:
         if self._unavailable:

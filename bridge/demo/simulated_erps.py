@@ -1,0 +1,51 @@
+"""The simulated ERPs that `bridge demo erp NAME` starts, with what a tenant needs to reach them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bridge.demo import erp_netsuite, erp_plain, erp_sap
+from bridge.demo.erp_server import ErpServer
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedErp:
+    """One line of the table.
+
+    title: which interface it has. make: with its defaults, calm. connection: what stands beside base_url in
+    tenant.yaml, as YAML. secrets: the values of the `${secret:NAME}` in it, which open this simulator and nothing
+    else. templates: the folders below templates/ whose mappings it takes. path: of base_url, behind the port.
+    """
+
+    title: str
+    make: Callable[[], ErpServer]
+    connection: str
+    secrets: Mapping[str, str]
+    templates: tuple[str, ...]
+    path: str = ""
+
+
+SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
+    "netsuite": SimulatedErp(
+        "Oracle NetSuite, REST records",
+        erp_netsuite.NetSuiteErp,
+        'connector: rest\nauth: {type: bearer, token: "${secret:netsuite_token}"}',
+        {"netsuite_token": erp_netsuite.TOKEN},
+        ("netsuite",),
+    ),
+    "plain": SimulatedErp(
+        "a small REST ERP: POST creates, PUT creates or replaces, DELETE deletes, an Idempotency-Key is known",
+        erp_plain.PlainErp,
+        'connector: rest\nauth: {type: bearer, token: "${secret:erp_token}"}',
+        {"erp_token": erp_plain.TOKEN},
+        ("generic_rest",),
+        path="/api",
+    ),
+    "sap": SimulatedErp(
+        "SAP S/4HANA, OData: a CSRF token for whatever writes",
+        erp_sap.SapErp,
+        f'connector: rest\nauth: {{type: basic, username: {erp_sap.USERNAME}, password: "${{secret:sap_password}}"}}\ncsrf: true',
+        {"sap_password": erp_sap.PASSWORD},
+        ("sap_s4hana",),
+    ),
+}
+"""By the name that people type, in the order of the alphabet."""
