@@ -21,6 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 Action = Literal["created", "updated", "deleted"]
+LARGEST_REQUEST = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,14 @@ class Reply:
 class Step:
     """What happens to one request, instead of or around its handling.
 
-    reply: answered so, and not handled. hold: waited for first. cut: the connection is dropped without an answer,
-    "before" the request was handled or "after" it.
+    reply: answered so, and not handled. hold: waited for first. within: waited for when half of the answer is sent.
+    cut: the connection is dropped without an answer, "before" the request was handled or "after" it, or "within" it.
     """
 
     reply: Reply | None = None
     hold: asyncio.Event | None = None
-    cut: Literal["before", "after"] | None = None
+    within: asyncio.Event | None = None
+    cut: Literal["before", "after", "within"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,10 @@ class ErpServer(ABC):
         """Answers 503 to everything, until `up`."""
         self._unavailable = True
 
+    def accept(self, authorization: str) -> None:
+        """From now on every request must have this header."""
+        self._authorization = authorization
+
     def script(self, steps: Iterable[Step]) -> None:
         """The fate of the next requests, one step each, after those scripted before."""
         self._script.extend(steps)
@@ -164,6 +170,7 @@ class ErpServer(ABC):
         self.effects.append(Effect(time.time(), action, collection, key, call.idempotency_key, call.body))
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        request = request.clone(client_max_size=LARGEST_REQUEST)
         call = _call(request, await request.read())
         self.calls.append(call)
         self._changed.set()
@@ -177,7 +184,12 @@ class ErpServer(ABC):
         answered = self._answered(call, step)
         self._changed.set()
         self.watch(answered)
-        return _cut(request) if answered.reply is None else _response(answered.reply)
+        if answered.reply is None:
+            return _cut(request)
+        response = _response(answered.reply)
+        if step.within is not None or step.cut == "within":
+            return await _in_halves(request, response, step)
+        return response
 
     def _answered(self, call: Call, step: Step) -> Answered:
         if step.cut == "before":
@@ -232,3 +244,17 @@ def _cut(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
+
+
+async def _in_halves(request: web.BaseRequest, whole: web.Response, step: Step) -> web.StreamResponse:
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    response = web.StreamResponse(status=whole.status, headers=whole.headers)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if step.within is not None:
+        await step.within.wait()
+    if step.cut == "within":
+        return _cut(request)
+    await response.write(body[len(body) // 2 :])
+    await response.write_eof()
+    return response
