@@ -1,24 +1,40 @@
 """One connection's requests with its credentials, and its answers without them: what a kind that speaks HTTP is built on."""
 
+import secrets
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from connectors.answers import decompressed, read_answer
-from connectors.auth import authorization
-from connectors.http_client import LARGEST_ANSWER, HttpClient, Received
+from connectors.auth.fixed import fixed
+from connectors.auth.kinds import secret_texts
+from connectors.auth.login import login
+from connectors.auth.oauth1 import Signature, form_of
+from connectors.auth.oauth2 import token_endpoint
+from connectors.auth.passes import Issuer, Moment
+from connectors.auth.renewal import LIMIT_S, Renewal
+from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
 from connectors.protocol import Answer, ConnectionSettings
 from connectors.redaction import Redactor
 
 
 class ErpClient:
-    """Opens no connection before the first exchange."""
+    """Opens no connection before the first exchange. Raises SettingsInvalid for a private key that is none."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._client = HttpClient(settings)
-        self._redact = Redactor(settings.auth, settings.hidden)
-        header = authorization(settings.auth)
-        self._headers = {"Accept-Encoding": "identity"}
-        if header is not None:
-            self._headers["Authorization"] = header
+        own = fixed(settings.auth)
+        self._headers = {"Accept-Encoding": "identity", **own.headers}
+        self._query = own.query
+        authorization = own.headers.get("Authorization", "")
+        self._redact = Redactor(
+            secret_texts(settings.auth, settings.hidden) | {authorization.partition(" ")[2]}
+        )
+        # what a mapping's headers must not cover
+        self._ours = frozenset(name.lower() for name in own.headers) - {"authorization"}
+        self._signature = Signature(settings.auth) if settings.auth.get("type") == "oauth1" else None
+        self._renewal = _renewal(settings, self._redact)
+        self._simple = not (self._query or self._ours or self._signature or self._renewal)
 
     async def exchange(
         self,
@@ -28,17 +44,85 @@ class ErpClient:
         content: bytes,
         permit: Callable[[], None] = lambda: None,
     ) -> Received:
-        """As HttpClient.exchange, with what `auth` adds to the headers. Each request has the connection's timeout.
+        """As HttpClient.exchange, with what `auth` adds. Each request it takes has the connection's timeout: a login or a
+        token's before it, and after a 401 one more of each; a 401 says that nothing was processed.
 
         Raises NoAnswer, and what `permit` raises.
         """
-        return await self._client.exchange(method, target, {**self._headers, **headers}, content, permit)
+        try:
+            if self._simple:
+                return await self._client.exchange(
+                    method, target, {**self._headers, **headers}, content, permit
+                )
+            return await self._exchange(method, target, headers, content, permit)
+        except NoAnswer as error:
+            outcome = error.outcome
+            raise NoAnswer(replace(outcome, message=self._redact.text(outcome.message))) from None
+
+    async def _exchange(
+        self, method: str, target: str, headers: Mapping[str, str], content: bytes, permit: Callable[[], None]
+    ) -> Received:
+        if self._query:
+            target += ("&" if "?" in target else "?") + self._query
+        kept = {name: value for name, value in headers.items() if name.lower() not in self._ours}
+        sent = {**self._headers, **kept}
+        if self._signature is not None:
+            sent["Authorization"] = self._signed(self._signature, method, target, sent, content)
+        if self._renewal is None:
+            return await self._client.exchange(method, target, sent, content, permit)
+        granted = await self._renewal.current()
+        received = await self._client.exchange(
+            method, target, _carrying(sent, granted.headers), content, permit
+        )
+        if received.status not in self._renewal.ended:
+            return received
+        granted = await self._renewal.instead_of(granted)
+        return await self._client.exchange(method, target, _carrying(sent, granted.headers), content, permit)
+
+    def _signed(
+        self, signature: Signature, method: str, target: str, headers: Mapping[str, str], content: bytes
+    ) -> str:
+        kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+        at = Moment(time.time(), secrets.token_hex(16))
+        return signature.header(method, self._client.url(target), form_of(kind, content), at)
 
     def answer(self, received: Received) -> Answer:
         """What may be shown and kept of it: unpacked, parsed, with no secret of the connection in it."""
         content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
         truncated = not (received.complete and whole)
-        return read_answer(received.status, received.headers, self._redact(content), truncated=truncated)
+        headers = self._redact.headers(received.headers)
+        return read_answer(received.status, headers, self._redact(content), truncated=truncated)
 
     async def aclose(self) -> None:
+        if self._renewal is not None:
+            await self._renewal.aclose()
         await self._client.aclose()
+
+
+def _renewal(settings: ConnectionSettings, redact: Redactor) -> Renewal | None:
+    issuer = _issuer(settings)
+    if issuer is None:
+        return None
+    place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)
+    return Renewal(issuer, HttpClient(place), redact, settings.keep)
+
+
+def _issuer(settings: ConnectionSettings) -> Issuer | None:
+    match settings.auth.get("type"):
+        case "oauth2_client_credentials" | "oauth2_refresh_token" | "oauth2_jwt_bearer":
+            return token_endpoint(settings.auth)
+        case "session":
+            return login(settings.auth, settings.base_url)
+        case _:
+            return None
+
+
+def _carrying(headers: Mapping[str, str], granted: Mapping[str, str]) -> dict[str, str]:
+    """A pass over the other headers; a CSRF session's cookies stand beside those of the login."""
+    names = {name.lower() for name in granted}
+    others = {name: value for name, value in headers.items() if name.lower() not in names}
+    covered = {name.lower(): value for name, value in headers.items() if name.lower() in names}
+    carried = {**others, **granted}
+    if "cookie" in carried and "cookie" in covered:
+        carried["cookie"] = f"{carried['cookie']}; {covered['cookie']}"
+    return carried

@@ -27,7 +27,8 @@ from connectors.egress import EgressPolicy, EgressRefused
 from connectors.egress_guard import GuardedResolver, GuardedSockets
 from connectors.error_text import one_line
 from connectors.http_request import path_target
-from connectors.protocol import Answer, ConnectionSettings, Outcome, Unavailable, Uncertain
+from connectors.protocol import Answer, ConnectionSettings, Unavailable, Uncertain
+from connectors.tls import equip
 
 LARGEST_ANSWER = 1_048_576
 """Bytes of an answer that are read; an ERP's answer to one document is a few kilobytes."""
@@ -43,7 +44,7 @@ class NoAnswer(Exception):
 
     def __init__(self, outcome: Unavailable | Uncertain) -> None:
         super().__init__(outcome.message)
-        self.outcome: Outcome = outcome
+        self.outcome: Unavailable | Uncertain = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ _progress: ContextVar[_Progress] = ContextVar("_progress")
 
 
 class HttpClient:
-    """Requests to one origin. Opens no connection before the first exchange."""
+    """Requests to one origin. Opens no connection before the first exchange.
+
+    Raises SettingsInvalid where the connection's own certificate or key is none.
+    """
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._origin = str(URL(settings.base_url).origin())
@@ -81,6 +85,7 @@ class HttpClient:
         self._timeout_s = settings.timeout_s
         self._egress = settings.egress
         self._concurrency = settings.concurrency
+        self._tls = _tls_with(settings.tls) if settings.tls else _tls()
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(
@@ -102,7 +107,7 @@ class HttpClient:
                 # encoded: the target goes out byte for byte, where yarl would tidy it
                 answer = await self._opened().request(
                     method,
-                    URL(f"{self._origin}{self._prefix}{target}", encoded=True),
+                    URL(self.url(target), encoded=True),
                     headers=headers,
                     data=_payload(content),
                     allow_redirects=False,
@@ -113,9 +118,13 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise NoAnswer(self._meaning(error, progress)) from None
 
+    def url(self, target: str) -> str:
+        """Where a request to this target goes, as sent."""
+        return f"{self._origin}{self._prefix}{target}"
+
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = _session(self._egress, self._concurrency)
+            self._session = _session(self._egress, self._concurrency, self._tls)
         return self._session
 
     def _meaning(self, error: Exception, progress: _Progress) -> Unavailable | Uncertain:
@@ -134,10 +143,10 @@ class HttpClient:
             await self._session.close()
 
 
-def _session(egress: EgressPolicy, concurrency: int) -> aiohttp.ClientSession:
+def _session(egress: EgressPolicy, concurrency: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=_LivePool(
-            ssl=_tls(),
+            ssl=tls,
             limit=concurrency,
             keepalive_timeout=_IDLE_S,
             resolver=GuardedResolver(egress, aiohttp.ThreadedResolver()),
@@ -205,6 +214,14 @@ def _tls() -> ssl.SSLContext:
     """One for all connections: certifi's authorities, and those this machine trusts besides."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
+    return context
+
+
+def _tls_with(tls: Mapping[str, Any]) -> ssl.SSLContext:
+    """One of the connection's own. Its `ca` is trusted besides: a token endpoint may be somebody else's."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    equip(context, tls)
     return context
 
 

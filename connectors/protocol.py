@@ -4,7 +4,7 @@ A kind is one module, found by its name in `connectors.registry`, ours or a plug
 what would be sent) and sends (the only part that touches the network, and never raises for the network's trouble).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -114,6 +114,10 @@ class KindBroken(KindUnusable):
     """A plug-in's package does not offer what it says: names the package, and what is wrong with it."""
 
 
+class NotKept(Exception):
+    """What a server replaced a secret by could not be stored: says why, and never the value."""
+
+
 class Leaf(Enum):
     """How the values below a key of the request end up, and so how a mapping escapes them and reads null."""
 
@@ -163,10 +167,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """One connection of a tenant. auth: secrets resolved, so never shown; hidden: which of its members came from there.
-    options: what only its kind knows.
+    """One connection of a tenant. auth, tls: secrets resolved, so never shown; hidden: the dotted paths in auth that came
+    from there. options: what only its kind knows.
 
-    timeout_s: from asking for a connection to the answer's last byte. concurrency: connections at once.
+    timeout_s: from asking for a connection to the answer's last byte. concurrency: connections at once. keep: takes a
+    member of auth and what its server replaced it by, to be there after a restart; raises NotKept.
     """
 
     base_url: str
@@ -176,6 +181,8 @@ class ConnectionSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     egress: EgressPolicy = field(default_factory=EgressPolicy)
     hidden: frozenset[str] = frozenset()
+    tls: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    keep: Callable[[str, str], Awaitable[None]] | None = None
 
 
 class Connector(Protocol):

@@ -12,7 +12,7 @@ from eventbus.errors import EventBusError
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
 from pipeline.sealing import SealBroken, Sealed, is_sealed_with, open_sealed, seal
-from pipeline.tenants.model import SECRET_REFERENCE
+from pipeline.tenants.model import SECRET_REFERENCE, references
 
 _decoder = msgspec.json.Decoder(Sealed)
 
@@ -28,14 +28,6 @@ class SecretName:
     tenant: str
     name: str
     set_at: datetime
-
-
-def references(auth: Mapping[str, Any]) -> dict[str, str]:
-    """Which members of a connection's `auth` are secrets, and how these are called."""
-    found = (
-        (field, SECRET_REFERENCE.fullmatch(value)) for field, value in auth.items() if isinstance(value, str)
-    )
-    return {field: reference[1] for field, reference in found if reference}
 
 
 class SecretStore:
@@ -70,12 +62,11 @@ class SecretStore:
         except SealBroken as error:
             raise SecretUnusable(str(error)) from None
 
-    async def resolve(self, tenant: str, auth: Mapping[str, Any]) -> dict[str, Any]:
-        """A connection's `auth` with its secrets in place."""
-        resolved = dict(auth)
-        for field, name in references(auth).items():
-            resolved[field] = await self.get(tenant, name)
-        return resolved
+    async def resolve(self, tenant: str, section: Mapping[str, Any]) -> dict[str, Any]:
+        """A connection's `auth` or `tls` with its secrets in place."""
+        names = {name for _, name in references(section)}
+        values = {name: await self.get(tenant, name) for name in sorted(names)}
+        return {key: _resolved(value, values) for key, value in section.items()}
 
     async def rotate(self) -> Sequence[SecretName]:
         """Seals anew with the first key what another one has sealed; which secrets those were.
@@ -122,6 +113,18 @@ class SecretStore:
                 f"secret {name} of tenant {tenant} needs `secrets: {{key: …}}` in bridge.yaml, which is not there"
             )
         return self._keys
+
+
+def _resolved(value: Any, secrets: Mapping[str, str]) -> Any:
+    match value:
+        case str() if reference := SECRET_REFERENCE.fullmatch(value):
+            return secrets[reference[1]]
+        case dict():
+            return {key: _resolved(one, secrets) for key, one in value.items()}
+        case list():
+            return [_resolved(one, secrets) for one in value]
+        case _:
+            return value
 
 
 def _record(entry: Entry) -> Sealed:

@@ -1,19 +1,24 @@
 """The section `connections` of tenant.yaml: where a tenant's ERPs are, and how they are treated."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from connectors.auth.kinds import may_be_written
 from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
 from connectors.registry import PLANNED, check_settings, kinds
+from connectors.tls import check_tls
+from connectors.tls import may_be_written as may_be_written_in_tls
 from pipeline.problems import Problems, mapping_of, one_of, or_default
 from pipeline.quantities import check_name, duration, rate, share, whole
 from pipeline.tenants.model import PLACEHOLDER, SECRET_REFERENCE, BreakerPolicy, Connection
-from pipeline.yaml_nodes import Entry, MappingNode, Node, ScalarNode, YamlError, nearest
+from pipeline.yaml_nodes import Entry, MappingNode, Mark, Node, ScalarNode, SequenceNode, YamlError, nearest
 
-_KEYS = ("connector", "base_url", "auth", "timeout", "concurrency", "rate_limit", "breaker")
-_OPEN_AUTH_KEYS = ("type", "username")
-"""What stands in `auth` and is no secret. Everything else there is, whatever kinds may come."""
+_KEYS = ("connector", "base_url", "auth", "tls", "timeout", "concurrency", "rate_limit", "breaker")
+_IsOpen = Callable[[Sequence[str]], bool]
+"""Whether what stands at a path is no secret."""
 
 
 def read_connections(tenant: str, node: Node | None) -> dict[str, Connection]:
@@ -31,12 +36,13 @@ def _connection(tenant: str, entry: Entry) -> Connection:
     check_name(entry.key, entry.mark, "a connection's name")
     section = entry.value.as_mapping()
     defaults = Connection("", "", "")
-    auth = section.get("auth")
+    auth, tls = section.get("auth"), section.get("tls")
     connection = Connection(
         name=entry.key,
         connector=one_of(section.require("connector"), kinds(), later=PLANNED),
         base_url=_base_url(section.require("base_url")),
         auth={} if auth is None else _auth(tenant, auth),
+        tls={} if tls is None else _with_secrets(tenant, tls, may_be_written_in_tls),
         timeout_s=or_default(section.get("timeout"), duration, defaults.timeout_s),
         concurrency=or_default(section.get("concurrency"), whole, defaults.concurrency),
         rate_limit=or_default(section.get("rate_limit"), rate, None),
@@ -65,26 +71,38 @@ def _base_url(node: Node) -> str:
 
 
 def _auth(tenant: str, node: Node) -> dict[str, Any]:
+    written = {entry.key: entry.value.plain() for entry in node.as_mapping()}
+    return _with_secrets(tenant, node, partial(may_be_written, written))
+
+
+def _with_secrets(tenant: str, node: Node, is_open: _IsOpen) -> dict[str, Any]:
+    """The section, in which every secret is a reference to one."""
     section = node.as_mapping()
     for entry in section:
-        if entry.key not in _OPEN_AUTH_KEYS or _has_placeholder(entry.value):
-            _check_is_reference(tenant, entry)
+        _check_written(tenant, entry, (entry.key,), is_open)
     return {entry.key: entry.value.plain() for entry in section}
 
 
-def _has_placeholder(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and PLACEHOLDER.search(node.text) is not None
+def _check_written(tenant: str, entry: Entry, path: Sequence[str], is_open: _IsOpen) -> None:
+    match entry.value:
+        case MappingNode() as below:
+            for each in below:
+                _check_written(tenant, each, (*path, each.key), is_open)
+        case SequenceNode() as several:
+            for item in several:
+                _check_written(tenant, replace(entry, value=item), path, is_open)
+        case ScalarNode() as scalar if not is_open(path) or PLACEHOLDER.search(scalar.text):
+            _check_is_reference(tenant, entry.mark, path[-1], scalar)
 
 
-def _check_is_reference(tenant: str, entry: Entry) -> None:
-    written = entry.value.text if isinstance(entry.value, ScalarNode) else ""
-    if (reference := SECRET_REFERENCE.fullmatch(written)) is None:
+def _check_is_reference(tenant: str, mark: Mark, name: str, written: ScalarNode) -> None:
+    if (reference := SECRET_REFERENCE.fullmatch(written.text)) is None:
         raise YamlError(
-            entry.mark,
-            f"{entry.mark.path}: a {entry.key} is not written here; run `bridge secret set {tenant} NAME` and write "
-            f'{entry.key}: "${{secret:NAME}}"',
+            mark,
+            f"{mark.path}: a {name} is not written here; run `bridge secret set {tenant} NAME` and write "
+            f'{name}: "${{secret:NAME}}"',
         )
-    check_name(reference[1], entry.value.mark, "a secret's name")
+    check_name(reference[1], written.mark, "a secret's name")
 
 
 def _breaker(node: Node | None) -> BreakerPolicy:
@@ -105,12 +123,14 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
     """What only the connector's kind knows: its auth types and options."""
     settings = ConnectionSettings(
         base_url=connection.base_url,
-        auth={key: _as_resolved(value) for key, value in connection.auth.items()},
+        auth=_as_resolved(connection.auth),
+        tls=_as_resolved(connection.tls),
         timeout_s=connection.timeout_s,
         concurrency=connection.concurrency,
         options=connection.options,
     )
     try:
+        check_tls(settings.tls, settings.base_url)
         check_settings(connection.connector, settings)
     except SettingsInvalid as error:
         known = nearest(error.key, _KEYS) if error.key in connection.options else ""
@@ -123,7 +143,15 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
 
 def _as_resolved(value: Any) -> Any:
     """What it stands for is known at the first delivery alone: until then anything that is right."""
-    return "secret" if isinstance(value, str) and SECRET_REFERENCE.fullmatch(value) else value
+    match value:
+        case dict():
+            return {key: _as_resolved(one) for key, one in value.items()}
+        case list():
+            return [_as_resolved(one) for one in value]
+        case str() if SECRET_REFERENCE.fullmatch(value):
+            return "secret"
+        case _:
+            return value
 
 
 def _node_at(section: MappingNode, path: str) -> Node:

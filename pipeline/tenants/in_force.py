@@ -22,14 +22,14 @@ from eventbus.subjects import Subjects
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import MappingInvalid
-from pipeline.secrets import SecretStore, SecretUnusable, references
+from pipeline.secrets import SecretStore, SecretUnusable
 from pipeline.side_by_side import side_by_side
-from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant
+from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant, references
 from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
 from pipeline.tenants.pauses import Pause, TenantPauses
 
-EXCHANGES = 4
-"""One delivery may take so many, each with the connection's timeout: token, request, and both again."""
+EXCHANGES = 6
+"""One delivery may take so many, each with the connection's timeout: login, CSRF token, request, and all of them again."""
 
 log = structlog.get_logger()
 
@@ -211,7 +211,8 @@ class TenantsInForce:
                 concurrency=connection.concurrency,
                 options=connection.options,
                 egress=self._egress,
-                hidden=frozenset(references(connection.auth)),
+                hidden=frozenset(path for path, _ in references(connection.auth)),
+                tls=await self._secrets.resolve(found.tenant.name, connection.tls),
             )
             return _Open(settings, open_connector(connection.connector, settings))
         except (SecretUnusable, SettingsInvalid, KindUnusable) as error:

@@ -5,13 +5,14 @@ itself. Durations are in seconds, sizes in bytes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
+from connectors.auth.kinds import leaves
 from pipeline.mapping_text import MappingText
 
 SECRET_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
@@ -48,7 +49,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An endpoint of the tenant. auth: as written, `${secret:NAME}` not resolved.
+    """An endpoint of the tenant. auth, tls: as written, `${secret:NAME}` not resolved.
 
     rate_limit: requests a second; None: no limit. options: what only this connector kind knows.
     """
@@ -57,6 +58,7 @@ class Connection:
     connector: str
     base_url: str
     auth: Mapping[str, Any] = field(default_factory=dict)
+    tls: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 30.0
     concurrency: int = 4
     rate_limit: float | None = None
@@ -131,9 +133,16 @@ def decode_tenant(payload: bytes, revision: int) -> Tenant:
 
 def secrets_of(tenant: Tenant) -> list[str]:
     """The names of the secrets that its connections name."""
-    written = (value for connection in tenant.connections.values() for value in connection.auth.values())
-    found = (SECRET_REFERENCE.fullmatch(value) for value in written if isinstance(value, str))
-    return sorted({reference[1] for reference in found if reference})
+    sections = (one for of in tenant.connections.values() for one in (of.auth, of.tls))
+    return sorted({name for section in sections for _, name in references(section)})
+
+
+def references(section: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """The members of a connection's `auth` or `tls` that are secrets: their dotted paths, and how these are called."""
+    found = (
+        (path, SECRET_REFERENCE.fullmatch(value)) for path, value in leaves(section) if isinstance(value, str)
+    )
+    return [(".".join(path), reference[1]) for path, reference in found if reference]
 
 
 def same_version(one: Tenant, other: Tenant) -> bool:

@@ -6,6 +6,7 @@ from bridge.conformance import CHECKS, PASSWORD, Check, Kind, Said
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply
 from connectors import registry
+from connectors.auth.kinds import secret_texts
 from connectors.redaction import Redactor
 
 REST = Kind(
@@ -43,5 +44,5 @@ def test_a_row_skips_checks_that_there_are() -> None:
 
 def test_a_username_is_masked_where_it_is_a_secret() -> None:
     auth = {"type": "basic", "username": "api-key-4711", "password": "unused"}
-    assert Redactor(auth)(b"no api-key-4711") == b"no api-key-4711"
-    assert Redactor(auth, frozenset({"username"}))(b"no api-key-4711") == b"no ***"
+    assert Redactor(secret_texts(auth))(b"no api-key-4711") == b"no api-key-4711"
+    assert Redactor(secret_texts(auth, frozenset({"username"})))(b"no api-key-4711") == b"no ***"

@@ -1,0 +1,95 @@
+"""What a pass is, and who issues it: an access token or a session, granted for a while. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+
+from connectors.http_request import path_target
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """now: seconds since the epoch. chance: a text nobody can guess, unlike any before."""
+
+    now: float
+    chance: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """target: path and query. secrets: what of it is shown to nobody, besides `auth`."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    secrets: Sequence[str] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """headers: what each request carries. lasts_s: from when it was asked for on; None: until it is refused.
+
+    successor: what replaces the secret that it was granted for, "" where that stays. secrets: shown to nobody.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    lasts_s: float | None = None
+    successor: str = field(default="", repr=False)
+    secrets: Sequence[str] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAnswer:
+    """headers: names in lower case. body: the JSON value, text, or None. cookies: as `name=value`, in order."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = field(repr=False)
+    cookies: Sequence[str] = field(default=(), repr=False)
+
+
+class NotGranted(Exception):
+    """The answer is a success, and holds no pass: says what it lacks."""
+
+
+class Issuer(Protocol):
+    """Whoever grants passes to one connection."""
+
+    @property
+    def what(self) -> str:
+        """Its pass, in words."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """A base_url without a path."""
+        ...
+
+    @property
+    def ended(self) -> frozenset[int]:
+        """The statuses by which the ERP says that a pass has ended, and that it processed nothing."""
+        ...
+
+    @property
+    def replaceable(self) -> str:
+        """The member of `auth` that a successor replaces; "" for none."""
+        ...
+
+    def request(self, at: Moment) -> PassRequest: ...
+
+    def granted(self, answer: IssuerAnswer) -> Pass:
+        """answer: of a status 2xx. Raises NotGranted."""
+        ...
+
+    def after(self, granted: Pass) -> Self:
+        """The issuer to ask for the next pass."""
+        ...
+
+
+def origin_and_target(url: str) -> tuple[str, str]:
+    """A checked URL in two parts: where to connect, and what to ask for there, its query included."""
+    parts = urlsplit(url)
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}", path_target(parts.path or "/") + query
