@@ -20,6 +20,7 @@ from pipeline.mapping import (
     parse_lookup,
 )
 from pipeline.mapping.cases import CaseResult, read_cases
+from pipeline.mapping.written_cases import says_complete
 from pipeline.tenants.mapping_files import MappingFiles, compiled, read_text
 from pipeline.yaml_tree import Mark, YamlError
 
@@ -140,7 +141,8 @@ async def _check(file: Path, report: Report, renderer: Renderer) -> None:
     cases_file = file.with_name(file.stem + CASES)
     if not cases_file.is_file():
         report.compiled(await compiled(renderer, text, file.stem, lookups))
-        report.lines.append(Line("warning", str(file), f"has no cases; write {cases_file.name} beside it"))
+        level = "error" if _is_shipped(file) else "warning"
+        report.lines.append(Line(level, str(file), f"has no cases; write {cases_file.name} beside it"))
         return
     written = read_text(cases_file, _tenant_of(file))
     cases = read_cases(written, str(cases_file))
@@ -148,9 +150,17 @@ async def _check(file: Path, report: Report, renderer: Renderer) -> None:
     report.compiled(await compiled(renderer, text, file.stem, known))
     source = MappingSource.of(text, lookup_texts(file) or {})
     given = CasesGiven(text.file, str(cases_file), written)
-    problems = await renderer.problems(source, given, {case.timezone for case in cases})
+    zones = {case.timezone for case in cases}
+    problems = await renderer.problems(source, given, zones)
     for case, problem in zip(cases, problems, strict=True):
         report.case(str(file), CaseResult(case, problem))
+    if says_complete(written, str(cases_file)) and not any(problems):
+        for finding in await renderer.unnoticed(source, given, zones):
+            report.finding("error", str(file), finding)
+
+
+def _is_shipped(file: Path) -> bool:
+    return file.resolve().is_relative_to(shipped("templates").resolve())
 
 
 def mapping_text(file: Path) -> MappingText:

@@ -44,6 +44,7 @@ from pipeline.mapping import (
     parse_lookup,
 )
 from pipeline.mapping.cases import read_cases, run_cases
+from pipeline.mapping.completeness import unnoticed
 from pipeline.mapping.errors import EvaluationError
 from pipeline.mapping.zones import give
 from pipeline.yaml_tree import Mark, YamlError
@@ -105,6 +106,8 @@ class Desk:
         match task.op:
             case "cases":
                 return self._cases(task, source)
+            case "unnoticed":
+                return self._unnoticed(task, source)
             case "facts":
                 return to_json(self._mapping(task.digest, source).facts)
             case "render":
@@ -145,6 +148,19 @@ class Desk:
             with self._limit(task.cpu_s):
                 problems += [result.problem for result in run_cases(text, [case], lookups)]
         return to_json(problems)
+
+    def _unnoticed(self, task: Task, source: MappingSource) -> bytes:
+        asked = read_cases_given(task.given)
+        with self._limit(COMPILE_S):
+            lookups = {name: _lookup(name, text) for name, text in (source.lookups or {}).items()}
+            cases = read_cases(asked.cases, asked.cases_file)
+        trials, found = unnoticed(_text(source, asked.file), cases, lookups), []
+        while True:
+            with self._limit(task.cpu_s):
+                try:
+                    found.append(next(trials))
+                except StopIteration:
+                    return to_json([finding for finding in found if finding is not None])
 
     def _mapping(self, digest: bytes, source: MappingSource) -> Mapping:
         compiled = self._compiled.get(digest)

@@ -18,7 +18,7 @@ from pipeline.mapping_text import MappingText
 LARGEST = 128 * 2**20
 """Bytes of a frame: of the largest event that is rendered, and of what comes out."""
 
-Op = Literal["facts", "render", "classify", "order", "cases"]
+Op = Literal["facts", "render", "classify", "order", "cases", "unnoticed"]
 
 
 class MappingSource(msgspec.Struct, frozen=True, array_like=True):

@@ -36,6 +36,7 @@ from pipeline.jail.work import (
     CasesGiven,
     Judgement,
     read_facts,
+    read_findings,
     read_keys,
     read_outcome,
     read_problems,
@@ -126,6 +127,15 @@ class Renderer:
             "cases", _digest(source), source, b"", to_json(given), tuple(filter(is_zone, zones)), CASE_S
         )
         return _read(read_problems, _body(await self.do("", work), given.file))
+
+    async def unnoticed(
+        self, source: MappingSource, given: CasesGiven, zones: Iterable[str]
+    ) -> list[Finding]:
+        """What could be taken out of a mapping without any of its cases noticing; they hold. Raises as `problems`."""
+        work = Work(
+            "unnoticed", _digest(source), source, b"", to_json(given), tuple(filter(is_zone, zones)), CASE_S
+        )
+        return _read(read_findings, _body(await self.do("", work), given.file))
 
     async def _compiled(self, tenant: str, source: MappingSource, digest: bytes) -> _Known:
         """Asked once, however many wait for it; who is cancelled meanwhile takes nothing from the others."""

@@ -7,7 +7,7 @@ import msgspec
 
 from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 from pipeline.jail.frames import FrameInvalid, FromJson, to_json
-from pipeline.mapping import MappingFacts, Rendered, RenderInput
+from pipeline.mapping import Finding, MappingFacts, Rendered, RenderInput
 from pipeline.mapping import Result as RenderResult
 
 _OUTCOMES = {
@@ -71,3 +71,4 @@ read_result: FromJson[RenderResult] = FromJson(RenderResult)
 read_facts: FromJson[MappingFacts] = FromJson(MappingFacts)
 read_keys: FromJson[tuple[Any, ...]] = FromJson(tuple[Any, ...])
 read_problems: FromJson[list[str]] = FromJson(list[str])
+read_findings: FromJson[list[Finding]] = FromJson(list[Finding])

@@ -71,6 +71,16 @@ def compile_stored(text: MappingText, name: str, lookups: Members[str, Lookup] |
         root = merged(text)
     except YamlError as error:
         raise MappingInvalid([Finding.of(error)]) from None
+    return compile_tree_of(root, text, name, lookups)
+
+
+def compile_tree_of(
+    root: MappingNode, text: MappingText, name: str, lookups: Members[str, Lookup] | None = None
+) -> Mapping:
+    """`compile_stored` of what has been read, and may have been changed since. text: for what it names.
+
+    Raises MappingInvalid.
+    """
     reader = Reader(Scope(), Toolbox(lookups), [])
     mapping = _MappingCompiler(root, reader, text).mapping(name, lookups or {})
     if reader.findings:

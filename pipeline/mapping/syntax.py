@@ -78,6 +78,15 @@ def parse_expression(text: str) -> nodes.Expr:
     return _parsed(text, parse)
 
 
+def tokens(text: str, *, bare: bool) -> list[tuple[str, str]]:
+    """A leaf's tokens with what is between them, kind and text. bare: without braces. Raises SyntaxInvalid."""
+    state = "variable" if bare else None
+    return _parsed(
+        text,
+        lambda: [(kind, written) for _, kind, written in _GRAMMAR.lexer.tokeniter(text, None, None, state)],
+    )
+
+
 _FOREIGN = (
     (re.compile(r"&&"), "write `and` for &&"),
     (re.compile(r"\|\|"), "write `or` for ||"),

@@ -6,6 +6,7 @@
       cost_centers: |
         code;sap
         A;0001
+    complete: true                          # they notice whatever is taken out of the mapping: `completeness`
     cases:
       - name: a closed order is requested
         event: {op: insert, after: {id: 1, status: 3}}
@@ -55,8 +56,14 @@ def read_cases(text: str, file: str) -> list[Case]:
         YamlError: an unknown or missing key, or a value of the wrong kind.
     """
     root = load(text, file).as_mapping()
-    root.check_keys((*_SHARED, "cases"))
+    root.check_keys((*_SHARED, "complete", "cases"))
     return [_case(node.as_mapping(), root) for node in root.require("cases").as_sequence()]
+
+
+def says_complete(text: str, file: str) -> bool:
+    """Whether they promise to notice whatever is taken out of the mapping. Raises YamlError."""
+    node = load(text, file).as_mapping().get("complete")
+    return node is not None and node.as_bool()
 
 
 def _case(node: MappingNode, root: MappingNode) -> Case:

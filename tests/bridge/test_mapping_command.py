@@ -219,6 +219,30 @@ def test_check_runs_cases_with_the_tenants_lookups(folder: Path) -> None:
     assert failed["message"] == 'request.body.code: expected "0001", got "0002"'
 
 
+def test_check_tells_what_complete_cases_would_not_notice(folder: Path) -> None:
+    (folder / "tenants/acme/mappings/order.cases.yaml").write_text(
+        "complete: true\ncases:\n  - name: x\n    event: {after: {id: 1, status: 3, cost: 1.50, code: X, at: '2026-11-24'}}\n"
+        "    expect: {request: {method: post, path: /orders/1, query: {at: '2026-11-24'}, headers: {X-Route: case},"
+        " body: {cost: 1.50, code: X}}}\n"
+    )
+    order(folder).write_text(MAPPING + "repeat: unsafe\n")
+    result = run("check", folder / "tenants", "--json")
+    assert result.exit_code == 1
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["line"], line["message"]) for line in told if line["level"] == "error"] == [
+        (3, "when: no case notices when `when` is always true"),
+        (9, "request.query.at: no case notices when `| local` is left out"),
+        (9, "request.query.none: no case notices when `none` is left out"),
+    ]
+
+
+def test_a_shipped_mapping_without_cases_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.cli.mapping_check.shipped", lambda _name: folder)
+    order(folder).rename(folder / "order.yaml")
+    assert "has no cases" in (result := run("check", folder / "order.yaml")).stdout
+    assert result.exit_code == 1
+
+
 def test_check_shows_every_finding_of_every_file(folder: Path) -> None:
     order(folder).write_text(MAPPING.replace("key.id", "kye.id").replace("after.cost", "aftr.cost"))
     (folder / "tenants/acme/mappings/other.yaml").write_text("a: &x 1\n")

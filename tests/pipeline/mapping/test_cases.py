@@ -1,9 +1,7 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.shipped_files import shipped
 from pipeline.mapping import MappingText
 from pipeline.mapping.cases import read_cases, run_cases
 from pipeline.yaml_tree import YamlError
@@ -56,6 +54,16 @@ GOOD = """
 """
 
 
+def test_a_case_that_says_what_is_read_may_end_otherwise() -> None:
+    case = """
+  - name: a
+    event: {after: {id: 1, status: 3, cc: X, at: null}}
+    expect: {reads: {parts: {id: 1}}, request: {method: POST, path: /}}
+"""
+    [problem] = problems(case)
+    assert problem.startswith("expected reads {'parts': {'id': 1}}, got error lookup")
+
+
 def test_cases_that_hold() -> None:
     assert problems(GOOD) == [""] * 5
 
@@ -96,20 +104,3 @@ def test_a_cases_file_that_is_wrong_says_where(text: str, says: str) -> None:
         read_cases(SHARED + text, "m.cases.yaml")
     assert says in caught.value.message
     assert caught.value.line == 6
-
-
-TEMPLATES = sorted(
-    file for file in shipped("templates").rglob("*.yaml") if not file.name.endswith(".cases.yaml")
-)
-
-
-@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_every_shipped_mapping_has_cases_and_they_hold(file: Path) -> None:
-    cases = file.with_name(f"{file.stem}.cases.yaml")
-    found = run_cases(MappingText(str(file), file.read_text()), read_cases(cases.read_text(), str(cases)), {})
-    assert found
-    assert [result.problem for result in found if result.problem] == []
-
-
-def test_there_are_shipped_mappings() -> None:
-    assert {"sap_s4hana", "netsuite", "generic_rest"} <= {file.parent.name for file in TEMPLATES}

@@ -1,0 +1,85 @@
+"""The shipped mappings: their cases hold, and notice whatever is taken out of the mapping, or of the cases."""
+
+import pytest
+
+from bridge.shipped_files import shipped
+from pipeline.mapping import MappingInvalid, MappingText
+from pipeline.mapping.cases import Case, read_cases, run_cases
+from pipeline.mapping.completeness import unnoticed
+from pipeline.mapping.errors import Finding
+from pipeline.mapping.written_cases import says_complete
+from pipeline.yaml_tree import YamlError
+
+ROOT = shipped("templates")
+TEMPLATES = sorted(
+    file.relative_to(ROOT).with_suffix("").as_posix()
+    for file in ROOT.rglob("*.yaml")
+    if not file.name.endswith(".cases.yaml")
+)
+NOT_SEEN = ("description", "required", "extends")
+"""Keys of lines that no request shows: words for people, and what `tenant apply` holds routes to."""
+
+
+def written(name: str) -> str:
+    return (ROOT / f"{name}.yaml").read_text()
+
+
+def cases_of(name: str) -> list[Case]:
+    file = ROOT / f"{name}.cases.yaml"
+    return read_cases(file.read_text(), str(file))
+
+
+def problems(mapping: str, cases: list[Case], *, complete: bool = True) -> list[str]:
+    """What `bridge mapping check` would call errors."""
+    text = MappingText("m.yaml", mapping)
+    try:
+        failed = [result.problem for result in run_cases(text, cases, {}) if result.problem]
+        if failed or not complete:
+            return failed
+        return [str(finding) for finding in unnoticed(text, cases, {}) if finding]
+    except MappingInvalid as invalid:
+        return [str(finding) for finding in invalid.findings]
+    except YamlError as error:
+        return [str(Finding.of(error))]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_cases_of_shipped_mappings_hold_and_notice_everything(name: str) -> None:
+    file = ROOT / f"{name}.cases.yaml"
+    complete = says_complete(file.read_text(), str(file))
+    assert problems(written(name), cases_of(name), complete=complete) == []
+
+
+def without_a_line(text: str) -> list[tuple[str, str]]:
+    """Each line that says something, and the text without it: as somebody would who knows nothing of YAML."""
+    lines = text.splitlines(keepends=True)
+    return [
+        (line.strip(), "".join(lines[:number] + lines[number + 1 :]))
+        for number, line in enumerate(lines)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def check_lines(name: str) -> None:
+    cases = cases_of(name)
+    unseen = [line for line, rest in without_a_line(written(name)) if not problems(rest, cases)]
+    assert [line for line in unseen if not any(word in line for word in NOT_SEEN)] == []
+
+
+def test_a_line_that_is_gone_is_noticed() -> None:
+    check_lines("generic_rest/work_order")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_any_line_that_is_gone_is_noticed(name: str) -> None:
+    check_lines(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_case_that_is_gone_is_noticed_unless_others_say_the_same(name: str) -> None:
+    """Two in three at least: what remains shows a reader how codes and texts come out."""
+    cases, mapping = cases_of(name), written(name)
+    needed = [case.name for case in cases if problems(mapping, [each for each in cases if each is not case])]
+    assert 3 * len(needed) >= 2 * len(cases), [case.name for case in cases if case.name not in needed]
