@@ -131,22 +131,27 @@ class Leaf(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """check: raises RequestInvalid for a value that cannot be sent, so that a mapping need not wait for an event."""
+    """check: raises RequestInvalid for a value that cannot be sent, so that a mapping need not wait for an event.
+
+    literal: the text stands as it is written, and no template in it; here is what to write instead.
+    """
 
     leaf: Leaf
     required: bool = False
     check: Callable[[Any], object] | None = None
+    literal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestShape:
     """The keys that a kind's `request:` may have. Any other key is a mistake of the mapping.
 
-    payload: those that hold what is sent, of which one at most stands in a request.
+    payload: those that hold what is sent, of which one at most stands in a request. one_of: one at least has to.
     """
 
     keys: Mapping[str, RequestKey]
     payload: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from connectors.protocol import (
     RequestShape,
 )
 
-_KINDS: Mapping[str, str] = {"rest": "connectors.rest"}
-PLANNED = ("soap", "graphql", "jsonrpc")
+_KINDS: Mapping[str, str] = {"graphql": "connectors.graphql", "rest": "connectors.rest"}
+PLANNED = ("soap", "jsonrpc")
 """Refused by name: not built yet."""
 PLUG_INS = PlugIns()
 """Of this process."""

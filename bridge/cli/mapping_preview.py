@@ -193,7 +193,7 @@ def shown(result: Members[str, Any]) -> str:
         return f"skipped by {result['skipped']}: nothing would be sent"
     if "steps" in result:
         return "\n\n".join(f"{step['step']}:\n{shown(step)}" for step in result["steps"])
-    if "path" not in result:
+    if result["connector"] != "rest":
         return _indented(result)
     lines = [f"{result.get('method', '')} {result['path']}{query_target(result.get('query') or {})}"]
     lines += [f"{name}: {value}" for name, value in (result.get("headers") or {}).items()]

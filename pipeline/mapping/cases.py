@@ -3,7 +3,8 @@
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field, replace
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
+from connectors.protocol import Delivered, Outcome, Rejected, RequestInvalid, RetryLater, Throttled, Unavailable, Uncertain
+from connectors.registry import prepare
 from pipeline.mapping.case_facts import NotGiven, label_of, rows_of
 from pipeline.mapping.compile import compile_stored
 from pipeline.mapping.difference import first_difference
@@ -90,6 +91,11 @@ def _got(mapping: Mapping, case: Case) -> dict[str, Value]:
     if "request" in case.facts.answers and only_judged:
         return _judged(mapping, case, given)
     found = walk(mapping, given, case.facts)
+    try:
+        for each in found.requests:
+            prepare(mapping.connector, each.request, given.delivery_id)
+    except RequestInvalid as error:
+        return {"error": "request", _SAID: str(error)}
     got: dict[str, Value] = {
         "reads": {read.name: dict(read.where) for read in found.reads if isinstance(read, RowsRead)}
     }

@@ -29,6 +29,8 @@ def compile_request(node: MappingNode, shape: RequestShape, reader: Reader) -> E
     for key, spec in shape.keys.items():
         if spec.required and node.get(key) is None:
             reader.refuse(node.mark, f"the request needs {key!r}")
+    if shape.one_of and all(node.get(key) is None for key in shape.one_of):
+        reader.refuse(node.mark, f"the request needs {' or '.join(map(repr, shape.one_of))}")
     known = [entry for entry in node if entry.key in shape.keys]
     parts = [(entry.key, _part(entry, shape.keys[entry.key], reader)) for entry in known]
     for entry in known:
@@ -46,7 +48,7 @@ def _check_what_is_written(entry: Entry, key: RequestKey, reader: Reader) -> Non
         probes = [(one.mark, {one.key: _written_text(one.value, "x")}) for one in own]
     elif isinstance(entry.value, ScalarNode) and key.leaf is Leaf.PATH:
         probes = [(entry.value.mark, _written_text(entry.value, "…"))]
-    elif isinstance(entry.value, ScalarNode) and not is_template(entry.value.text):
+    elif isinstance(entry.value, ScalarNode) and not _is_rendered(entry.value.text, key):
         probes = [(entry.value.mark, entry.value.text.strip())]
     for mark, value in probes:
         try:
@@ -80,7 +82,21 @@ def _part(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
             if not isinstance(node, ScalarNode) or node.is_null:
                 reader.refuse(entry.mark, f"{entry.key} takes a text, not {node.describe()}")
                 return lambda _frame: None
+            if key.literal:
+                return _literal(entry.key, node, key, reader)
             return _path(node, reader) if leaf is Leaf.PATH else reader.text(node)
+
+
+def _is_rendered(text: str, key: RequestKey) -> bool:
+    """In a text that stands as it is written `{#` is its own affair: in GraphQL a comment behind a brace."""
+    return is_template(text) if not key.literal else "{{" in text or "{%" in text
+
+
+def _literal(name: str, node: ScalarNode, key: RequestKey, reader: Reader) -> Evaluator:
+    text = node.text.strip()
+    if _is_rendered(text, key):
+        reader.refuse(node.mark, f"{name} stands as it is written, with no template in it: {key.literal}")
+    return lambda _frame: text
 
 
 def _xml(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
