@@ -3,7 +3,16 @@
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field, replace
 
-from connectors.protocol import Delivered, Outcome, Rejected, RequestInvalid, RetryLater, Throttled, Unavailable, Uncertain
+from connectors.protocol import (
+    Delivered,
+    Outcome,
+    Rejected,
+    RequestInvalid,
+    RetryLater,
+    Throttled,
+    Unavailable,
+    Uncertain,
+)
 from connectors.registry import prepare
 from pipeline.mapping.case_facts import NotGiven, label_of, rows_of
 from pipeline.mapping.compile import compile_stored

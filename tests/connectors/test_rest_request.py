@@ -157,5 +157,5 @@ def test_wrong_settings_name_their_key_and_no_secret(key: str, settings: Connect
 
 
 def test_an_unknown_kind_names_those_there_are() -> None:
-    with pytest.raises(registry.UnknownKind, match="there is .*rest"):
+    with pytest.raises(registry.UnknownKind, match=r"there is .*rest"):
         registry.shape("soup")
