@@ -22,6 +22,8 @@ from pipeline.metrics import ATTEMPTS
 ROOM = 20_000
 """Records kept while NATS is away; then the oldest are dropped, with a word in the log."""
 AT_ONCE = 500
+GATHER_S = 0.005
+"""So long records gather, that one write takes many of them."""
 CONFIRM_S = 5.0
 
 log = structlog.get_logger()
@@ -36,10 +38,10 @@ class AttemptsLog:
         self._dropped = 0
 
     def write(self, attempt: Attempt) -> None:
-        """One line in the log and one record for the stream."""
+        """One record for the stream, and one line in the log: at the level `debug`, if all is well."""
         record = attempt_record(attempt)
         ATTEMPTS.labels(record["then"]).inc()
-        say = log.info if record["then"] in ("ack", "next") else log.warning
+        say = log.debug if record["then"] in ("ack", "next") else log.warning
         say("attempt", **record)
         if len(self._waiting) >= ROOM:
             self._waiting.popleft()
@@ -56,6 +58,7 @@ class AttemptsLog:
         """Publishes what is written until the connection is lost. Raises ConnectionLost."""
         while True:
             await self._something.wait()
+            await asyncio.sleep(GATHER_S)
             if self._dropped:
                 log.warning("records of attempts were dropped while NATS was away", records=self._dropped)
                 self._dropped = 0

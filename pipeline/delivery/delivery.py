@@ -389,6 +389,7 @@ def render_input(item: Item, event: dict[str, Any], found: RouteInForce) -> Rend
         delivery_id=item.id.text,
         timezone=found.tenant.timezone,
         named=HEADER_BACKFILL_ROUTE in item.message.headers,
+        payload=b"" if HEADER_OBJECT in item.message.headers else item.message.payload,
     )
 
 

@@ -140,6 +140,8 @@ class Preparation:
         rendering = Rendering(self.mapping, given, reads.rows, reads.saved, reads.tenant)
         facts, self._progress.facts = self._progress.facts, None
         if facts is None:
+            if not (record.answers or record.finds or record.unsure or self._progress.answers):
+                return rendering
             answers = {**record.answers, **self._progress.answers}
             facts = Facts(answers=answers, finds=dict(record.finds), unsure=record.unsure)
         rendering.known(facts)

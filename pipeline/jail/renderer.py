@@ -256,7 +256,7 @@ class JailedMapping:
 
     def _work(self, op: Op, given: RenderInput, what: RenderInput | Judgement, cpu_s: float) -> Work:
         told = to_json(_without_event(what) if isinstance(what, RenderInput) else what)
-        event = encode_json(given.event)
+        event = given.payload or encode_json(given.event)
         return Work(op, self._digest, self._source, event, told, (given.timezone,), cpu_s)
 
 

@@ -32,7 +32,17 @@ def ordering_line(route: str, value: Any) -> Line:
 
 
 def _old_key(key: Mapping[str, Any], before: Any) -> bytes | None:
-    """As JSON, where 1.0 and 1.00 are two keys as in all other events; None where the old row does not tell."""
+    """As JSON, where 1.0 and 1.00 are two keys as in all other events.
+
+    None where the old row does not tell, or where it is plain that it is the same.
+    """
     if not isinstance(before, Mapping) or any(column not in before for column in key):
         return None
+    if all(_plainly_same(value, before[column]) for column, value in key.items()):
+        return None
     return encode_json({column: before[column] for column in key})
+
+
+def _plainly_same(value: Any, other: Any) -> bool:
+    """Whether both are the same text or whole number: then their JSON is, too."""
+    return type(value) is type(other) and isinstance(value, str | int) and bool(value == other)

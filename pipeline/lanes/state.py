@@ -93,6 +93,7 @@ class LaneState(Generic[T]):
         self._lines: dict[Line, list[int]] = {}
         self._under_way: dict[int, Sequence[Line]] = {}
         self._busy: set[Line] = set()
+        self._tried: set[int] = set()
         self._stopped: set[str] = set()
         self._moved = False
         """Whether anything ever stood at another place than its sequence's."""
@@ -128,6 +129,10 @@ class LaneState(Generic[T]):
         if seq in self._held:
             return Taken.KNOWN
         return Taken.SETTLED if seq in self.memory else Taken.HELD
+
+    def was_tried(self, seq: int) -> bool:
+        """Whether it may have been begun: by an owner before us, or since then. If not, nobody has written anything of it."""
+        return seq <= self.barrier.upto or seq in self._tried
 
     def hold(
         self,
@@ -174,6 +179,7 @@ class LaneState(Generic[T]):
         lines = self._held[seq].lines
         self._under_way[seq] = lines
         self._busy.update(lines)
+        self._tried.add(seq)
 
     def pause(self, seq: int) -> list[int]:
         """It was not settled and stays first. Returns what may start now: itself, or an older one that came late."""
@@ -183,6 +189,7 @@ class LaneState(Generic[T]):
     def settle(self, seq: int, now: float) -> list[int]:
         """The server has confirmed it. Returns what may start now."""
         self.memory.add(seq, now)
+        self._tried.discard(seq)
         return self.let_go(seq)
 
     def let_go(self, seq: int) -> list[int]:

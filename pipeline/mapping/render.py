@@ -27,7 +27,7 @@ class RenderInput:
     """All that a rendering depends on. `timezone` is an IANA name; `delivery_id` the Idempotency-Key.
 
     named: a backfill was asked for this route: whatever its operations, the row counts as new. known: see
-    `pipeline.mapping.known`.
+    `pipeline.mapping.known`. payload: the event's JSON as it came, where that is at hand.
     """
 
     event: dict[str, Value]
@@ -38,6 +38,7 @@ class RenderInput:
     timezone: str = "UTC"
     named: bool = False
     known: Known = NOTHING_KNOWN
+    payload: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,8 +227,7 @@ class RoutePull:
                 case Taken.SETTLED:
                     await work.hold(message, SETTLED_BEFORE, apart=True)
                 case Taken.HELD:
-                    # what is new here was never tried, unless the lane had seen it before
-                    tried = seq <= max(self._barrier.upto, self._trouble.upto)
+                    tried = seq <= self._barrier.upto or work.state.was_tried(seq)
                     if self._careful and not self._begun:
                         self._back[seq] = message
                         return

@@ -194,7 +194,7 @@ class RouteApart:
                 case Taken.SETTLED:
                     self._owned.hold(seq, SETTLED_BEFORE, self._name)
                 case Taken.HELD:
-                    tried = seq <= max(session.barrier.upto, self._trouble.upto)
+                    tried = seq <= session.barrier.upto or self._state.was_tried(seq)
                     self._owned.hold(seq, None if tried else Known(), self._name)
                 case Taken.KNOWN:
                     pass
