@@ -181,6 +181,7 @@ class RouteLife:
                 # a lost connection ends the lane as well
                 log.warning("a route's own consumer is swept again", **self._names, because=str(error))
                 self._wake_at = time.monotonic() + AGAIN_S
+                self._steps.parked.drop()  # it was coming back, perhaps
                 await self._give_back()
                 return False
 

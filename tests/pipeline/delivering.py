@@ -316,11 +316,21 @@ class Bus:
 
     async def unsettled(self) -> int:
         """Deliveries that no lane and no route apart from it has settled, delivered or not."""
-        stream, left = self.subjects.stream("DELIVERIES"), 0
-        for name in await self.jetstream.consumer_names(stream):
-            info = await self.jetstream.consumer_info(stream, name)
-            left += info["num_ack_pending"] + info["num_pending"] if info else 0
-        return left
+        found = await self._consumers()
+        return sum(each["num_ack_pending"] + each["num_pending"] for each in found)
+
+    async def kept_by_lanes(self) -> int:
+        """What the lanes have been given and have not settled."""
+        found = [
+            each for each in await self._consumers() if not self.subjects.parse_own_consumer(each["name"])
+        ]
+        return sum(each["num_ack_pending"] for each in found)
+
+    async def _consumers(self) -> list[dict[str, Any]]:
+        stream = self.subjects.stream("DELIVERIES")
+        names = await self.jetstream.consumer_names(stream)
+        found = [await self.jetstream.consumer_info(stream, name) for name in names]
+        return [info for info in found if info]
 
     async def apart(self) -> dict[str, Trouble]:
         """What the lanes' states say of routes in trouble, and of those that were lately."""

@@ -1,12 +1,14 @@
 """A worker that ends at any step of a route's leaving and coming back loses nothing and reorders no key (rules R6, R7)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from bridge.demo.erp_plain import PlainErp
 from pipeline.lanes.takeover import CreateConsumer, DeleteConsumer
+from pipeline.lanes.work import DeliveryMissed
 from pipeline.routes.attach import Drain, Park, TakeBack
 from pipeline.routes.detach import Halt, LetGo, Record
 from pipeline.routes.session import InspectOwn, ReadOwnDeadLetters
@@ -77,3 +79,41 @@ async def _feed(shop: Bus) -> None:
     for n in range(TOTAL):
         await shop.change(n % KEYS, n)
         await asyncio.sleep(0.01)
+
+
+async def test_a_lane_keeps_nothing_for_a_route_whose_coming_back_failed(
+    shop: Bus, erp: PlainErp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, failed = RouteSteps._drain, asyncio.Event()
+
+    async def missing_one(steps: RouteSteps) -> Any:
+        if failed.is_set():
+            return await drain(steps)
+        await shop.change(1, TOTAL)
+        await eventually(_of(lambda: len(steps.parked)), lambda parked: parked == 1)
+        erp.unavailable()
+        failed.set()
+        raise DeliveryMissed("as if a delivery had not come")
+
+    monkeypatch.setattr(RouteSteps, "_drain", missing_one)
+    await shop.apply(acme(erp))
+    shop.route()
+    shop.work()
+    erp.unavailable()
+    for n in range(KEYS):
+        await shop.change(n, n)
+    await eventually(shop.apart, bool)
+    await erp.up()
+    await failed.wait()
+    await eventually(shop.kept_by_lanes, lambda kept: kept == 0)
+    assert await shop.own_consumers() != []
+    await erp.up()
+    await erp.until(lambda: len(erp.effects) == KEYS + 1)
+    await shop.back()
+
+
+def _of(ask: Callable[[], int]) -> Callable[[], Awaitable[int]]:
+    async def asked() -> int:
+        return ask()
+
+    return asked

@@ -93,6 +93,7 @@ class RouteApart:
                 back = yield from self._pull_for_a_while()
             except SessionEnds:
                 back = whole = False
+                self._stay_apart()
             if not back:
                 given = yield from self._give_back()
                 self._given_back = given if whole else None
@@ -273,15 +274,18 @@ class RouteApart:
             case Drain():
                 return (yield from self._drain())
             case StayApart():
-                owned.troubles.unpark(route)
-                for seq in self._parked:
-                    owned.again(owned.name, seq)
-                self._parked.clear()
+                self._stay_apart()
             case TakeBack(_, trouble):
                 self._take_back(trouble)
             case _:
                 return (yield from owned.requests.answer(step))
         return None
+
+    def _stay_apart(self) -> None:
+        self._owned.troubles.unpark(self._route)
+        for seq in self._parked:
+            self._owned.again(self._owned.name, seq)
+        self._parked.clear()
 
     def _let_go(self, trouble: Trouble) -> None:
         self._owned.troubles.take(self._route, trouble)
