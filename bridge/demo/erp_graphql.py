@@ -113,7 +113,7 @@ class GraphqlErp(ErpServer):
             return Reply(429, {"errors": [_error("RATE_LIMIT_EXCEEDED", "Too many requests.")]}, headers)
         if call.method != "POST" or call.path != PATH:
             return Reply(404, {"message": f"no such resource: {call.method} {call.path}"}, headers)
-        return Reply(200, self._executed(call), headers)
+        return Reply(200, self._respond(call), headers)
 
     def _count(self) -> dict[str, str]:
         now = time.monotonic()
@@ -129,7 +129,7 @@ class GraphqlErp(ErpServer):
             "X-RateLimit-Reset": str(reset),
         }
 
-    def _executed(self, call: Call) -> dict[str, Any]:
+    def _respond(self, call: Call) -> dict[str, Any]:
         if not isinstance(call.body, dict):
             return {"errors": [_error("BAD_REQUEST", "The body is no GraphQL request.")]}
         document = self._document(call.body)
