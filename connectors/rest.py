@@ -6,7 +6,7 @@ Connection options: `csrf: true` for OData servers that want a token, or the pat
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.auth.checking import check_auth
+from connectors.auth import check_auth
 from connectors.http_request import (
     header_texts,
     json_payload,

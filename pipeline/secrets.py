@@ -66,7 +66,8 @@ class SecretStore:
         """A connection's `auth` or `tls` with its secrets in place."""
         names = {name for _, name in references(section)}
         values = {name: await self.get(tenant, name) for name in sorted(names)}
-        return {key: _resolved(value, values) for key, value in section.items()}
+        found: dict[str, Any] = resolved(section, values)
+        return found
 
     async def rotate(self) -> Sequence[SecretName]:
         """Seals anew with the first key what another one has sealed; which secrets those were.
@@ -115,14 +116,15 @@ class SecretStore:
         return self._keys
 
 
-def _resolved(value: Any, secrets: Mapping[str, str]) -> Any:
+def resolved(value: Any, secrets: Mapping[str, str]) -> Any:
+    """A value of `auth` or `tls` with its secrets in place. secrets: by their names."""
     match value:
         case str() if reference := SECRET_REFERENCE.fullmatch(value):
             return secrets[reference[1]]
-        case dict():
-            return {key: _resolved(one, secrets) for key, one in value.items()}
+        case Mapping():
+            return {key: resolved(one, secrets) for key, one in value.items()}
         case list():
-            return [_resolved(one, secrets) for one in value]
+            return [resolved(one, secrets) for one in value]
         case _:
             return value
 

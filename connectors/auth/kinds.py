@@ -13,6 +13,7 @@ from connectors.auth.members import (
     header_name,
     headers,
     is_open_name,
+    is_openable,
     json_path,
     names,
     one_of,
@@ -137,6 +138,13 @@ def may_be_written(auth: Mapping[str, Any], path: Sequence[str]) -> bool:
             return member is not None and _is_written_in(member, auth, path[deeper:])
         member = member.members.get(name)
     return member is not None and not member.secret and not member.names and not member.members
+
+
+def may_be_opened(auth: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether `auth.open` may list what stands at a path: its name is the ERP's choice, so nobody here knows what it is."""
+    kind = auth.get("type")
+    member = (members_of(kind) or {}).get(path[0]) if isinstance(kind, str) else None
+    return member is not None and member.names and len(path) > 1 and is_openable(path[-1])
 
 
 def _is_written_in(member: Member, auth: Mapping[str, Any], names: Sequence[str]) -> bool:

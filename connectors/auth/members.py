@@ -19,6 +19,8 @@ _OPEN_NAMES = frozenset({
 })  # fmt: skip
 """Of members whose names the ERP chooses, these are known to be no secrets; `-`, `_` and capitals aside."""
 
+_SURELY_SECRET = re.compile(r"pass|pwd|secret|token|clave|contrase|senha", re.IGNORECASE)
+
 Check = Callable[[str, Any], None]
 """Takes the member's path below `auth` and its value. Raises SettingsInvalid, without the value."""
 
@@ -37,9 +39,16 @@ class Member:
     members: Mapping[str, "Member"] = field(default_factory=dict)
 
 
+def is_openable(name: str) -> bool:
+    """Whether `auth.open` may list it: a password is none, whoever says so."""
+    return _SURELY_SECRET.search(name) is None
+
+
 def is_open_name(name: str, opened: Sequence[str]) -> bool:
     """opened: what `auth.open` lists."""
-    return name in opened or name.lower().replace("-", "").replace("_", "") in _OPEN_NAMES
+    return (name in opened and is_openable(name)) or name.lower().replace("-", "").replace(
+        "_", ""
+    ) in _OPEN_NAMES
 
 
 def seconds(text: str) -> float:

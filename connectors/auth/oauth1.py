@@ -18,9 +18,10 @@ _FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """auth: checked, of the type oauth1."""
+    """auth: checked, of the type oauth1. version: "" leaves it out, which is allowed, and what few servers see."""
 
     auth: Mapping[str, Any] = field(repr=False)
+    version: str = "1.0"
 
     def header(self, method: str, url: str, form: bytes, at: Moment) -> str:
         """The Authorization header. url: whole, as sent; form: the body where it is a form, else b""."""
@@ -44,7 +45,7 @@ class Signature:
             ("oauth_signature_method", self.auth.get("signature_method", "HMAC-SHA256")),
             ("oauth_timestamp", str(int(at.now))),
             ("oauth_nonce", at.chance),
-            ("oauth_version", "1.0"),
+            *([("oauth_version", self.version)] if self.version else []),
         ]
 
     def _sign(self, base: str) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.auth.kinds import may_be_written
+from connectors.auth.kinds import may_be_opened, may_be_written
 from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
 from connectors.registry import PLANNED, check_settings, kinds
 from connectors.tls import check_tls
@@ -72,7 +72,13 @@ def _base_url(node: Node) -> str:
 
 def _auth(tenant: str, node: Node) -> dict[str, Any]:
     written = {entry.key: entry.value.plain() for entry in node.as_mapping()}
-    return _with_secrets(tenant, node, partial(may_be_written, written))
+    try:
+        return _with_secrets(tenant, node, partial(may_be_written, written))
+    except _Unwritten as error:
+        hint = f", or, if it is no secret, list it in auth.open: `open: [{error.path[-1]}]`"
+        raise YamlError(
+            error.mark, error.message + (hint if may_be_opened(written, error.path) else "")
+        ) from None
 
 
 def _with_secrets(tenant: str, node: Node, is_open: _IsOpen) -> dict[str, Any]:
@@ -92,15 +98,24 @@ def _check_written(tenant: str, entry: Entry, path: Sequence[str], is_open: _IsO
             for item in several:
                 _check_written(tenant, replace(entry, value=item), path, is_open)
         case ScalarNode() as scalar if not is_open(path) or PLACEHOLDER.search(scalar.text):
-            _check_is_reference(tenant, entry.mark, path[-1], scalar)
+            _check_is_reference(tenant, entry.mark, path, scalar)
 
 
-def _check_is_reference(tenant: str, mark: Mark, name: str, written: ScalarNode) -> None:
+class _Unwritten(YamlError):
+    """Something at this path of `auth` or `tls` should be a reference to a secret."""
+
+    def __init__(self, mark: Mark, message: str, path: Sequence[str]) -> None:
+        super().__init__(mark, message)
+        self.path = path
+
+
+def _check_is_reference(tenant: str, mark: Mark, path: Sequence[str], written: ScalarNode) -> None:
     if (reference := SECRET_REFERENCE.fullmatch(written.text)) is None:
-        raise YamlError(
+        raise _Unwritten(
             mark,
-            f"{mark.path}: a {name} is not written here; run `bridge secret set {tenant} NAME` and write "
-            f'{name}: "${{secret:NAME}}"',
+            f"{mark.path}: a {path[-1]} is not written here; run `bridge secret set {tenant} NAME` and write "
+            f'{path[-1]}: "${{secret:NAME}}"',
+            path,
         )
     check_name(reference[1], written.mark, "a secret's name")
 

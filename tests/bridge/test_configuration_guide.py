@@ -4,18 +4,34 @@ import re
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
 from bridge.console.intake_source import IntakeSource
 from bridge.settings import Settings, load_settings
 from bridge.shipped_files import shipped
+from connectors.auth.kinds import KINDS
+from connectors.protocol import ConnectionSettings
+from connectors.registry import open_connector
 from pipeline.jail.renderer import Renderer
+from pipeline.secrets import resolved
+from pipeline.tenants.connection_reader import read_connections
 from pipeline.tenants.folder import load_tenants
-from pipeline.tenants.model import BreakerPolicy, RetryPolicy
+from pipeline.tenants.model import BreakerPolicy, RetryPolicy, references
+from pipeline.yaml_tree import load
+from tests.connectors.certificates import AUTHORITY, CLIENT, pem_key
 
 GUIDE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 BLOCKS: list[str] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+WAYS = [text for text in BLOCKS if text.startswith(("auth:", "tls:"))]
+SECRETS = {
+    "netsuite_private_key": pem_key("RSA"),
+    "erp_key": pem_key("RSA"),
+    "erp_certificate": CLIENT.certificate,
+    "erp_certificate_key": CLIENT.key,
+    "erp_ca": AUTHORITY.certificate,
+}
 VARIABLES = {"BRIDGE_SOURCE_DSN": "postgresql://u@h/db", "BRIDGE_SECRETS_KEY": "ab" * 32}
 
 
@@ -67,3 +83,17 @@ async def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(
     (tenant,) = found.tenants
     assert tenant.connections["sap"].breaker == BreakerPolicy()
     assert tenant.routes["purchase-requisitions"].retry == RetryPolicy()
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+async def test_each_way_to_prove_who_it_is_is_read_and_opens(number: int) -> None:
+    text = "erp:\n  connector: rest\n  base_url: https://erp.acme.example\n" + indent(WAYS[number], "  ")
+    connection = read_connections("acme", load(text, "tenant.yaml"))["erp"]
+    sections = (connection.auth, connection.tls)
+    secrets = {name: SECRETS.get(name, "0123456789") for each in sections for _, name in references(each)}
+    auth, tls = (resolved(each, secrets) for each in sections)
+    await open_connector("rest", ConnectionSettings(connection.base_url, auth, tls=tls)).aclose()
+
+
+def test_every_kind_of_auth_is_in_the_guide() -> None:
+    assert {match for way in WAYS for match in re.findall(r"type: (\w+)", way)} == set(KINDS)
