@@ -176,7 +176,7 @@ class ConnectionSettings:
     from there. options: what only its kind knows.
 
     timeout_s: from asking for a connection to the answer's last byte. concurrency: connections at once. keep: takes a
-    member of auth and what its server replaced it by, to be there after a restart; raises NotKept.
+    member of auth, the secret it was, and what its server replaced it by, to be there after a restart; raises NotKept.
     """
 
     base_url: str
@@ -187,7 +187,7 @@ class ConnectionSettings:
     egress: EgressPolicy = field(default_factory=EgressPolicy)
     hidden: frozenset[str] = frozenset()
     tls: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    keep: Callable[[str, str], Awaitable[None]] | None = None
+    keep: Callable[[str, str, str], Awaitable[None]] | None = field(default=None, repr=False)
 
 
 class Connector(Protocol):

@@ -11,6 +11,7 @@ from eventbus.buckets import Bucket, Entry, RevisionConflict, Watch
 from eventbus.errors import EventBusError
 from eventbus.jetstream import JetStream
 from eventbus.subjects import Subjects
+from eventbus.wire import header_lines
 from pipeline.sealing import SealBroken, Sealed, is_sealed_with, open_sealed, seal
 from pipeline.tenants.model import SECRET_REFERENCE, references
 
@@ -45,6 +46,25 @@ class SecretStore:
         record = seal(self._needed_keys(tenant, name)[0], tenant, name, value, datetime.now(UTC))
         await self._bucket.put(f"{tenant}.{name}", msgspec.json.encode(record))
 
+    async def replace(
+        self, tenant: str, name: str, values: tuple[str, str], headers: Mapping[str, str]
+    ) -> None:
+        """Seals and writes the second value over the first one alone; may be called again. headers: of the record.
+
+        Raises RevisionConflict where another one is there.
+        """
+        before, after = values
+        key = f"{tenant}.{name}"
+        entry = await self._bucket.get(key)
+        held = None if entry is None or entry.value is None else self.opened(entry)
+        if entry is None or held not in values:
+            raise RevisionConflict(f"secret {name} of tenant {tenant} is no longer what it was")
+        if held == before:
+            record = seal(self._needed_keys(tenant, name)[0], tenant, name, after, datetime.now(UTC))
+            await self._bucket.update(
+                key, msgspec.json.encode(record), entry.revision, headers=header_lines(headers)
+            )
+
     async def get(self, tenant: str, name: str) -> str:
         """The secret in the clear."""
         entry = await self._bucket.get(f"{tenant}.{name}")
@@ -63,7 +83,7 @@ class SecretStore:
             raise SecretUnusable(str(error)) from None
 
     async def resolve(self, tenant: str, section: Mapping[str, Any]) -> dict[str, Any]:
-        """A connection's `auth` or `tls` with its secrets in place."""
+        """A connection's `auth`, `tls` or both, by their names, with the secrets in place."""
         names = {name for _, name in references(section)}
         values = {name: await self.get(tenant, name) for name in sorted(names)}
         found: dict[str, Any] = resolved(section, values)

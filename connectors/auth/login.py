@@ -6,7 +6,7 @@ ROUTEID, and 401 with code 301 says that the session has ended. Siigo: `POST /au
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -38,6 +38,7 @@ class Login:
     ended: frozenset[int]
     what: str = "session"
     replaceable: str = ""
+    replaced: str = field(default="", repr=False)
 
     def request(self, at: Moment) -> PassRequest:  # noqa: ARG002  an Issuer's
         return self.sent

@@ -34,6 +34,10 @@ class TokenEndpoint:
     ended: frozenset[int] = frozenset({401})
     replaceable: str = ""
 
+    @property
+    def replaced(self) -> str:
+        return self.form.get("refresh_token", "")
+
     def request(self, at: Moment) -> PassRequest:
         form, secrets = dict(self.form), [self.headers.get("Authorization", "").partition(" ")[2]]
         if self.signer is not None:

@@ -77,6 +77,11 @@ class Issuer(Protocol):
         """The member of `auth` that a successor replaces; "" for none."""
         ...
 
+    @property
+    def replaced(self) -> str:
+        """What that member holds."""
+        ...
+
     def request(self, at: Moment) -> PassRequest: ...
 
     def granted(self, answer: IssuerAnswer) -> Pass:

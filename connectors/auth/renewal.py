@@ -26,10 +26,11 @@ _LATE_SHARE = 0.05
 _REST_S = 5.0
 """So long nobody asks again after a refusal: wrong credentials, asked with often enough, lock a user out."""
 _LONGEST_REST_S = 3_600.0
+_FAREWELL_S = 5.0
 _PASSING = frozenset({408, 425, 429})
 
 log = structlog.get_logger()
-Keep = Callable[[str, str], Awaitable[None]]
+Keep = Callable[[str, str, str], Awaitable[None]]
 """As ConnectionSettings.keep."""
 
 
@@ -117,7 +118,9 @@ class Renewal:
             return self._failed(found)
         self._failure = None
         self._held = _held(found, began)
-        await self._keep_successor(found)
+        if found.successor:
+            before, self._issuer = self._issuer, self._issuer.after(found)
+            await self._keep_successor(before, found.successor)
         return found
 
     def _failed(self, outcome: Unavailable) -> Unavailable:
@@ -145,7 +148,6 @@ class Renewal:
         except NotGranted as error:
             return self._no_pass(f"{self._issuer.url} answered {received.status}, and {error}")
         self._redact.hide(granted.secrets)
-        self._issuer = self._issuer.after(granted)
         return granted
 
     def _refused(self, received: Received) -> Unavailable:
@@ -167,22 +169,24 @@ class Renewal:
     def _no_pass(self, why: str, code: str = "authentication", after: float | None = None) -> Unavailable:
         return Unavailable(f"no {self._issuer.what}: {why}; the event was not sent", after=after, code=code)
 
-    async def _keep_successor(self, granted: Pass) -> None:
-        if not granted.successor or self._keep is None:
+    async def _keep_successor(self, before: Issuer, successor: str) -> None:
+        if self._keep is None:
             return
         try:
-            await self._keep(self._issuer.replaceable, granted.successor)
+            await self._keep(before.replaceable, before.replaced, successor)
         except NotKept as error:  # the token is good; only a restart would miss it
             log.warning(
-                "a new refresh token is kept in memory alone; after a restart it has to be set again",
-                issuer=self._issuer.url,
+                "a new refresh token is known to this process alone; after a restart it has to be set again",
+                issuer=before.url,
                 problem=str(error),
             )
 
     async def aclose(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait((self._asking,))
+        if (asking := self._asking) is not None:
+            # what an issuer replaces must not get lost on its way into the bucket
+            await asyncio.wait((asking,), timeout=_FAREWELL_S if self._issuer.replaceable else 0)
+            asking.cancel()
+            await asyncio.wait((asking,))
         await self._client.aclose()
 
 

@@ -27,6 +27,7 @@ from pipeline.side_by_side import side_by_side
 from pipeline.tenants.model import Connection, Route, Tenant, decode_tenant, references
 from pipeline.tenants.pause_store import PausesInvalid, PauseStore, pauses_of
 from pipeline.tenants.pauses import Pause, TenantPauses
+from pipeline.tenants.replaced_secrets import ReplacedSecrets, mark_of
 
 EXCHANGES = 6
 """One delivery may take so many, each with the connection's timeout: login, CSRF token, request, and all of them again."""
@@ -47,8 +48,11 @@ class RouteInForce:
 
 @dataclass(slots=True)
 class _Open:
+    """mark: see ReplacedSecrets."""
+
     settings: ConnectionSettings
     connector: Connector
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +207,28 @@ class TenantsInForce:
             found.connection,
             f"tenant {found.tenant.name}, connection {found.connection.name}",
         )
+        replaced = ReplacedSecrets(self._store, found.tenant.name, connection.auth)
         try:
+            sections = {"auth": connection.auth, "tls": connection.tls}
+            resolved = await self._secrets.resolve(found.tenant.name, sections)
             settings = ConnectionSettings(
                 base_url=connection.base_url,
-                auth=await self._secrets.resolve(found.tenant.name, connection.auth),
+                auth=resolved["auth"],
                 timeout_s=connection.timeout_s,
                 concurrency=connection.concurrency,
                 options=connection.options,
                 egress=self._egress,
                 hidden=frozenset(path for path, _ in references(connection.auth)),
-                tls=await self._secrets.resolve(found.tenant.name, connection.tls),
+                tls=resolved["tls"],
+                keep=replaced.keep,
             )
-            return _Open(settings, open_connector(connection.connector, settings))
+            return _Open(settings, open_connector(connection.connector, settings), replaced.mark)
         except (SecretUnusable, SettingsInvalid, KindUnusable) as error:
             raise NotReady(f"{where}: {error}") from None
+
+    def _store(self) -> SecretStore:
+        assert self._secrets is not None, "follow first"
+        return self._secrets
 
     async def _follow_tenants(self, watch: Watch) -> None:
         while True:
@@ -226,7 +238,7 @@ class TenantsInForce:
     async def _follow_secrets(self, watch: Watch) -> None:
         while True:
             for entry in await watch.next():
-                self._close(entry.key.partition(".")[0])
+                self._close(entry.key.partition(".")[0], but=mark_of(entry))
 
     async def _follow_pauses(self, watch: Watch) -> None:
         while True:
@@ -271,13 +283,15 @@ class TenantsInForce:
         self._close(name, keep=before, now=tenant)
         self._tell(name)
 
-    def _close(self, tenant: str, keep: Tenant | None = None, now: Tenant | None = None) -> None:
-        """Closes the tenant's connections but those that are alike in both versions."""
+    def _close(
+        self, tenant: str, keep: Tenant | None = None, now: Tenant | None = None, but: str = ""
+    ) -> None:
+        """Closes the tenant's connections but those that are alike in both versions, and the one with the mark `but`."""
         self.closed += 1
         for key in [key for key in self._open if key[0] == tenant]:
             name = key[1]
             same = keep and now and keep.connections.get(name) == now.connections.get(name)
-            if not same:
+            if not same and self._open[key].mark != but:
                 self._retire(self._open.pop(key))
 
     def _close_all(self) -> None:

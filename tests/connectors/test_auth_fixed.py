@@ -1,5 +1,6 @@
 """Auth that does not end: API keys, headers, basic and bearer, over real HTTP; their secrets are shown nowhere."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -11,7 +12,7 @@ from bridge.demo.erp_server import Reply, Step
 from connectors import registry
 from connectors.auth import check_auth
 from connectors.egress import EgressPolicy
-from connectors.protocol import ConnectionSettings, Outcome, SettingsInvalid
+from connectors.protocol import ConnectionSettings, Outcome, SettingsInvalid, Uncertain
 from connectors.redaction import Redactor
 
 LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
@@ -65,6 +66,21 @@ async def test_a_key_in_the_query_is_shown_nowhere(erp: PlainErp, caplog: pytest
     seen += [str(await send(erp.base_url, auth)), str(await send("http://localhost:1", auth)), caplog.text]
     assert [text for text in seen if PLAIN in text] == []
     assert [call.query for call in erp.calls] == [f"key={PLAIN}"] * 3
+
+
+async def test_a_key_in_the_query_is_not_told_by_what_goes_wrong_below_us() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 nonsense about " + head.split()[1] + b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    async with server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        outcome, _ = await send(base_url, {"type": "api_key", "query": "key", "key": PLAIN})
+    assert isinstance(outcome, Uncertain)
+    assert "key=***" in outcome.message
+    assert PLAIN not in outcome.message
 
 
 async def test_headers_stand_alone_or_beside_another_kind(erp: PlainErp) -> None:

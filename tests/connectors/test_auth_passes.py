@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.demo.erp_server import Reply, Step
 from connectors import registry
@@ -17,6 +18,7 @@ from connectors.protocol import (
     ConnectionSettings,
     Connector,
     Delivered,
+    NotKept,
     Outcome,
     Rejected,
     Unavailable,
@@ -89,6 +91,21 @@ async def test_an_ended_token_is_renewed_once_for_all(erp: IssuingErp, opened: O
     assert {type(outcome) for outcome in outcomes} == {Delivered}
     assert len(erp.asked) == 2
     assert len(erp.effects) == 9
+
+
+async def test_what_refuses_the_old_token_late_does_not_end_the_new_one(
+    erp: IssuingErp, opened: Open
+) -> None:
+    connector = opened(credentials(erp))
+    await insert(connector)
+    late = asyncio.Event()
+    erp.script([Step(hold=late, reply=Reply(401)), Step(reply=Reply(401))])
+    first = asyncio.create_task(insert(connector, 2))
+    await erp.until(lambda: len(erp.calls) == 3)
+    assert isinstance(await insert(connector, 3), Delivered)
+    late.set()
+    assert isinstance(await first, Delivered)
+    assert len(erp.asked) == 2
 
 
 async def test_a_token_refused_twice_holds_the_route(erp: IssuingErp, opened: Open) -> None:
@@ -304,3 +321,67 @@ async def test_nothing_granted_comes_out_even_when_the_erp_echoes_it(
 
 class NotMine(Exception):
     """Raised by who asks before a request leaves."""
+
+
+def refreshing(erp: IssuingErp, refresh_token: str = "refresh-token-1") -> dict[str, Any]:
+    return {**credentials(erp), "type": "oauth2_refresh_token", "refresh_token": refresh_token}
+
+
+async def test_a_refresh_token_that_is_replaced_is_kept_and_used_next(erp: IssuingErp, opened: Open) -> None:
+    kept: list[tuple[str, str, str]] = []
+
+    async def keep(*replaced: str) -> None:
+        kept.append((replaced[0], replaced[1], replaced[2]))
+
+    connector = opened(refreshing(erp), keep=keep)
+    assert isinstance(await insert(connector), Delivered)
+    erp.end_passes()
+    assert isinstance(await insert(connector, 2), Delivered)
+    assert [form["refresh_token"] for form in erp.asked] == ["refresh-token-1", "refresh-token-2"]
+    assert kept == [
+        ("refresh_token", "refresh-token-1", "refresh-token-2"),
+        ("refresh_token", "refresh-token-2", "refresh-token-3"),
+    ]
+
+
+async def test_a_refresh_token_that_cannot_be_kept_is_used_and_told_of(erp: IssuingErp, opened: Open) -> None:
+    async def keep(*_: str) -> None:
+        raise NotKept("secret erp of tenant acme was set meanwhile")
+
+    connector = opened(refreshing(erp), keep=keep)
+    with capture_logs() as logs:
+        assert isinstance(await insert(connector), Delivered)
+    (told,) = logs
+    assert told["problem"] == "secret erp of tenant acme was set meanwhile"
+    assert "refresh-token" not in str(told)
+
+
+async def test_a_refresh_token_on_its_way_is_not_lost_when_the_connection_closes(
+    erp: IssuingErp, opened: Open
+) -> None:
+    kept: list[str] = []
+    keeping, may_end = asyncio.Event(), asyncio.Event()
+
+    async def keep(*replaced: str) -> None:
+        keeping.set()
+        await may_end.wait()
+        kept.append(replaced[2])
+
+    connector = opened(refreshing(erp), keep=keep)
+    sending = asyncio.create_task(insert(connector))
+    await keeping.wait()
+    closing = asyncio.create_task(connector.aclose())
+    sending.cancel()
+    await asyncio.wait((sending,))
+    may_end.set()
+    await closing
+    assert kept == ["refresh-token-2"]
+
+
+async def test_an_ended_refresh_token_says_what_to_do(erp: IssuingErp, opened: Open) -> None:
+    outcome = await insert(opened(refreshing(erp, "stale-refresh-token")))
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "authentication"
+    assert "invalid_grant" in outcome.message
+    assert "bridge secret set" in outcome.message
+    assert "stale" not in outcome.message

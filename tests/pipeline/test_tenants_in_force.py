@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 
 from bridge.demo.erp_plain import PlainErp
+from connectors.protocol import Delivered, NotKept
 from eventbus.buckets import Bucket
 from pipeline.secrets import SecretStore
 from pipeline.tenants.in_force import NotReady, RouteInForce, TenantsInForce
 from pipeline.tenants.model import encode_tenant
+from pipeline.tenants.replaced_secrets import ReplacedSecrets
+from tests.connectors.issuing import CLIENT, CLIENT_SECRET, IssuingErp
 from tests.pipeline.delivering import LOOPBACK, Bus, acme, eventually
 
 KEY = bytes(32)
@@ -89,3 +92,57 @@ async def test_tenants_share_the_texts_of_their_mappings(shop: Bus, erp: PlainEr
     assert ours.tenant.mappings["order"].text is theirs.tenant.mappings["order"].text
     following.cancel()
     await tenants.aclose()
+
+
+async def test_a_replaced_refresh_token_survives_a_restart_and_reopens_nothing_of_ours(shop: Bus) -> None:
+    async with IssuingErp() as erp:
+        auth = {
+            "type": "oauth2_refresh_token",
+            "token_url": f"{erp.base_url}/oauth/token",
+            "client_id": CLIENT,
+            "client_secret": "${secret:client}",
+            "refresh_token": "${secret:refresh}",
+        }
+        tenant = acme(erp)
+        tenant = replace(tenant, connections={"erp": replace(tenant.connections["erp"], auth=auth)})
+        secrets = SecretStore(shop.jetstream, shop.subjects, [KEY])
+        await secrets.set("acme", "client", CLIENT_SECRET)
+        await secrets.set("acme", "refresh", erp.refresh_token)
+        bucket = Bucket(shop.jetstream, shop.subjects.bucket("TENANTS"))
+        revision = await bucket.put("acme", encode_tenant(tenant))
+        for start in range(2):
+            tenants = TenantsInForce(shop.subjects, [KEY], LOOPBACK)
+            following = asyncio.create_task(tenants.follow(shop.jetstream, asyncio.Event()))
+            found = await found_again(tenants, revision)
+            connector, closed = await tenants.connector(found), tenants.closed
+            for number in range(2):
+                prepared = connector.prepare(
+                    {"method": "PUT", "path": f"/api/orders/{number}", "body": {}}, "k"
+                )
+                assert isinstance(await connector.send(prepared), Delivered)
+                erp.end_passes()
+            assert (
+                await secrets.get("acme", "refresh") == erp.refresh_token == f"refresh-token-{2 * start + 3}"
+            )
+            await eventually(lambda: _closed(tenants), lambda times: times >= closed + 2)  # noqa: B023  awaited here
+            assert await tenants.connector(found) is connector
+            await secrets.set("acme", "client", CLIENT_SECRET)
+            await eventually(lambda: _closed(tenants), lambda times: times >= closed + 3)  # noqa: B023
+            assert await tenants.connector(found) is not connector
+            following.cancel()
+            await tenants.aclose()
+
+
+async def _closed(tenants: TenantsInForce) -> int:
+    return tenants.closed
+
+
+async def test_a_secret_set_meanwhile_is_not_replaced(shop: Bus) -> None:
+    secrets = SecretStore(shop.jetstream, shop.subjects, [KEY])
+    await secrets.set("acme", "refresh", "set-by-ana")
+    replaced = ReplacedSecrets(lambda: secrets, "acme", {"refresh_token": "${secret:refresh}"})
+    with pytest.raises(NotKept, match="was set meanwhile"):
+        await replaced.keep("refresh_token", "first", "second")
+    await replaced.keep("refresh_token", "set-by-ana", "third")
+    await replaced.keep("refresh_token", "set-by-ana", "third")  # as where the first answer was lost
+    assert await secrets.get("acme", "refresh") == "third"
