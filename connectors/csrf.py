@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from connectors.auth.passes import cookie_secrets
 from connectors.classification import retry_after
 from connectors.erp_client import ErpClient
 from connectors.http_client import NoAnswer, Received
@@ -47,6 +48,8 @@ class CsrfTokens:
         try:
             received = await self._client.exchange("GET", path, {_HEADER: "Fetch"}, b"")
         except NoAnswer as error:
+            if error.outcome.code == "authentication":  # no login, no token of OAuth
+                raise
             raise NoAnswer(no_token(error.outcome.message)) from None
         token = received.header(_HEADER)
         if received.status == 401:
@@ -54,7 +57,9 @@ class CsrfTokens:
         if not 200 <= received.status < 300 or token.lower() in {"", "required"}:
             after = retry_after(received.header("retry-after"), datetime.now(UTC))
             raise NoAnswer(no_token(f"HTTP {received.status} and no token from {path}", after=after))
-        return CsrfSession({_HEADER: token, **_cookies(received)})
+        session = CsrfSession({_HEADER: token, **_cookies(received)})
+        self._client.hide([token, *cookie_secrets(session.headers.get("cookie", "").split("; "))])
+        return session
 
 
 def wants_token(received: Received) -> bool:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from connectors.answers import decompressed, read_answer
@@ -92,6 +92,10 @@ class ErpClient:
         truncated = not (received.complete and whole)
         headers = self._redact.headers(received.headers)
         return read_answer(received.status, headers, self._redact(content), truncated=truncated)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From now on these are in no answer, either: what the ERP handed out to the connection's kind."""
+        self._redact.hide(secrets)
 
     async def aclose(self) -> None:
         if self._renewal is not None:

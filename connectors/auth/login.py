@@ -6,14 +6,22 @@ ROUTEID, and 401 with code 301 says that the session has ended. Siigo: `POST /au
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from connectors.auth.fixed import basic
 from connectors.auth.members import seconds
 from connectors.auth.oauth2 import is_sendable, seconds_of
-from connectors.auth.passes import IssuerAnswer, Moment, NotGranted, Pass, PassRequest, origin_and_target
+from connectors.auth.passes import (
+    IssuerAnswer,
+    Moment,
+    NotGranted,
+    Pass,
+    PassRequest,
+    cookie_secrets,
+    origin_and_target,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,6 @@ class Login:
     ended: frozenset[int]
     what: str = "session"
     replaceable: str = ""
-    replaced: str = field(default="", repr=False)
 
     def request(self, at: Moment) -> PassRequest:  # noqa: ARG002  an Issuer's
         return self.sent
@@ -46,7 +53,7 @@ class Login:
     def granted(self, answer: IssuerAnswer) -> Pass:
         cookies = list(answer.cookies) if self.cookies else []
         headers = {"cookie": "; ".join(cookies)} if cookies else {}
-        secrets = [cookie.partition("=")[2] for cookie in cookies]
+        secrets = cookie_secrets(cookies)
         if self.token is not None:
             token = _token(self.token, answer)
             headers[self.token.header] = self.token.prefix + token

@@ -34,10 +34,6 @@ class TokenEndpoint:
     ended: frozenset[int] = frozenset({401})
     replaceable: str = ""
 
-    @property
-    def replaced(self) -> str:
-        return self.form.get("refresh_token", "")
-
     def request(self, at: Moment) -> PassRequest:
         form, secrets = dict(self.form), [self.headers.get("Authorization", "").partition(" ")[2]]
         if self.signer is not None:
@@ -57,14 +53,16 @@ class TokenEndpoint:
         kind = str(body.get("token_type") or "Bearer")
         if kind.lower() != "bearer":
             raise NotGranted(f"its access_token is of the type {kind[:40]!r}; only Bearer can be used")
-        fresh = body.get("refresh_token") if self.replaceable else None
-        successor = fresh if isinstance(fresh, str) and fresh != self.form["refresh_token"] else ""
-        secrets = [
-            text for text in (token, body.get("refresh_token"), body.get("id_token")) if isinstance(text, str)
-        ]
+        before = self.form.get("refresh_token", "") if self.replaceable else ""
+        fresh = body.get("refresh_token")
+        secrets = [text for text in (token, fresh, body.get("id_token")) if isinstance(text, str)]
         lasts = seconds_of(body.get("expires_in"))
         return Pass(
-            {"Authorization": f"Bearer {token}"}, UNSAID_S if lasts is None else lasts, successor, secrets
+            {"Authorization": f"Bearer {token}"},
+            UNSAID_S if lasts is None else lasts,
+            predecessor=before,
+            successor=fresh if before and isinstance(fresh, str) and fresh != before else "",
+            secrets=secrets,
         )
 
     def after(self, granted: Pass) -> Self:

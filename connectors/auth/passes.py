@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from connectors.http_request import path_target
 
+_SHORTEST_COOKIE = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -31,11 +33,13 @@ class PassRequest:
 class Pass:
     """headers: what each request carries. lasts_s: from when it was asked for on; None: until it is refused.
 
-    successor: what replaces the secret that it was granted for, "" where that stays. secrets: shown to nobody.
+    successor: what replaces the secret that it was granted for, `predecessor`; "" where that stays. secrets: shown to
+    nobody.
     """
 
     headers: Mapping[str, str] = field(repr=False)
     lasts_s: float | None = None
+    predecessor: str = field(default="", repr=False)
     successor: str = field(default="", repr=False)
     secrets: Sequence[str] = field(default=(), repr=False)
 
@@ -77,11 +81,6 @@ class Issuer(Protocol):
         """The member of `auth` that a successor replaces; "" for none."""
         ...
 
-    @property
-    def replaced(self) -> str:
-        """What that member holds."""
-        ...
-
     def request(self, at: Moment) -> PassRequest: ...
 
     def granted(self, answer: IssuerAnswer) -> Pass:
@@ -91,6 +90,12 @@ class Issuer(Protocol):
     def after(self, granted: Pass) -> Self:
         """The issuer to ask for the next pass."""
         ...
+
+
+def cookie_secrets(cookies: Sequence[str]) -> list[str]:
+    """What of cookies, `name=value` each, identifies a session: not `English` or `sap-client`."""
+    values = (cookie.partition("=")[2] for cookie in cookies)
+    return [value for value in values if len(value) >= _SHORTEST_COOKIE]
 
 
 def origin_and_target(url: str) -> tuple[str, str]:

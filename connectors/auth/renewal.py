@@ -119,8 +119,8 @@ class Renewal:
         self._failure = None
         self._held = _held(found, began)
         if found.successor:
-            before, self._issuer = self._issuer, self._issuer.after(found)
-            await self._keep_successor(before, found.successor)
+            self._issuer = self._issuer.after(found)
+            await self._keep_successor(found)
         return found
 
     def _failed(self, outcome: Unavailable) -> Unavailable:
@@ -169,15 +169,15 @@ class Renewal:
     def _no_pass(self, why: str, code: str = "authentication", after: float | None = None) -> Unavailable:
         return Unavailable(f"no {self._issuer.what}: {why}; the event was not sent", after=after, code=code)
 
-    async def _keep_successor(self, before: Issuer, successor: str) -> None:
+    async def _keep_successor(self, granted: Pass) -> None:
         if self._keep is None:
             return
         try:
-            await self._keep(before.replaceable, before.replaced, successor)
+            await self._keep(self._issuer.replaceable, granted.predecessor, granted.successor)
         except NotKept as error:  # the token is good; only a restart would miss it
             log.warning(
                 "a new refresh token is known to this process alone; after a restart it has to be set again",
-                issuer=before.url,
+                issuer=self._issuer.url,
                 problem=str(error),
             )
 

@@ -17,10 +17,6 @@ REST = Kind(
     throttled=Said(Reply(429, {"message": "slow down"}, {"Retry-After": "7"}), after=7.0),
     unavailable=Said(Reply(503, None, {"Retry-After": "9"}), after=9.0),
     read_back=lambda effect: effect.body["text"],
-    skips={
-        "a_token_that_ends_is_renewed_once": "no auth of a connection is renewed yet",
-        "no_secret_comes_out_even_when_the_erp_echoes_it": "headers are not redacted yet",
-    },
 )
 KINDS = [REST]
 

@@ -115,8 +115,10 @@ async def test_the_session_comes_out_nowhere(sap: SapErp, connector: Connector) 
     outcome = await insert(connector)
     token = sap.calls[1].headers["x-csrf-token"]
     session = token[::-1].strip("=")
-    assert token not in repr(outcome)
-    assert session not in repr(outcome)
+    sap.script([Step(reply=Reply(400, {"message": f"you sent {token} and {session}"}))])
+    echoed = await insert(connector, 2)
+    assert token not in repr((outcome, echoed))
+    assert session not in repr((outcome, echoed))
     assert token not in repr(connector)
 
 
@@ -135,3 +137,14 @@ async def test_what_is_no_longer_permitted_when_the_token_has_come_is_not_sent(
 
 class NotMine(Exception):
     """Raised by who asks before a request leaves."""
+
+
+async def test_no_login_is_told_as_such_where_a_csrf_token_was_wanted(sap: SapErp) -> None:
+    auth = {"type": "session", "path": "/login", "body": {"Password": "wrong-horse"}}
+    settings = ConnectionSettings(sap.base_url, auth, options={"csrf": True}, egress=LOOPBACK)
+    opened = registry.open_connector("rest", settings)
+    outcome = await insert(opened)
+    await opened.aclose()
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "authentication"
+    assert outcome.message.startswith("no session: ")
