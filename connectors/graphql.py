@@ -6,15 +6,18 @@ queries); `document_id` sends `sha256:HASH` alone, for servers that know their d
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from connectors.auth import check_auth
 from connectors.graphql_document import Operation, read_document
 from connectors.http_request import header_texts, json_payload, path_target
 from connectors.protocol import (
+    Answer,
     ConnectionSettings,
     Connector,
     Leaf,
+    Outcome,
     Prepared,
     RequestInvalid,
     RequestKey,
@@ -122,6 +125,19 @@ def _headers(given: Any, idempotency_key: str) -> dict[str, str]:
     }
     names = {name.lower() for name in own}
     return {name: value for name, value in usual.items() if name.lower() not in names} | own
+
+
+def judge(request: Mapping[str, Any], answer: Answer) -> Outcome:
+    """What a connection would make of the answer, but for how long to wait. request: {} where nobody knows it."""
+    from connectors.graphql_classification import classify_response  # noqa: PLC0415 — who only prepares has no use for it
+
+    return classify_response(answer, changes=changes(request), now=datetime.fromtimestamp(0, UTC))
+
+
+def changes(request: Mapping[str, Any]) -> bool:
+    """Whether it may change something: an operation whose document is not at hand may."""
+    query = request.get("query")
+    return query is None or read_document(query).operation(request.get("operation_name")).changes
 
 
 def check_settings(settings: ConnectionSettings) -> None:

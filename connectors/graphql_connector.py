@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from connectors.erp_client import ErpClient
-from connectors.graphql import content, prepare
+from connectors.graphql import changes, content, prepare
 from connectors.graphql_classification import classify_response
-from connectors.graphql_document import read_document
 from connectors.graphql_errors import read_response
 from connectors.http_client import NoAnswer
 from connectors.protocol import Answer, ConnectionSettings, Outcome, Prepared
@@ -52,7 +51,7 @@ class GraphqlConnector:
                 answer = await self._answer(prepared, whole, permit)
         except NoAnswer as error:
             return error.outcome
-        return classify_response(answer, changes=_changes(prepared), now=datetime.now(UTC))
+        return classify_response(answer, changes=changes(prepared.parts), now=datetime.now(UTC))
 
     async def _answer(self, prepared: Prepared, body: bytes, permit: Callable[[], None]) -> Answer:
         parts = prepared.parts
@@ -90,9 +89,3 @@ def _persisted(query: str) -> dict[str, Any]:
 @lru_cache(maxsize=512)
 def _hash(query: str) -> str:
     return sha256(query.encode()).hexdigest()
-
-
-def _changes(prepared: Prepared) -> bool:
-    """Whether it may change something: an operation whose document is not at hand may."""
-    query = prepared.parts["query"]
-    return query is None or read_document(query).operation(prepared.parts["operation_name"]).changes

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 from connectors.plug_ins import PlugIns
 from connectors.protocol import (
+    Answer,
     ConnectionSettings,
     Connector,
     ConnectorKind,
     KindUnusable,
+    Outcome,
     Prepared,
     RequestShape,
 )
@@ -40,6 +42,18 @@ def shape(kind: str) -> RequestShape:
 def prepare(kind: str, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
     """What a connection of this kind would send, with no connection. Raises KindUnusable, RequestInvalid."""
     return _found(kind).prepare(request, idempotency_key)
+
+
+def check_request(kind: str, request: Mapping[str, Any]) -> None:
+    """Raises RequestInvalid for what cannot be sent. Loads no plug-in: its kinds are not asked."""
+    if kind in _KINDS:
+        _ours(kind).prepare(request, "check")
+
+
+def judged(kind: str, request: Mapping[str, Any], answer: Answer) -> Outcome | None:
+    """What an answer means to a kind that offers to say so (`judge`); None where its status is all. Loads no plug-in."""
+    judge = getattr(_ours(kind), "judge", None) if kind in _KINDS else None
+    return None if judge is None else cast(Outcome, judge(request, answer))
 
 
 def check_settings(kind: str, settings: ConnectionSettings) -> None:

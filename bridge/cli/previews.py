@@ -10,7 +10,7 @@ from pipeline.delivery.rendering import Rendering, Rows, Saved
 from pipeline.jail.renderer import REPORT, RenderDefect
 from pipeline.mapping import ColumnsRead, Known, Rendered, RenderError, RenderInput, RowsRead, SavedRead
 from pipeline.mapping.case_facts import Facts, NotGiven, label_of, not_read
-from pipeline.mapping.walk import Walk, by_status
+from pipeline.mapping.walk import Walk, judgement
 from pipeline.rows.row_reads import ReadInvalid, Row, SourceAway, SourceSlow
 from pipeline.yaml_tree import Mark
 
@@ -78,7 +78,9 @@ class Previews:
             answer = self.facts.answers.get(label_of(result))
             if answer is None:
                 return found
-            found.outcome = await self.subject.mapping.classify(by_status(answer), rendering.given, result)
+            mapping = self.subject.mapping
+            heard = judgement(mapping.facts.connector, answer, result.request)
+            found.outcome = await mapping.classify(heard, rendering.given, result)
             if result.last or not isinstance(found.outcome, Delivered):
                 return found
             member = "finds" if result.kind == "find" else "answers"

@@ -70,12 +70,14 @@ class PlugIns(msgspec.Struct, frozen=True, array_like=True, tag="plug_ins"):
 class Shape(msgspec.Struct, frozen=True, array_like=True, tag="shape"):
     """What requests of such a kind look like, or what is wrong with its package.
 
-    keys: name, `Leaf`, whether it is required, and the check of ours that it has (`pipeline.jail.told_kinds`) or "".
+    keys: name, `Leaf`, whether it is required, the check of ours that it has (`pipeline.jail.told_kinds`) or "", and why
+    it is `literal`.
     """
 
     name: str
-    keys: list[tuple[str, str, bool, str]] = []
+    keys: list[tuple[str, str, bool, str, str]] = []
     payload: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     problem: str = ""
 
 

@@ -26,10 +26,16 @@ def shape_of(kind: str) -> Shape:
         return Shape(kind, problem=str(error))
     names = {check: name for name, check in _CHECKS.items()}
     keys = [
-        (name, key.leaf.value, key.required, "" if key.check is None else names.get(key.check, ""))
+        (
+            name,
+            key.leaf.value,
+            key.required,
+            "" if key.check is None else names.get(key.check, ""),
+            key.literal,
+        )
         for name, key in found.keys.items()
     ]
-    return Shape(kind, keys, found.payload)
+    return Shape(kind, keys, found.payload, found.one_of)
 
 
 def told(order: Shape) -> RequestShape | str:
@@ -37,7 +43,7 @@ def told(order: Shape) -> RequestShape | str:
     if order.problem:
         return order.problem
     keys = {
-        name: RequestKey(Leaf(leaf), required, _CHECKS.get(check))
-        for name, leaf, required, check in order.keys
+        name: RequestKey(Leaf(leaf), required, _CHECKS.get(check), literal)
+        for name, leaf, required, check, literal in order.keys
     }
-    return RequestShape(keys, order.payload)
+    return RequestShape(keys, order.payload, order.one_of)

@@ -13,7 +13,7 @@ from connectors.protocol import (
     Unavailable,
     Uncertain,
 )
-from connectors.registry import prepare
+from connectors.registry import check_request
 from pipeline.mapping.case_facts import NotGiven, label_of, rows_of
 from pipeline.mapping.compile import compile_stored
 from pipeline.mapping.difference import first_difference
@@ -23,7 +23,7 @@ from pipeline.mapping.lookups import Lookup, parse_lookup
 from pipeline.mapping.render import Mapping, RenderInput
 from pipeline.mapping.results import Done, Skipped, Waits
 from pipeline.mapping.values import Value
-from pipeline.mapping.walk import Walk, by_status, walk
+from pipeline.mapping.walk import Walk, judgement, walk
 from pipeline.mapping.written_cases import Case, read_cases
 from pipeline.mapping_text import MappingText
 
@@ -102,7 +102,7 @@ def _got(mapping: Mapping, case: Case) -> dict[str, Value]:
     found = walk(mapping, given, case.facts)
     try:
         for each in found.requests:
-            prepare(mapping.connector, each.request, given.delivery_id)
+            check_request(mapping.connector, each.request)
     except RequestInvalid as error:
         return {"error": "request", _SAID: str(error)}
     got: dict[str, Value] = {
@@ -131,7 +131,7 @@ def _judged(mapping: Mapping, case: Case, given: RenderInput) -> dict[str, Value
     """What an answer to the only request comes to, whatever the request is."""
     answer = case.facts.answers["request"]
     known = Known(rows={name: rows_of(value) for name, value in case.facts.enrich.items()})
-    outcome = mapping.classify(by_status(answer), replace(given, known=known))
+    outcome = mapping.classify(judgement(mapping.connector, answer, {}), replace(given, known=known))
     got: dict[str, Value] = {"outcome": _word(outcome)}
     if "save" in case.expected and isinstance(outcome, Delivered):
         found = walk(mapping, given, case.facts)

@@ -1,15 +1,18 @@
 """A mapping's whole way through an event, on facts alone: what it would read, send, and make of the answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
 from connectors.protocol import Answer, Delivered, Outcome, Rejected
+from connectors.registry import judged
 from pipeline.mapping.case_facts import Facts, NotGiven, label_of
 from pipeline.mapping.known import Known, Read
 from pipeline.mapping.render import RenderInput
 from pipeline.mapping.results import Done, Needs, Rendered, Result, Skipped, Waits
+from pipeline.mapping.values import Value
 
 MOST = 1_000
 """Renderings of one event; each step and each read takes one."""
@@ -17,6 +20,9 @@ MOST = 1_000
 
 class Renders(Protocol):
     """A mapping, wherever it is compiled."""
+
+    @property
+    def connector(self) -> str: ...
 
     def render(self, given: RenderInput) -> Result: ...
 
@@ -57,7 +63,7 @@ def walk(mapping: Renders, given: RenderInput, facts: Facts) -> Walk:
         answer = facts.answers.get(label_of(result))
         if answer is None:
             return found
-        found.outcome = mapping.classify(by_status(answer), given, result)
+        found.outcome = mapping.classify(judgement(mapping.connector, answer, result.request), given, result)
         if result.last or not isinstance(found.outcome, Delivered):
             return found
         known = heard(known, result, answer)
@@ -71,6 +77,13 @@ def heard(known: Known, rendered: Rendered, answer: Answer) -> Known:
     return msgspec.structs.replace(known, answers={**known.answers, rendered.step: answer})
 
 
-def by_status(answer: Answer) -> Outcome:
-    """What a status alone would mean: the connectors know better, the mapping's rules best."""
+def judgement(connector: str, answer: Answer, request: Mapping[str, Value]) -> Outcome:
+    """What the connector says of an answer where it tells that without a connection; else what its status alone means.
+    The mapping's rules know best.
+    """
+    found = judged(connector, request, answer)
+    return _by_status(answer) if found is None else found
+
+
+def _by_status(answer: Answer) -> Outcome:
     return Delivered(answer) if answer.status < 300 else Rejected(f"status {answer.status}", answer)

@@ -1,7 +1,17 @@
 """The grammar of executable documents; graphql-core is the judge."""
 
+from typing import Any
+
 import pytest
-from graphql import GraphQLSyntaxError, OperationDefinitionNode, parse
+from graphql import (
+    DocumentNode,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Visitor,
+    parse,
+    visit,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,12 +46,26 @@ def nearly_right(draw: st.DrawFn) -> str:
 def by_graphql_core(text: str) -> list[OperationDefinitionNode] | None:
     """The operations; None where it is no executable document, or one without operations."""
     try:
-        definitions = parse(text).definitions
+        document = parse(text)
     except GraphQLSyntaxError:
+        return None
+    definitions = document.definitions
+    if selects_nothing(document):  # graphql-core takes `{}`, the specification does not
         return None
     found = [each for each in definitions if isinstance(each, OperationDefinitionNode)]
     executable = all(each.kind in {"operation_definition", "fragment_definition"} for each in definitions)
     return found if executable and found else None
+
+
+def selects_nothing(document: DocumentNode) -> bool:
+    found = []
+
+    class Looking(Visitor):
+        def enter_selection_set(self, node: SelectionSetNode, *_: Any) -> None:
+            found.append(not node.selections)
+
+    visit(document, Looking())
+    return any(found)
 
 
 def by_us(text: str) -> list[tuple[str, str, list[str]]] | None:

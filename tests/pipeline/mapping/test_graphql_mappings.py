@@ -67,3 +67,18 @@ def test_a_case_finds_what_the_connector_cannot_send() -> None:
     assert "request.variables.input is missing, and the query declares it as $input: In!" in problem
     expected = CASES[: CASES.index("    expect:")] + "    expect: {error: request}\n"
     assert problems(other, expected) == [""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("{data: {create: {id: 1}}}", "delivered"),
+        ("{errors: [{message: no, extensions: {code: BAD_USER_INPUT}}]}", "rejected"),
+        ("{errors: [{message: no, extensions: {code: THROTTLED}}]}", "throttled"),
+        ("{data: {create: {id: 1}}, errors: [{message: no, path: [create, vendor]}]}", "uncertain"),
+    ],
+)
+def test_cases_judge_an_answer_as_a_connection_does(answer: str, outcome: str) -> None:
+    event = "event: {after: {id: 1, n: 1.50, parts: [{code: A}]}}"
+    case = f"cases: [{{name: a, {event}, answer: {{status: 200, body: {answer}}}, expect: {{outcome: {outcome}}}}}]"
+    assert problems(MAPPING, case) == [""]
