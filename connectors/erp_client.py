@@ -21,7 +21,10 @@ from connectors.redaction import Redactor
 class ErpClient:
     """Opens no connection before the first exchange. Raises SettingsInvalid for a private key that is none."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, ended: Callable[[Answer], bool] = lambda _answer: False
+    ) -> None:
+        """ended: whether an answer says, as a 401 does, that the credentials have ended and nothing was processed."""
         self._client = HttpClient(settings)
         own = fixed(settings.auth)
         self._headers = {"Accept-Encoding": "identity", **own.headers}
@@ -34,6 +37,7 @@ class ErpClient:
         self._ours = frozenset(name.lower() for name in own.headers) - {"authorization"}
         self._signature = Signature(settings.auth) if settings.auth.get("type") == "oauth1" else None
         self._renewal = _renewal(settings, self._redact)
+        self._ended = ended
         self._simple = not (self._query or self._ours or self._signature or self._renewal)
 
     async def exchange(
@@ -74,7 +78,7 @@ class ErpClient:
         received = await self._client.exchange(
             method, target, _carrying(sent, granted.headers), content, permit
         )
-        if received.status not in self._renewal.ended:
+        if received.status not in self._renewal.ended and not self._ended(self.answer(received)):
             return received
         granted = await self._renewal.instead_of(granted)
         return await self._client.exchange(method, target, _carrying(sent, granted.headers), content, permit)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from connectors.auth import check_auth
+from connectors.auth.checking import check_auth
 from connectors.graphql_document import Operation, read_document
 from connectors.http_request import header_texts, json_payload, path_target
 from connectors.protocol import (

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from connectors.erp_client import ErpClient
 from connectors.graphql import changes, content, prepare
-from connectors.graphql_classification import classify_response
+from connectors.graphql_classification import classify_response, session_ended
 from connectors.graphql_errors import read_response
 from connectors.http_client import NoAnswer
 from connectors.protocol import Answer, ConnectionSettings, Outcome, Prepared
@@ -25,7 +25,7 @@ class GraphqlConnector:
     kind: ClassVar[str] = "graphql"
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._client = ErpClient(settings)
+        self._client = ErpClient(settings, session_ended)
         self._persisted = settings.options.get("persisted_queries")
         # base_url is the endpoint itself, and to some servers /graphql/ is another one than /graphql
         self._path = "/" if urlsplit(settings.base_url).path.endswith("/") else ""

@@ -18,7 +18,6 @@ from graphql import ExecutionResult, GraphQLError, build_schema, graphql_sync
 from bridge.demo.erp_server import Call, ErpServer, Reply
 
 TOKEN = "graphql-erp-demo-token"  # noqa: S105  the simulator's own, for this machine alone
-TENANT = "6f1c5c1e-5e0b-4d2c-9a55-8b7a4f1d2c30"
 PATH = "/erp/v2/graphql"
 INACTIVE_SUPPLIER = "SUP-INACTIVE"
 STOCK = Decimal(1000)
@@ -86,8 +85,8 @@ Request = dict[str, Any]
 class GraphqlErp(ErpServer):
     """documents: by collection and id, as last written. stock: by item and warehouse, where it was posted."""
 
-    def __init__(self, token: str = TOKEN, tenant: str = TENANT, rate: int = 0) -> None:
-        """tenant: the X-Tenant-ID it serves, "" for any. rate: requests it takes within a minute; 0: any number."""
+    def __init__(self, token: str = TOKEN, tenant: str = "", rate: int = 0) -> None:
+        """tenant: the X-Tenant-ID it serves; "": any, but one must be told. rate: requests it takes within a minute; 0: any number."""
         super().__init__(f"Bearer {token}")
         self.documents: dict[tuple[str, str], Request] = {}
         self.stock: dict[tuple[str, str], Decimal] = {}
@@ -105,7 +104,8 @@ class GraphqlErp(ErpServer):
         )
 
     def handle(self, call: Call) -> Reply:
-        if self._tenant and call.headers.get("x-tenant-id") != self._tenant:
+        told = call.headers.get("x-tenant-id", "")
+        if not told or told != (self._tenant or told):
             return Reply(401, {"errors": [_error("UNAUTHENTICATED", "X-Tenant-ID is missing or unknown.")]})
         headers = self._count()
         if int(headers["X-RateLimit-Remaining"]) < 0:

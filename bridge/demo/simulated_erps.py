@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bridge.demo import erp_netsuite, erp_plain, erp_sap
+from bridge.demo import erp_graphql, erp_netsuite, erp_plain, erp_sap
 from bridge.demo.erp_server import ErpServer
 
 
@@ -25,6 +25,14 @@ class SimulatedErp:
 
 
 SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
+    "graphql": SimulatedErp(
+        "a GraphQL ERP with the names of JTL's cloud ERP",
+        erp_graphql.GraphqlErp,
+        'connector: graphql\nauth: {type: bearer, token: "${secret:erp_token}"}',
+        {"erp_token": erp_graphql.TOKEN},
+        ("graphql_erp",),
+        path=erp_graphql.PATH,
+    ),
     "netsuite": SimulatedErp(
         "Oracle NetSuite, REST records",
         erp_netsuite.NetSuiteErp,

@@ -1,13 +1,37 @@
 """Every connector kind passes the conformance suite on its simulated ERP. A new kind adds a row to KINDS."""
 
+from typing import Any
+
 import pytest
 
 from bridge.conformance import CHECKS, PASSWORD, Check, Kind, Said
+from bridge.demo.erp_graphql import PATH, GraphqlErp
 from bridge.demo.erp_plain import PlainErp
 from bridge.demo.erp_server import Reply
 from connectors import registry
 from connectors.auth.kinds import secret_texts
 from connectors.redaction import Redactor
+
+ORDER = """
+mutation Order($request: CreatePurchaseOrderCommandRequestInput!) {
+  CreatePurchaseOrder(request: $request) { purchaseOrderId }
+}"""
+LINE = {"itemId": "I-1", "quantity": 1, "netPurchasePriceAmount": 10, "vatRatePercentage": 19}
+
+
+def graphql_order(text: str) -> dict[str, Any]:
+    order = {
+        "supplierId": "S-1",
+        "requestedDeliveryDate": "2026-11-24",
+        "items": [LINE],
+        "internalComment": text,
+    }
+    return {"query": ORDER, "variables": {"request": order}, "headers": {"X-Tenant-ID": "T-1"}}
+
+
+def graphql_error(code: str, message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
 
 REST = Kind(
     "rest",
@@ -18,7 +42,24 @@ REST = Kind(
     unavailable=Said(Reply(503, None, {"Retry-After": "9"}), after=9.0),
     read_back=lambda effect: effect.body["text"],
 )
-KINDS = [REST]
+GRAPHQL = Kind(
+    "graphql",
+    lambda: GraphqlErp(PASSWORD),
+    graphql_order,
+    rejected=Said(Reply(200, graphql_error("E7", "no such\nplant")), "E7", "no such plant"),
+    throttled=Said(
+        Reply(200, graphql_error("THROTTLED", "slow down"), {"X-RateLimit-Reset": "7"}), after=7.0
+    ),
+    unavailable=Said(Reply(503, None, {"Retry-After": "9"}), after=9.0),
+    read_back=lambda effect: effect.body["variables"]["request"]["internalComment"],
+    base=PATH,
+    echoes=lambda text: [
+        Reply(200, graphql_error(text, text)),
+        Reply(200, {"data": {"a": text}} | graphql_error(text, text)),
+    ],
+    large="Uncertain",
+)
+KINDS = [REST, GRAPHQL]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

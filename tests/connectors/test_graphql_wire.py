@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bridge.demo.erp_graphql import INACTIVE_SUPPLIER, PATH, TENANT, TOKEN, GraphqlErp
-from bridge.demo.erp_server import Reply, Step
+from bridge.demo.erp_graphql import INACTIVE_SUPPLIER, PATH, TOKEN, GraphqlErp
+from bridge.demo.erp_server import Call, ErpServer, Reply, Step
 from connectors import registry
 from connectors.egress import EgressPolicy
 from connectors.protocol import (
@@ -31,7 +31,7 @@ ORDER = """
 mutation Order($request: CreatePurchaseOrderCommandRequestInput!) {
   CreatePurchaseOrder(request: $request) { purchaseOrderId }
 }"""
-HEADERS = {"X-Tenant-ID": TENANT}
+HEADERS = {"X-Tenant-ID": "T-1"}
 
 
 @pytest.fixture
@@ -41,9 +41,11 @@ async def erp() -> AsyncIterator[GraphqlErp]:
 
 
 @asynccontextmanager
-async def connected(base_url: str, token: str = TOKEN, **options: Any) -> AsyncIterator[Connector]:
+async def connected(
+    base_url: str, token: str = TOKEN, auth: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncIterator[Connector]:
     egress = EgressPolicy((ip_network("127.0.0.0/8"),))
-    auth = {"type": "bearer", "token": token}
+    auth = auth or {"type": "bearer", "token": token}
     connector = registry.open_connector(
         "graphql", ConnectionSettings(base_url, auth, options=options, egress=egress)
     )
@@ -116,6 +118,38 @@ async def test_without_the_tenant_or_with_an_ended_token_nothing_is_delivered(er
         outcome = await sent(connector, posting())
     assert isinstance(outcome, Unavailable)
     assert outcome.code == "authentication"
+
+
+class _TokenDesk(ErpServer):
+    """Gives token-1, token-2, …"""
+
+    def handle(self, call: Call) -> Reply:
+        assert call.path == "/token"
+        return Reply(200, {"access_token": f"token-{len(self.calls)}", "token_type": "Bearer"})
+
+
+async def test_a_token_that_ended_with_a_200_is_renewed_and_the_event_sent_again(erp: GraphqlErp) -> None:
+    ended = {"errors": [{"message": "expired", "extensions": {"code": "UNAUTHENTICATED"}}]}
+    in_part = ended | {"data": {"ExecuteOutboundStockPosting": {"totalQuantity": 1}}}
+    async with _TokenDesk() as desk:
+        auth = {
+            "type": "oauth2_client_credentials",
+            "token_url": f"{desk.base_url}/token",
+            "client_id": "bridge",
+        }
+        async with connected(erp.base_url + PATH, auth={**auth, "client_secret": "secret"}) as connector:
+            erp.accept("Bearer token-2")
+            erp.script([Step(reply=Reply(200, ended))])
+            assert isinstance(await sent(connector, posting()), Delivered)
+            assert len(desk.calls) == 2
+            erp.script([Step(reply=Reply(200, ended)), Step(reply=Reply(200, ended))])
+            refused = await sent(connector, posting())
+            assert isinstance(refused, Unavailable)
+            assert refused.code == "authentication"
+            asked = len(desk.calls)
+            erp.script([Step(reply=Reply(200, in_part))])
+            assert isinstance(await sent(connector, posting()), Uncertain)
+            assert len(desk.calls) == asked
 
 
 async def test_beyond_its_rate_it_says_for_how_long() -> None:
