@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bridge.cli.errors import Usage
 from bridge.cli.mapping_check import lookup_texts, mapping_text
+from bridge.cli.request_text import request_text
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
-from connectors.http_request import query_target
 from connectors.registry import prepare
-from eventbus.event import encode_json
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import (
@@ -188,21 +185,9 @@ def walked(found: Walk, requests: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def shown(result: Members[str, Any]) -> str:
-    """The request as people read it: request line, headers, body."""
-    if "skipped" in result:
-        return f"skipped by {result['skipped']}: nothing would be sent"
+    """As people read it."""
+    if "connector" in result:
+        return request_text(result)
     if "steps" in result:
-        return "\n\n".join(f"{step['step']}:\n{shown(step)}" for step in result["steps"])
-    if result["connector"] != "rest":
-        return _indented(result)
-    lines = [f"{result.get('method', '')} {result['path']}{query_target(result.get('query') or {})}"]
-    lines += [f"{name}: {value}" for name, value in (result.get("headers") or {}).items()]
-    body = result.get("body")
-    if body is not None:
-        lines += ["", body if isinstance(body, str) else _indented(body)]
-    return "\n".join(lines)
-
-
-def _indented(value: object) -> str:
-    """JSON over several lines, each number in its own digits."""
-    return msgspec.json.format(encode_json(value), indent=2).decode()
+        return "\n\n".join(f"{step['step']}:\n{request_text(step)}" for step in result["steps"])
+    return f"skipped by {result['skipped']}: nothing would be sent"

@@ -1,21 +1,26 @@
 """Mappings and connections of a plug-in's kind: rendered by processes that never load its code."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.demo.erp_plain import TOKEN, PlainErp
+from bridge.demo.erp_server import Call, ErpServer, Reply, Step
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.jail.work import CasesGiven
 from pipeline.mapping import MappingInvalid, Rendered, RenderInput
 from pipeline.problems import ConfigurationInvalid
+from pipeline.tenants.model import Tenant
 from pipeline.tenants.tenant_reader import WrittenTenant, read_tenant
 from pipeline.yaml_tree import load
 from tests.connectors.plug_in_packages import KIND, Packages, packages_in
+from tests.pipeline.delivering import UPSERT, Bus, acme, eventually, order_at_erp
 
 MAPPING = """
 source: {table: public.orders, operations: [insert]}
@@ -163,3 +168,103 @@ def test_a_broken_package_is_the_error_of_its_connections(packages: Packages) ->
         ConfigurationInvalid, match=r"connections.erp.connector: .*acme-lines 1\.2.*ZeroDivision"
     ):
         read("connector: lines")
+
+
+TO_SHARE = """
+source: {table: public.orders, operations: [insert, update]}
+connector: webdav
+repeat: idempotency_key
+request:
+  folder: /import/orders
+  rows:
+    - [id, "n"]
+    - ["{{ after.id }}", "{{ after.n }}"]
+"""
+
+
+class Share(ErpServer):
+    """Files by their names."""
+
+    def __init__(self) -> None:
+        super().__init__(f"Bearer {TOKEN}")
+        self.files: dict[str, str] = {}
+
+    def handle(self, call: Call) -> Reply:
+        if call.path in self.files:
+            return Reply(412)
+        self.files[call.path] = call.body
+        return Reply(201)
+
+
+@pytest.fixture
+async def share() -> AsyncIterator[Share]:
+    async with Share() as share:
+        yield share
+
+
+def of_kind(kind: str, erp: ErpServer, mapping: str, name: str = "acme", key: str = "4711") -> Tenant:
+    tenant = acme(erp, mapping)
+    connections = {"erp": replace(tenant.connections["erp"], connector=kind)}
+    return replace(tenant, name=name, key=key, connections=connections)
+
+
+async def test_changes_are_delivered_by_it(packages: Packages, shop: Bus, share: Share) -> None:
+    """Through the whole way, a lost answer included: each change is one file, written once."""
+    packages.add_example()
+    await shop.apply(of_kind("webdav", share, TO_SHARE))
+    share.script([Step(cut="after"), Step(reply=Reply(503))])
+    shop.route()
+    for key in range(1, 6):
+        await shop.change(key, n=key * 10)
+    shop.work()
+    await shop.settled_of(5)
+    written = sorted(share.files.values())
+    assert written == [f"id,n\r\n{key},{key * 10}\r\n" for key in range(1, 6)]
+    assert await shop.dead_letters() == []
+
+
+async def test_a_package_that_is_gone_holds_its_routes_and_no_others(
+    packages: Packages, shop: Bus, share: Share, erp: PlainErp
+) -> None:
+    packages.add_example()
+    await shop.apply(of_kind("webdav", share, TO_SHARE), of_kind("rest", erp, UPSERT, "other", "4712"))
+    shop.route()
+    packages.remove()
+    with capture_logs() as logs:
+        stop = shop.work()
+        await shop.change(1, n=1)
+        await shop.change(1, n=2, tenant="4712")
+        await erp.until(lambda: order_at_erp(erp) == {"1": [2]})
+        await eventually(_reasons(logs), lambda found: any("'webdav'" in reason for reason in found))
+        await stop()
+    assert share.calls == []
+    packages.add_example()
+    shop.work()
+    await shop.settled_of(2)
+    assert list(share.files.values()) == ["id,n\r\n1,1\r\n"]
+
+
+async def test_what_it_must_not_do_ends_no_lane(packages: Packages, shop: Bus, erp: PlainErp) -> None:
+    """An outcome that is none is uncertain: the mapping says what then, here a person."""
+    packages.add(
+        "acme-lines", text=KIND.replace('return Delivered(None, prepared.parts["line"])', "return 7")
+    )
+    mapping = MAPPING.replace("[insert]", "[insert, update]")
+    await shop.apply(of_kind("lines", erp, mapping), of_kind("rest", erp, UPSERT, "other", "4712"))
+    shop.route()
+    shop.work()
+    await shop.change(1, n=1)
+    await shop.change(1, n=2, tenant="4712")
+    await shop.settled_of(2)
+    [letter] = await shop.dead_letters()
+    assert letter["reason"] == "uncertain"
+    assert "acme-lines 1.2" in letter["error"]["message"]
+    assert "gave no outcome, but int" in letter["error"]["message"]
+    assert order_at_erp(erp) == {"1": [2]}
+
+
+def _reasons(logs: Sequence[Any]) -> Callable[[], Awaitable[list[str]]]:
+    async def reasons() -> list[str]:
+        return [str(line.get("reason")) for line in logs]
+
+    return reasons

@@ -1,0 +1,17 @@
+"""What every kind that speaks HTTP asks of a connection before it is opened; for plug-ins, too."""
+
+from collections.abc import Collection
+
+from connectors.auth import check_auth
+from connectors.protocol import ConnectionSettings, SettingsInvalid
+
+
+def check_http_settings(settings: ConnectionSettings, options: Collection[str] = ()) -> None:
+    """base_url and auth are right, and there are no options but these. Raises SettingsInvalid."""
+    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
+
+    check_base_url(settings.base_url)
+    check_auth(settings.auth)
+    for name in sorted(set(settings.options) - set(options)):
+        known = f"the options {', '.join(sorted(options))} alone" if options else "no options"
+        raise SettingsInvalid(name, f"this connector has {known}")
