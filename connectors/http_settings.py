@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from connectors.auth import check_auth
+from connectors.auth.checking import check_auth
 from connectors.protocol import ConnectionSettings, SettingsInvalid
 
 

@@ -161,8 +161,8 @@ def _lacking(loaded: Any) -> str | None:
         return "has no SHAPE that is a connectors.protocol.RequestShape"
     if not _are_keys(shape.keys):
         return "has a SHAPE whose keys are no names with a connectors.protocol.RequestKey each"
-    if unknown := sorted(set(shape.payload) - set(shape.keys)):
-        return f"has a SHAPE whose payload {unknown[0]!r} is none of its keys"
+    if unknown := sorted({*shape.payload, *shape.one_of} - set(shape.keys)):
+        return f"has a SHAPE that names {unknown[0]!r}, which is none of its keys"
     for name in _OFFERS:
         if not callable(getattr(loaded, name, None)):
             return f"has no function {name}"

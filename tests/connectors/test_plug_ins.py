@@ -94,7 +94,7 @@ def test_metadata_that_cannot_be_read_is_that_packages_affair(packages: Packages
         ("raise SystemExit(1)", "cannot be loaded: SystemExit: 1 (acme_lines.py, line 1)"),
         ("", "has no SHAPE that is a connectors.protocol.RequestShape"),
         (KIND.replace("def check_settings", "def check"), "has no function check_settings"),
-        (KIND.replace('payload=("line",)', 'payload=("lime",)'), "has a SHAPE whose payload 'lime' is none of its keys"),
+        (KIND.replace('payload=("line",)', 'payload=("lime",)'), "has a SHAPE that names 'lime', which is none of its keys"),
         (KIND.replace("RequestKey(Leaf.TEXT, required=True)", "'text'"), "has a SHAPE whose keys are no names with"),
     ],
 )  # fmt: skip

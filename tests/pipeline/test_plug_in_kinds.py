@@ -11,7 +11,10 @@ from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import TOKEN, PlainErp
 from bridge.demo.erp_server import Call, ErpServer, Reply, Step
-from pipeline.jail.frames import MappingSource
+from connectors.protocol import Leaf, RequestKey, RequestShape
+from connectors.xml_payload import xml_document
+from pipeline.jail import told_kinds
+from pipeline.jail.frames import MappingSource, Shape, frame, read_order
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.jail.work import CasesGiven
 from pipeline.mapping import MappingInvalid, Rendered, RenderInput
@@ -118,6 +121,16 @@ async def test_checks_of_ours_are_made_early_and_its_own_by_its_prepare(
     problems = await problems_of(renderer, text)
     assert "request.path must be a text that begins with /" in problems
     assert "own" not in problems.partition("begins with")[2]
+
+
+async def test_a_shape_is_told_whole() -> None:
+    checked = RequestKey(Leaf.XML, required=True, check=xml_document, literal="write it out")
+    shape = RequestShape({"a": checked, "b": RequestKey(Leaf.QUERY)}, payload=("a",), one_of=("a", "b"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(told_kinds, "shape", lambda _kind: shape)
+        order = read_order(frame(told_kinds.shape_of("lines"))[4:])
+    assert isinstance(order, Shape)
+    assert told_kinds.told(order) == shape
 
 
 async def test_a_broken_package_is_the_error_of_its_mappings_alone(
