@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bridge.demo.erp_plain import TOKEN, PlainErp
+from bridge.demo.erp_server import ErpServer
 from connectors.egress import EgressPolicy
 from eventbus.buckets import Bucket
 from eventbus.connection import Connection, connect
@@ -75,7 +76,7 @@ async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]
     return result
 
 
-def acme(erp: PlainErp, mapping: str = UPSERT, **route: Any) -> Tenant:
+def acme(erp: ErpServer, mapping: str = UPSERT, **route: Any) -> Tenant:
     """Tenant acme, key 4711, with the route `orders` to the ERP."""
     endpoint = Endpoint(
         "erp",

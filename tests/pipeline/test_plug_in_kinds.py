@@ -1,5 +1,6 @@
 """Mappings and connections of a plug-in's kind: rendered by processes that never load its code."""
 
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ connector: lines
 request:
   line: "order {{ after.n }}"
 """
+GUIDE = (Path(__file__).parents[2] / "docs" / "connectors.md").read_text()
 HTTP_KIND = KIND.replace(
     '{"line": RequestKey(Leaf.TEXT, required=True)}',
     '{"line": RequestKey(Leaf.PATH, check=path_target), "own": RequestKey(Leaf.TEXT, check=own)}',
@@ -181,6 +183,16 @@ def test_a_broken_package_is_the_error_of_its_connections(packages: Packages) ->
         ConfigurationInvalid, match=r"connections.erp.connector: .*acme-lines 1\.2.*ZeroDivision"
     ):
         read("connector: lines")
+
+
+async def test_the_guides_mapping_and_connection_are_right(packages: Packages, renderer: Renderer) -> None:
+    packages.add_example()
+    mapping, tenant = (
+        re.findall(rf"```yaml {what}\n(.*?)```", GUIDE, re.DOTALL)[0] for what in ("mapping", "tenant")
+    )
+    assert (await compiled(renderer, mapping)).facts.connector == "webdav"
+    written = read_tenant("acme", load(tenant, "tenants/acme/tenant.yaml"))
+    assert written.connections["files"].connector == "webdav"
 
 
 TO_SHARE = """
