@@ -1,6 +1,8 @@
 """The wheel alone, in an empty environment outside the repository, is enough."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -67,3 +69,31 @@ def test_it_runs_the_demo(installed: Path, tmp_path: Path) -> None:
     assert summary["committed"] == 50
     assert summary["lost"] == 0
     assert summary["delivered"] > 0
+
+
+def test_a_package_of_its_own_adds_a_connector(installed: Path, tmp_path: Path) -> None:
+    """As docs/connectors.md says: installed beside the bridge, it conforms and its mappings are rendered."""
+    example = tmp_path / "webdav"
+    shutil.copytree(REPOSITORY / "docs" / "examples" / "webdav", example)
+    run(installed / "python", "-m", "pip", "install", "pytest", example, cwd=tmp_path)
+    said = run(installed / "python", "-m", "pytest", "-q", example, cwd=tmp_path)
+    assert " passed" in said
+    guide = (REPOSITORY / "docs" / "connectors.md").read_text()
+    [mapping] = re.findall(r"```yaml mapping\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "order.yaml").write_text(mapping)
+    source = {"schema": "public", "table": "work_orders"}
+    after = {"wo_folio": "OT-17", "parts": [{"code": "R-1", "qty": 2}]}
+    event = {
+        "id": "shop:0/1:1",
+        "op": "insert",
+        "source": source,
+        "key": None,
+        "before": None,
+        "after": after,
+    }
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    shown = run(
+        *(installed / "bridge", "mapping", "preview", "order.yaml", "--event", "event.json", "--json"),
+        cwd=tmp_path,
+    )
+    assert json.loads(shown)["file"] == "order,code,quantity\r\nOT-17,R-1,2\r\n"
