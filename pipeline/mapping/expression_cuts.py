@@ -6,6 +6,7 @@
 Found by Jinja's own lexer, so that a `|` in a text is none.
 """
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from pipeline.mapping.syntax import SyntaxInvalid, tokens
 
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _ENDS = frozenset({"variable_end", "block_end"})
+
+
+_GIVES_A_LIST = re.compile(r"\|\s*(?:map|reject|rejectattr|select|selectattr|unique)\b[^|]*$")
 
 
 class Cut(NamedTuple):
@@ -34,10 +38,20 @@ def cuts(text: str, *, bare: bool) -> Iterator[Cut]:
     except SyntaxInvalid:
         return
     for at, token in enumerate(found):
-        if token == ("operator", "|"):
+        if token == ("operator", "|") and not _is_habit(found, at):
             yield _without_filter(found, at)
         elif token.kind == "name" and token.text in {"if", "elif"}:
             yield from _choices(found, at)
+
+
+def _is_habit(found: list[_Token], at: int) -> bool:
+    """Whether it is the `| list` that Jinja wants behind these, and that changes nothing here: they give lists."""
+    name = _next(found, at + 1)
+    return (
+        name < len(found)
+        and found[name].text == "list"
+        and _GIVES_A_LIST.search(_written(found[:at])) is not None
+    )
 
 
 def _without_filter(found: list[_Token], at: int) -> Cut:

@@ -20,6 +20,8 @@ from pipeline.mapping.expression_cuts import cuts
                 "part in a | selectattr('t', 'eq', (1 | int))",
             ],
         ),
+        ("{{ a | selectattr('t', 'eq', 1) | list }}", False, ["{{ a | list }}"]),
+        ("{{ a | items | list }}", False, ["{{ a | list }}", "{{ a | items }}"]),
         ("after.a == 1", True, []),
         ("{{ a | (", False, ["{{ a"]),
         ("{{ 'not closed }}", False, []),
