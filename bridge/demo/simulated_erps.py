@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bridge.demo import erp_graphql, erp_netsuite, erp_plain, erp_sap
+from bridge.demo import erp_erpnext, erp_graphql, erp_netsuite, erp_plain, erp_sap
 from bridge.demo.erp_server import ErpServer
 
 
@@ -32,6 +32,13 @@ SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
         {"erp_token": erp_graphql.TOKEN},
         ("graphql_erp",),
         path=erp_graphql.PATH,
+    ),
+    "erpnext": SimulatedErp(
+        "ERPNext, Frappe's REST API: unique fields, and locks that are a 417",
+        erp_erpnext.ErpNextErp,
+        f'connector: rest\nauth: {{type: basic, username: {erp_erpnext.API_KEY}, password: "${{secret:erpnext_secret}}"}}',
+        {"erpnext_secret": erp_erpnext.API_SECRET},
+        ("erpnext",),
     ),
     "netsuite": SimulatedErp(
         "Oracle NetSuite, REST records",

@@ -22,7 +22,7 @@ from connectors.egress import EgressPolicy
 from connectors.protocol import ConnectionSettings, Delivered
 from connectors.registry import open_connector
 from pipeline.tenants.connection_reader import read_connections
-from pipeline.tenants.model import SECRET_REFERENCE, Connection
+from pipeline.tenants.model import SECRET_REFERENCE, Connection, references
 from pipeline.yaml_tree import load
 
 LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
@@ -140,13 +140,8 @@ async def test_each_has_a_connection_that_apply_takes_and_mappings_that_are_ther
     async with simulated.make() as server:
         connection = read_connection(connection_of(name, server))
         assert connection.base_url == server.base_url + simulated.path
-    named = {found[1] for found in map(_reference, connection.auth.values()) if found}
-    assert named == simulated.secrets.keys()
+    assert {name for _, name in references(connection.auth)} == simulated.secrets.keys()
     assert all((shipped("templates") / folder).is_dir() for folder in simulated.templates)
-
-
-def _reference(value: Any) -> Any:
-    return SECRET_REFERENCE.fullmatch(str(value))
 
 
 def test_every_shipped_mapping_has_an_erp_to_try_it_on() -> None:
