@@ -77,5 +77,9 @@ def _parent(target: str) -> str:
 
 
 def _cookies(received: Received) -> dict[str, str]:
-    pairs = [line.partition(";")[0].strip() for name, line in received.headers if name == "set-cookie"]
-    return {"cookie": "; ".join(pairs)} if pairs else {}
+    pairs: dict[str, str] = {}
+    for header, line in received.headers:
+        if header == "set-cookie":
+            name, _, value = line.partition(";")[0].partition("=")
+            pairs[name.strip()] = value.strip()  # the last one of a name counts (RFC 6265, 5.3)
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in pairs.items())} if pairs else {}

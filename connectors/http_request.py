@@ -49,9 +49,9 @@ def query_texts(query: Any, key: str = "query") -> dict[str, str | list[str]]:
     texts: dict[str, str | list[str]] = {}
     for name, value in _members(key, query):
         if isinstance(value, list):
-            texts[name] = [_text(f"{key}.{name}", item) for item in value if item is not None]
+            texts[name] = [plain_text(f"{key}.{name}", item) for item in value if item is not None]
         elif value is not None:
-            texts[name] = _text(f"{key}.{name}", value)
+            texts[name] = plain_text(f"{key}.{name}", value)
     return texts
 
 
@@ -74,7 +74,7 @@ def header_texts(headers: Any) -> dict[str, str]:
         if name.lower() in _OURS:
             raise RequestInvalid(f"request.headers: {name} is set by the connection, not by a mapping")
         if value is not None:
-            texts[name] = _header_value(name, _text(f"headers.{name}", value))
+            texts[name] = _header_value(name, plain_text(f"headers.{name}", value))
     if len({name.lower() for name in texts}) < len(texts):
         raise RequestInvalid("request.headers: the same name twice, in capitals and not")
     return texts
@@ -102,7 +102,8 @@ def _members(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     yield from value.items()
 
 
-def _text(key: str, value: Any) -> str:
+def plain_text(key: str, value: Any) -> str:
+    """A value written out. key: below `request`. Raises RequestInvalid."""
     match value:
         case str():
             return value

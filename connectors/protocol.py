@@ -126,6 +126,7 @@ class Leaf(Enum):
     QUERY = "query"  # names to a value or a list of values; the connector encodes; null leaves the name out
     HEADER = "header"  # names to a value; null leaves the name out
     TREE = "tree"  # any JSON value; null is JSON null
+    REQUESTS = "requests"  # a list of requests, each with the keys that `inside` tells
     XML = "xml"  # an element's tree (connectors.xml_payload); null leaves the element out, `nil` is xsi:nil
 
 
@@ -133,13 +134,15 @@ class Leaf(Enum):
 class RequestKey:
     """check: raises RequestInvalid for a value that cannot be sent, so that a mapping need not wait for an event.
 
-    literal: the text stands as it is written, and no template in it; here is what to write instead.
+    literal: the text stands as it is written, and no template in it; here is what to write instead. inside: of
+    Leaf.REQUESTS.
     """
 
     leaf: Leaf
     required: bool = False
     check: Callable[[Any], object] | None = None
     literal: str = ""
+    inside: "RequestShape | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""The kind `rest`: one HTTP request, with JSON, a form, XML or any text as its body.
+"""The kind `rest`: one HTTP request, with JSON, a form, XML, any text, files or an OData batch as its body.
 
 Connection options: `csrf: true` for OData servers that want a token, or the path below base_url to fetch it from.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.auth import check_auth
@@ -15,6 +16,8 @@ from connectors.http_request import (
     query_target,
     query_texts,
 )
+from connectors.multipart_form import check_form, multipart_form
+from connectors.odata_batch import REQUEST, BatchPrepared, check_batch, json_batch, multipart_batch
 from connectors.protocol import (
     ConnectionSettings,
     Connector,
@@ -36,7 +39,23 @@ SHAPE = RequestShape({
     "form": RequestKey(Leaf.QUERY),
     "xml": RequestKey(Leaf.XML, check=xml_document),
     "text": RequestKey(Leaf.TEXT),
-}, payload=("body", "form", "xml", "text"))  # fmt: skip
+    "multipart": RequestKey(Leaf.TREE, check=check_form),
+    "batch": RequestKey(Leaf.REQUESTS, check=check_batch, inside=REQUEST),
+}, payload=("body", "form", "xml", "text", "multipart", "batch"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    """shown: the body as a preview has it, a JSON value or the text. own_type: the mapping's Content-Type is in it."""
+
+    shown: Any
+    content: bytes
+    content_type: str
+    accept: str = "application/json"
+    own_type: bool = False
+
+
+_NONE = _Payload(None, b"", "")
 _CONTENT_TYPES = {
     "body": "application/json",
     "form": "application/x-www-form-urlencoded",
@@ -54,22 +73,38 @@ def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
     if len(kinds) > 1:
         raise RequestInvalid(f"request.{kinds[1]}: a request holds one of {', '.join(SHAPE.payload)}")
     kind = kinds[0] if kinds else None
-    body, content = (None, b"") if kind is None else _payload(kind, request[kind])
+    given = header_texts(request.get("headers"))
+    payload = _NONE if kind is None else _payload(kind, request[kind], given, idempotency_key)
     parts = {
         "method": method_token(request.get("method")),
         "path": path_target(request.get("path")),
         "query": query_texts(request.get("query")),
-        "headers": _headers(request, idempotency_key, kind),
-        "body": body,
+        "headers": _headers(given, idempotency_key, payload),
+        "body": payload.shown,
     }
-    return Prepared("rest", parts, content)
+    if kind != "batch":
+        return Prepared("rest", parts, payload.content)
+    if not parts["path"].endswith("/$batch"):
+        raise RequestInvalid(
+            f"request.batch is sent to a path that ends with /$batch, not to {parts['path']!r}"
+        )
+    return BatchPrepared("rest", parts, payload.content, len(request[kind]), one=_is_one(given))
 
 
-def _payload(kind: str, value: Any) -> tuple[Any, bytes]:
-    """The body as it is shown, a JSON value or the text, and its bytes. Raises RequestInvalid."""
+def _payload(kind: str, value: Any, given: Mapping[str, str], idempotency_key: str) -> _Payload:
+    """given: the mapping's own headers. Raises RequestInvalid."""
     match kind:
         case "body":
-            return value, json_payload(value)
+            return _Payload(value, json_payload(value), _CONTENT_TYPES[kind])
+        case "multipart":
+            form = multipart_form(value, idempotency_key)
+            return _Payload(form.shown, form.content, _form_type(given, form.boundary), own_type=True)
+        case "batch":
+            if _content_type(given) == "application/json":
+                batch = json_batch(value, one=_is_one(given))
+            else:
+                batch = multipart_batch(value, idempotency_key)
+            return _Payload(batch.shown, batch.content, batch.content_type, batch.accept, own_type=True)
         case "form":
             text = query_target(query_texts(value, "form")).removeprefix("?")
         case "xml":
@@ -79,24 +114,44 @@ def _payload(kind: str, value: Any) -> tuple[Any, bytes]:
                 raise RequestInvalid(f"request.text must be a text, not {type(value).__name__}")
             text = value
     try:
-        return text, text.encode()
+        return _Payload(text, text.encode(), _CONTENT_TYPES[kind])
     except UnicodeEncodeError:
         raise RequestInvalid(
             f"request.{kind} holds half of a surrogate pair, which no text can carry"
         ) from None
 
 
-def _headers(request: Mapping[str, Any], idempotency_key: str, kind: str | None) -> dict[str, str]:
-    given = header_texts(request.get("headers"))
+def _headers(given: dict[str, str], idempotency_key: str, payload: _Payload) -> dict[str, str]:
     usual = header_texts({
-        "Accept": "application/json",
+        "Accept": payload.accept,
         "Idempotency-Key": idempotency_key,
         "User-Agent": "fracttal-bridge",
     })  # fmt: skip
-    if kind is not None:
-        usual["Content-Type"] = _CONTENT_TYPES[kind]
+    if payload.content_type:
+        usual["Content-Type"] = payload.content_type
+    if payload.own_type:
+        given = {name: value for name, value in given.items() if name.lower() != "content-type"}
     names = {name.lower() for name in given}
     return {name: value for name, value in usual.items() if name.lower() not in names} | given
+
+
+def _content_type(given: Mapping[str, str]) -> str:
+    """The mapping's own, in lower case and without its parameters; "" where it writes none."""
+    text = next((value for name, value in given.items() if name.lower() == "content-type"), "")
+    return text.partition(";")[0].strip().lower()
+
+
+def _form_type(given: Mapping[str, str], boundary: str) -> str:
+    """With a boundary. Raises RequestInvalid."""
+    kind = _content_type(given) or "multipart/form-data"
+    if not kind.startswith("multipart/"):
+        raise RequestInvalid(f"request.headers: the Content-Type of multipart cannot be {kind}; leave it out")
+    return f"{kind}; boundary={boundary}"
+
+
+def _is_one(given: Mapping[str, str]) -> bool:
+    """OData 4.01, 8.2.6; Business Central makes one transaction of such a batch."""
+    return any(name.lower() == "isolation" and value.lower() == "snapshot" for name, value in given.items())
 
 
 def check_settings(settings: ConnectionSettings) -> None:

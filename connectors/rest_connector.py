@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from connectors.batch_answer import classify_batch
 from connectors.classification import classify
 from connectors.csrf import CsrfTokens, no_token, wants_token
 from connectors.erp_client import ErpClient
 from connectors.http_client import NoAnswer, Received
 from connectors.http_request import path_target, query_target
+from connectors.odata_batch import BatchPrepared
 from connectors.protocol import ConnectionSettings, Outcome, Prepared
 from connectors.rest import prepare
 
@@ -36,7 +38,10 @@ class RestConnector:
             received = await self._exchange(prepared, permit)
         except NoAnswer as error:
             return error.outcome
-        return classify(self._client.answer(received), datetime.now(UTC))
+        answer, now = self._client.answer(received), datetime.now(UTC)
+        if isinstance(prepared, BatchPrepared):
+            return classify_batch(answer, prepared, now)
+        return classify(answer, now)
 
     async def _exchange(self, prepared: Prepared, permit: Callable[[], None]) -> Received:
         parts = prepared.parts

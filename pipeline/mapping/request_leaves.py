@@ -73,7 +73,9 @@ def _part(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
     node, leaf = entry.value, key.leaf
     match leaf:
         case Leaf.TREE:
-            return compile_tree(node, reader)
+            return _checked(compile_tree(node, reader), entry, key)
+        case Leaf.REQUESTS:
+            return _requests(entry, key, reader)
         case Leaf.XML:
             return _xml(entry, key, reader)
         case Leaf.QUERY | Leaf.HEADER:
@@ -99,22 +101,44 @@ def _literal(name: str, node: ScalarNode, key: RequestKey, reader: Reader) -> Ev
     return lambda _frame: text
 
 
+def _checked(evaluate: Evaluator, entry: Entry, key: RequestKey, class_: str = "value") -> Evaluator:
+    """What the connector cannot send is an error of the rendering, so that a case shows it."""
+    check = key.check
+    if check is None:
+        return evaluate
+
+    def checked(frame: Frame) -> Value:
+        tree = evaluate(frame)
+        if tree is not OMIT:
+            try:
+                check(tree)
+            except RequestInvalid as error:
+                raise RenderError(class_, str(error), entry.mark) from None
+        return tree
+
+    return checked
+
+
+def _requests(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
+    """A list of requests, with all that makes lists."""
+    inside = key.inside
+    assert inside is not None
+
+    def member(each: Entry, reader: Reader) -> Evaluator:
+        if each.key in inside.keys:
+            return _part(each, inside.keys[each.key], reader)
+        known = ", ".join(inside.keys)
+        reader.refuse(each.mark, f"unknown key {each.key!r}: a request in {entry.key} has {known}")
+        return lambda _frame: OMIT
+
+    return _checked(compile_tree(entry.value, reader, member), entry, key)
+
+
 def _xml(entry: Entry, key: RequestKey, reader: Reader) -> Evaluator:
     """An element's tree: null leaves an element or attribute out, `nil` writes it as xsi:nil."""
     with reader.scope.inside("nil"):
         evaluate = compile_tree(entry.value, reader)
-    check = key.check
-
-    def element(frame: Frame) -> Value:
-        tree = with_nil(evaluate({**frame, "nil": NIL}))
-        if check is not None and tree is not OMIT:
-            try:
-                check(tree)
-            except RequestInvalid as error:
-                raise RenderError("xml", str(error), entry.mark) from None
-        return tree
-
-    return element
+    return _checked(lambda frame: with_nil(evaluate({**frame, "nil": NIL})), entry, key, "xml")
 
 
 def with_nil(value: Value) -> Value:

@@ -1,7 +1,9 @@
 """Trees: objects and lists of leaves, shaped by `$for $if $else $value $key $merge`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from pipeline.mapping.errors import EvaluationError, RenderError
 from pipeline.mapping.expressions import Evaluator
@@ -14,35 +16,48 @@ RESERVED = ("$for", "$if", "$else", "$value", "$key", "$merge")
 _FOR = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s+in\s+(?P<list>.+)", re.DOTALL)
 
 
+CompileMember: TypeAlias = Callable[[Entry, Reader], Evaluator]
+"""How the value of an object's key is compiled."""
+
+
+def compile_value(entry: Entry, reader: Reader) -> Evaluator:
+    """As a tree."""
+    return compile_tree(entry.value, reader)
+
+
 @dataclass(slots=True)
 class _Keys:
-    """An object's keys, taken apart."""
+    """An object's keys, taken apart. member: of those that are not reserved."""
 
+    member: CompileMember
     reserved: dict[str, Entry] = field(default_factory=dict)
     members: list[tuple[str, Entry]] = field(default_factory=list)
 
 
-def compile_tree(node: Node, reader: Reader) -> Evaluator:
-    """The closure that gives the tree's value, or OMIT where nothing is to stand there."""
+def compile_tree(node: Node, reader: Reader, member: CompileMember = compile_value) -> Evaluator:
+    """The closure that gives the tree's value, or OMIT where nothing is to stand there.
+
+    member: of the objects at the top of it, be they a list's elements.
+    """
     match node:
         case ScalarNode():
             return reader.leaf(node)
         case SequenceNode():
-            return _list(node, reader)
+            return _list(node, reader, member)
         case MappingNode():
-            return _mapping(node, reader)
+            return _mapping(node, reader, member)
 
 
-def _mapping(node: MappingNode, reader: Reader) -> Evaluator:
-    keys = _taken_apart(node)
+def _mapping(node: MappingNode, reader: Reader, member: CompileMember) -> Evaluator:
+    keys = _taken_apart(node, member)
     _check(keys, reader)
     if "$for" in keys.reserved:
         return _loop(keys, reader)
     return _once(keys, reader)
 
 
-def _taken_apart(node: MappingNode) -> _Keys:
-    keys = _Keys()
+def _taken_apart(node: MappingNode, member: CompileMember) -> _Keys:
+    keys = _Keys(member)
     for entry in node:
         if entry.key in RESERVED:
             keys.reserved[entry.key] = entry
@@ -81,14 +96,14 @@ def _condition(entry: Entry, reader: Reader) -> Evaluator:
 
 def _else(keys: _Keys, reader: Reader) -> Evaluator:
     if "$else" in keys.reserved:
-        return compile_tree(keys.reserved["$else"].value, reader)
+        return compile_tree(keys.reserved["$else"].value, reader, keys.member)
     return lambda _frame: OMIT
 
 
 def _content(keys: _Keys, reader: Reader) -> Evaluator:
     if "$value" in keys.reserved:
-        return compile_tree(keys.reserved["$value"].value, reader)
-    members = [(name, compile_tree(entry.value, reader)) for name, entry in keys.members]
+        return compile_tree(keys.reserved["$value"].value, reader, keys.member)
+    members = [(name, keys.member(entry, reader)) for name, entry in keys.members]
     if "$merge" not in keys.reserved:
         return lambda frame: {
             name: value for name, evaluate in members if (value := evaluate(frame)) is not OMIT
@@ -221,8 +236,8 @@ def _compiled_loop(keys: _Keys, reader: Reader) -> _Loop | None:
         reader.scope.used |= used
 
 
-def _list(node: SequenceNode, reader: Reader) -> Evaluator:
-    parts = [_element(item, reader) for item in node]
+def _list(node: SequenceNode, reader: Reader, member: CompileMember) -> Evaluator:
+    parts = [_element(item, reader, member) for item in node]
 
     def evaluate(frame: Frame) -> list[Value]:
         result: list[Value] = []
@@ -237,6 +252,6 @@ def _list(node: SequenceNode, reader: Reader) -> Evaluator:
     return evaluate
 
 
-def _element(node: Node, reader: Reader) -> tuple[bool, Evaluator]:
+def _element(node: Node, reader: Reader, member: CompileMember) -> tuple[bool, Evaluator]:
     splices = isinstance(node, MappingNode) and "$for" in node and "$key" not in node
-    return splices, compile_tree(node, reader)
+    return splices, compile_tree(node, reader, member)

@@ -148,6 +148,74 @@ def test_null_in_a_text_is_an_error() -> None:
         rendered('request: {method: POST, path: /x, text: "{{ after.v }}"}', v=None)
 
 
+BATCH = """request:
+  method: POST
+  path: /srv/$batch
+  batch:
+    - method: POST
+      path: "V('{{ after.key }}')"
+      query: {a: "{{ after.none }}", $b: 1}
+      headers: {X: "{{ after.none }}", Y: "{{ after.key }}"}
+      body: {n: "{{ after.none }}"}
+    - {$for: each in after.list, $if: each > 1, method: DELETE, path: "V({{ each }})"}
+    - $if: after.list != []
+      $value: {method: DELETE, path: yes}
+      $else: {method: DELETE, path: "no/{{ after.key }}"}
+"""
+
+
+def test_the_requests_of_a_batch_are_rendered_as_any_request() -> None:
+    request = rendered(BATCH, key="a/b", none=None, list=[1, 2, 3])
+    assert request["batch"] == [
+        {
+            "method": "POST",
+            "path": "V('a%2Fb')",
+            "query": {"$b": "1"},
+            "headers": {"Y": "a/b"},
+            "body": {"n": None},
+        },
+        {"method": "DELETE", "path": "V(2)"},
+        {"method": "DELETE", "path": "V(3)"},
+        {"method": "DELETE", "path": "yes"},
+    ]
+    last = rendered(BATCH, key="a/b", none=None, list=[])["batch"][-1]
+    assert last == {"method": "DELETE", "path": "no/a%2Fb"}
+    with pytest.raises(RenderError, match="would address something else") as caught:
+        rendered(BATCH, key=None, none=None, list=[])
+    assert caught.value.class_ == "path"
+    with pytest.raises(RenderError, match="line break cannot stand in a header") as caught:
+        rendered(BATCH, key="a\r\nb", none=None, list=[])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BATCH.replace("body:", "form:"), "unknown key 'form'"),
+        (BATCH.replace("path: \"V('", "path: {a: b}  # "), "path takes a text"),
+        (BATCH + "  body: {}\n", "a request holds one of"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_found_before_any_event(text: str, says: str) -> None:
+    with pytest.raises(MappingInvalid, match=says):
+        compile_mapping(HEAD + text, file="m.yaml", name="m")
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        ("batch: []", "holds one at least"),
+        ("batch: [{method: GET, path: V}]", "nothing is read by GET"),
+        ("batch: [{method: POST, path: '{{ after.key }}', query: {a: {b: 1}}}]", "cannot stand in a text"),
+        ("multipart: {a: {text: x, filname: y}}", "'filname'"),
+        ("multipart: {a: {base64: '{{ after.key }}'}}", "is no base64"),
+    ],
+)
+def test_what_the_connector_cannot_send_is_an_error_of_the_rendering(payload: str, says: str) -> None:
+    with pytest.raises(RenderError, match=says) as caught:
+        rendered(f"request: {{method: POST, path: /srv/$batch, {payload}}}", key="k!")
+    assert caught.value.class_ == "value"
+
+
 def test_a_form_leaves_nulls_out() -> None:
     form = rendered(
         'request: {method: POST, path: /x, form: {a: "{{ after.v }}", b: "{{ after.n }}", c: [1, 2]}}',
