@@ -237,7 +237,8 @@ def _response(reply: Reply) -> web.Response:
         return web.Response(status=reply.status, headers=headers)
     text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
     kind = "text/plain" if isinstance(reply.body, str) else "application/json"
-    return web.Response(status=reply.status, headers=headers, text=text, content_type=kind)
+    headers.setdefault("Content-Type", f"{kind}; charset=utf-8")
+    return web.Response(status=reply.status, headers=headers, body=text.encode())
 
 
 def _cut(request: web.BaseRequest) -> web.Response:

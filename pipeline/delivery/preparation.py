@@ -38,7 +38,7 @@ class Progress:
     answers: dict[str, Answer]
     facts: Facts | None = None
     stale: bool = False
-    """The last answer was that what the request was made of has changed."""
+    """The last answer to a request that changes something was that what it was made of has changed."""
 
     @property
     def goes_on(self) -> bool:
@@ -126,9 +126,11 @@ class Preparation:
 
     def reads_again(self, outcome: Outcome) -> bool:
         """Whether what was read is to be read again at once: it has changed, and that for the first time in a row."""
+        assert self.request is not None
+        if self.request.reads or not self.request.step:
+            return False
         answer, before = outcome.answer, self._progress.stale
-        refused = isinstance(outcome, RetryLater) and answer is not None and is_stale(answer)
-        self._progress.stale = refused and self.request is not None and self.request.step != ""
+        self._progress.stale = isinstance(outcome, RetryLater) and answer is not None and is_stale(answer)
         return self._progress.stale and not before
 
     def keep_facts(self) -> None:
