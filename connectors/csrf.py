@@ -57,9 +57,10 @@ class CsrfTokens:
         if not 200 <= received.status < 300 or token.lower() in {"", "required"}:
             after = retry_after(received.header("retry-after"), datetime.now(UTC))
             raise NoAnswer(no_token(f"HTTP {received.status} and no token from {path}", after=after))
-        session = CsrfSession({_HEADER: token, **_cookies(received)})
-        self._client.hide([token, *cookie_secrets(session.headers.get("cookie", "").split("; "))])
-        return session
+        cookies = _cookies(received)
+        carried = [f"{name}={value}" for name, value in cookies.items()]
+        self._client.hide([token, *cookie_secrets(carried)])
+        return CsrfSession({_HEADER: token} | ({"cookie": "; ".join(carried)} if carried else {}))
 
 
 def wants_token(received: Received) -> bool:
@@ -77,9 +78,6 @@ def _parent(target: str) -> str:
 
 
 def _cookies(received: Received) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for header, line in received.headers:
-        if header == "set-cookie":
-            name, _, value = line.partition(";")[0].partition("=")
-            pairs[name.strip()] = value.strip()  # the last one of a name counts (RFC 6265, 5.3)
-    return {"cookie": "; ".join(f"{name}={value}" for name, value in pairs.items())} if pairs else {}
+    """By name; the last one of a name counts (RFC 6265, 5.3)."""
+    lines = [line.partition(";")[0].partition("=") for name, line in received.headers if name == "set-cookie"]
+    return {name.strip(): value.strip() for name, _, value in lines}

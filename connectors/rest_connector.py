@@ -15,6 +15,8 @@ from connectors.protocol import ConnectionSettings, Outcome, Prepared
 from connectors.rest import prepare
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SESSIONS = 4
+"""So many are tried for one request: requests beside it may use up the one that it was given."""
 
 
 class RestConnector:
@@ -50,19 +52,14 @@ class RestConnector:
         method, content = parts["method"], prepared.content
         if self._csrf is None or method in _READING:
             return await self._client.exchange(method, target, headers, content, permit)
-        session = await self._csrf.session(target)
-        received = await self._client.exchange(
-            method, target, {**headers, **session.headers}, content, permit
-        )
-        if not wants_token(received):
-            return received
-        session = await self._csrf.session(target, ended=session)
-        received = await self._client.exchange(
-            method, target, {**headers, **session.headers}, content, permit
-        )
-        if wants_token(received):
-            raise NoAnswer(no_token("the ERP refuses the one it has just given"))
-        return received
+        session = None
+        for _ in range(_SESSIONS):
+            session = await self._csrf.session(target, ended=session)
+            sent = {**headers, **session.headers}
+            received = await self._client.exchange(method, target, sent, content, permit)
+            if not wants_token(received):
+                return received
+        raise NoAnswer(no_token("the ERP refuses the one it has just given"))
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -65,10 +65,19 @@ async def test_an_ended_session_is_renewed_once_for_all(sap: SapErp, connector: 
     assert len(sap.effects) == 9
 
 
-async def test_a_token_refused_twice_holds_the_route(sap: SapErp, connector: Connector) -> None:
+async def test_tokens_for_one_request_each_serve_many_at_once(sap: SapErp) -> None:
+    sap._token_uses = 1
+    opened = open_rest(sap)
+    outcomes = await asyncio.gather(*(insert(opened, number) for number in range(4)))
+    await opened.aclose()
+    assert {type(outcome) for outcome in outcomes} == {Delivered}
+    assert len([call for call in sap.calls if call.method == "GET"]) == 4
+
+
+async def test_a_token_refused_again_and_again_holds_the_route(sap: SapErp, connector: Connector) -> None:
     await insert(connector)
     fetched = Reply(200, {}, {"x-csrf-token": "useless"})
-    sap.script([Step(reply=REFUSED), Step(reply=fetched), Step(reply=REFUSED)])
+    sap.script([Step(reply=REFUSED), *[Step(reply=fetched), Step(reply=REFUSED)] * 3])
     outcome = await insert(connector, 2)
     assert isinstance(outcome, Unavailable)
     assert outcome.code == "csrf"
@@ -120,6 +129,21 @@ async def test_the_session_comes_out_nowhere(sap: SapErp, connector: Connector) 
     assert token not in repr((outcome, echoed))
     assert session not in repr((outcome, echoed))
     assert token not in repr(connector)
+
+
+async def test_a_server_that_echoes_the_session_shows_nothing_of_it(
+    sap: SapErp, connector: Connector
+) -> None:
+    await insert(connector)
+    sent = sap.calls[1].headers
+    session = sent["x-csrf-token"][::-1].strip("=")
+    echo = {"error": {"message": f"{sent['x-csrf-token']} {sent['cookie']}"}, "client": "sap-client=100"}
+    sap.script([Step(reply=Reply(400, echo, {"X-Sent": sent["cookie"]}))])
+    outcome = await insert(connector, 2)
+    assert isinstance(outcome, Rejected)
+    assert "HTTP 400: *** sap-usercontext=sap-client=100; SAP_SESSIONID_S4H_100=***" in outcome.message
+    assert session not in repr(outcome)
+    assert sent["x-csrf-token"] not in repr(outcome)
 
 
 async def test_what_is_no_longer_permitted_when_the_token_has_come_is_not_sent(
