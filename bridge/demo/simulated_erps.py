@@ -25,6 +25,13 @@ class SimulatedErp:
 
 
 SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
+    "erpnext": SimulatedErp(
+        "ERPNext, Frappe's REST API: unique fields, and locks that are a 417",
+        erp_erpnext.ErpNextErp,
+        f'connector: rest\nauth: {{type: basic, username: {erp_erpnext.API_KEY}, password: "${{secret:erpnext_secret}}"}}',
+        {"erpnext_secret": erp_erpnext.API_SECRET},
+        ("erpnext",),
+    ),
     "graphql": SimulatedErp(
         "a GraphQL ERP with the names of JTL's cloud ERP",
         erp_graphql.GraphqlErp,
@@ -32,13 +39,6 @@ SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
         {"erp_token": erp_graphql.TOKEN},
         ("graphql_erp",),
         path=erp_graphql.PATH,
-    ),
-    "erpnext": SimulatedErp(
-        "ERPNext, Frappe's REST API: unique fields, and locks that are a 417",
-        erp_erpnext.ErpNextErp,
-        f'connector: rest\nauth: {{type: basic, username: {erp_erpnext.API_KEY}, password: "${{secret:erpnext_secret}}"}}',
-        {"erpnext_secret": erp_erpnext.API_SECRET},
-        ("erpnext",),
     ),
     "netsuite": SimulatedErp(
         "Oracle NetSuite, REST records",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from connectors.http_request import path_target
 
-_SHORTEST_COOKIE = 12
+_SHORTEST_COOKIE = 16
 
 
 @dataclass(frozen=True, slots=True)
