@@ -47,5 +47,6 @@ bench: $(INSTALLED) ## capture side by side with its peers, then delivery; make 
 	$(BIN)/python -m bench.isolation
 	$(BIN)/python -m bench.outage
 	$(BIN)/python -m bench.tenants
+	$(BIN)/python -m bench.kinds
 
 .PHONY: help install demo test test-slow lint bench

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.delivery_bus import BenchTenant, Pipeline, event_writer, pipeline
+from bench.kind_rows import KINDS
 from eventbus.connection import connect
 from eventbus.jetstream import JetStream
 from eventbus.settings import NatsSettings
@@ -32,8 +33,8 @@ IDLE_S = 5.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-async def measure(deliveries: int, workers: int, folder: Path) -> dict[str, Any]:
-    tenants = [BenchTenant(number, connection=CONNECTION) for number in range(TENANTS)]
+async def measure(deliveries: int, workers: int, folder: Path, kind: str = "rest") -> dict[str, Any]:
+    tenants = [BenchTenant(number, connection=CONNECTION, kind=KINDS[kind]) for number in range(TENANTS)]
     async with pipeline(folder, tenants) as line:
         await fill(line, tenants, deliveries)
         async with working(line, workers) as pids:
@@ -43,8 +44,7 @@ async def measure(deliveries: int, workers: int, folder: Path) -> dict[str, Any]
             took, after = time.monotonic() - began, cpu_of(pids)
             await asyncio.sleep(IDLE_S)
             idle = (cpu_of(pids)[0] - after[0]) / IDLE_S
-        arrivals = await line.erp.arrivals()
-    times = sorted(arrival.at for arrival in arrivals)
+        times = sorted(await line.erp.times())
     begin, end = times[len(times) // 20], times[-len(times) // 20]
     seconds = end - begin
     return {

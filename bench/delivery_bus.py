@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from bench.contenders import running
+from bench.kind_rows import KINDS, BenchKind
 from bench.latency import summary
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.connection import connect
@@ -26,22 +27,6 @@ from eventbus.wire import header_lines
 
 STOP_S = 20.0
 KEYS = 1_000
-MAPPING = """
-source: {table: public.work_orders, operations: [insert, update]}
-connector: rest
-repeat: idempotency_key
-params: {path: {default: /orders}}
-request:
-  method: POST
-  path: "/api/orders/{{ key.id }}"
-  body:
-    folio: "{{ after.wo_folio }}"
-    description: "{{ after.description | cut(40) }}"
-    cost: "{{ after.total_cost | decimal(2) }}"
-    plant: "{{ after.costs_center_description }}"
-    written: "{{ after.creation_date }}"
-    sequence: "{{ after.id }}"
-"""
 
 
 class Arrival(NamedTuple):
@@ -54,12 +39,16 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BenchTenant:
-    """base: the path at the ERP, before `/<name>`; connection: more members of its connection in tenant.yaml."""
+    """base: the path at the ERP, before `/<name>`; connection: more members of its connection in tenant.yaml.
+
+    kind: of connector; only `rest` has several routes.
+    """
 
     number: int
     base: str = ""
     routes: int = 1
     connection: Mapping[str, Any] | None = None
+    kind: BenchKind = KINDS["rest"]
 
     @property
     def name(self) -> str:
@@ -72,18 +61,22 @@ class BenchTenant:
     def write(self, folder: Path, port: int) -> None:
         place = folder / self.name
         (place / "mappings").mkdir(parents=True)
-        (place / "mappings" / "order.yaml").write_text(MAPPING)
+        (place / "mappings" / "order.yaml").write_text(self.kind.mapping)
+        for path, text in self.kind.files.items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
         sources = [["insert", "update"], ["delete"], ["read"]]
         for number, operations in enumerate(sources[1 : self.routes], 1):
-            other = MAPPING.replace("[insert, update]", json.dumps(operations))
+            other = self.kind.mapping.replace("[insert, update]", json.dumps(operations))
             (place / "mappings" / f"order{number}.yaml").write_text(other)
         names = ["order", *(f"order{number}" for number in range(1, self.routes))]
         tenant = {
             "key": self.key,
             "connections": {
                 "erp": {
-                    "connector": "rest",
+                    "connector": self.kind.name,
                     "base_url": f"http://127.0.0.1:{port}{self.base}/{self.name}",
+                    **self.kind.connection,
                     **(self.connection or {}),
                 }
             },
@@ -120,17 +113,23 @@ class ErpLog:
 
     async def arrivals(self) -> list[Arrival]:
         """Ends it; what it had, in order."""
+        return [Arrival(at, path, json.loads(body)) for at, path, body in await self._ended()]
+
+    async def times(self) -> list[float]:
+        """Ends it; when each request was there, in order."""
+        return [at for at, _, _ in await self._ended()]
+
+    async def _ended(self) -> list[tuple[float, str, str]]:
         self._process.send_signal(signal.SIGTERM)
         await self._process.wait()
         with self._file.open(encoding="utf-8") as lines:
-            found = [json.loads(line) for line in lines]
-        return [Arrival(at, path, json.loads(body)) for at, path, body in found]
+            return [json.loads(line) for line in lines]
 
 
 @asynccontextmanager
-async def erp_log(folder: Path) -> AsyncIterator[ErpLog]:
+async def erp_log(folder: Path, kind: str = "rest") -> AsyncIterator[ErpLog]:
     file = folder / "erp.log"
-    command = [sys.executable, "-m", "bench.erp_sink", str(file)]
+    command = [sys.executable, "-m", "bench.erp_sink", str(file), kind]
     async with running(command, folder, stdout=asyncio.subprocess.PIPE) as process:
         assert process.stdout is not None
         port = int(await asyncio.wait_for(process.stdout.readline(), 30))
@@ -189,9 +188,11 @@ def _write_files(folder: Path, nats_url: str, sources: Mapping[str, Any] | None)
 async def pipeline(
     folder: Path, tenants: Iterable[BenchTenant], *, sources: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Pipeline]:
-    """Everything but the processes of the bridge; the tenants are in force."""
+    """Everything but the processes of the bridge; the tenants, all of one kind, are in force."""
+    tenants = list(tenants)
+    kind = tenants[0].kind.name
     (folder / "nats").mkdir(parents=True)
-    async with EmbeddedNats(folder / "nats", sync_interval="2m") as nats, erp_log(folder) as erp:
+    async with EmbeddedNats(folder / "nats", sync_interval="2m") as nats, erp_log(folder, kind) as erp:
         _write_files(folder, nats.url, sources)
         for tenant in tenants:
             tenant.write(folder / "tenants", erp.port)

@@ -1,6 +1,6 @@
 """An ERP that answers at once, or hangs, and remembers when each request came: so cheap that the worker is what is measured.
 
-A process of its own: `python -m bench.erp_sink FILE`. It prints its port, and on SIGTERM writes one JSON line for each
+A process of its own: `python -m bench.erp_sink FILE KIND`, which answers as `bench.kind_rows` says. It prints its port, and on SIGTERM writes one JSON line for each
 request to FILE: when its last byte came (seconds since the epoch), path, body. Paths below `/hang` are answered after
 30 s; below `/down` with 503 until somebody asks for `/_up`. `/_count` tells how many were answered with 200.
 """
@@ -17,8 +17,9 @@ from typing import cast
 
 import uvloop
 
+from bench.kind_rows import KINDS, BenchKind
+
 HANG_S = 30.0
-_OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}'
 _DOWN = b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -36,8 +37,11 @@ class Log:
 class Sink(asyncio.Protocol):
     """One connection. Requests have a Content-Length or no body, as ours do."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, kind: BenchKind) -> None:
         self._log = log
+        answer = kind.answer
+        self._kind = kind
+        self._ok = b"" if callable(answer) else _ok(kind.content_type, answer)
         self._buffer = b""
         self._transport: asyncio.Transport
 
@@ -67,11 +71,20 @@ class Sink(asyncio.Protocol):
             self._transport.write(_DOWN)
         else:
             log.requests.append((time.time(), path, body))
-            self._transport.write(_OK)
+            self._transport.write(self._ok or self._made_of(body))
+
+    def _made_of(self, body: bytes) -> bytes:
+        assert callable(self._kind.answer)
+        return _ok(self._kind.content_type, self._kind.answer(body))
 
     def _late(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(_OK)
+            self._transport.write(self._ok)
+
+
+def _ok(content_type: str, answer: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(answer)}\r\n\r\n"
+    return head.encode() + answer
 
 
 def _content_length(head: bytes) -> int:
@@ -79,10 +92,10 @@ def _content_length(head: bytes) -> int:
     return int(found.partition(b"\r\n")[0]) if found else 0
 
 
-async def serve(file: Path) -> None:
+async def serve(file: Path, kind: BenchKind) -> None:
     log, stopped = Log(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Sink(log), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Sink(log, kind), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
@@ -92,4 +105,4 @@ async def serve(file: Path) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(Path(sys.argv[1])))
+        uvloop.run(serve(Path(sys.argv[1]), KINDS[sys.argv[2]]))
