@@ -36,6 +36,14 @@ async def an_endpoint_that_the_operator_does_not_allow_is_not_reached(trial: Tri
 
 
 @check
+async def an_endpoint_that_does_not_speak_tls_is_not_told_anything(trial: Trial) -> None:
+    """Where https is written, nothing goes out in the clear."""
+    secure = trial.settings().base_url.replace("http://", "https://", 1)
+    expected(Unavailable, await trial.once(base_url=secure), "an endpoint without TLS")
+    expect(trial.erp.calls == [], "the ERP hears nothing")
+
+
+@check
 async def uncertain_when_the_answer_is_cut_before_it_did_anything(trial: Trial) -> None:
     trial.erp.script([Step(cut="before")])
     _check_uncertain(trial, await trial.once(), effects=0)

@@ -77,6 +77,8 @@ def test_a_package_of_its_own_adds_a_connector(installed: Path, tmp_path: Path) 
     shutil.copytree(REPOSITORY / "docs" / "examples" / "webdav", example)
     run(installed / "python", "-m", "pip", "install", "pytest", example, cwd=tmp_path)
     said = run(installed / "python", "-m", "pytest", "-q", example, cwd=tmp_path)
+    typed = "from importlib.resources import files; [(files(n) / 'py.typed').read_bytes() for n in ('bridge', 'connectors')]"
+    run(installed / "python", "-c", typed, cwd=tmp_path)
     assert " passed" in said
     guide = (REPOSITORY / "docs" / "connectors.md").read_text()
     [mapping] = re.findall(r"```yaml mapping\n(.*?)```", guide, re.DOTALL)
