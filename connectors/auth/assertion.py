@@ -60,7 +60,7 @@ def _key(pem: str, algorithm: str) -> Any:
     kind = ECKey if algorithm in _CURVES else RSAKey
     where = "auth.assertion.private_key"
     try:
-        key: ECKey | RSAKey = kind.import_key(pem.strip())
+        key: ECKey | RSAKey = kind.import_key(pem.strip().replace("\\n", "\n"))
     except (ValueError, TypeError, JoseError):  # what they say may quote the key
         raise SettingsInvalid(
             where,

@@ -41,6 +41,8 @@ _CLIENT: Members = {
     "client_auth": Member(one_of("client_secret_basic", "client_secret_post", "private_key_jwt", "none")),
     "scope": Member(text),
     "params": Member(texts, names=True),
+    "header": Member(header_name),
+    "prefix": Member(prefix),
 }
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from connectors.auth.fixed import basic
 from connectors.auth.members import seconds
-from connectors.auth.oauth2 import is_sendable, seconds_of
+from connectors.auth.oauth2 import carrier, is_sendable, seconds_of
 from connectors.auth.passes import (
     IssuerAnswer,
     Moment,
@@ -119,7 +119,5 @@ def _content(auth: Mapping[str, Any]) -> tuple[bytes, str]:
 def _place(auth: Mapping[str, Any]) -> TokenPlace | None:
     if not {"token", "token_header"} & set(auth):
         return None
-    header = auth.get("header", "Authorization")
-    prefix = auth.get("prefix", "Bearer " if header.lower() == "authorization" else "")
     path = tuple(auth.get("token", "").split("."))
-    return TokenPlace(path, auth.get("token_header", "").lower(), header, prefix)
+    return TokenPlace(path, auth.get("token_header", "").lower(), *carrier(auth))

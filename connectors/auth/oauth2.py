@@ -23,12 +23,15 @@ _GRANTS = {
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:
-    """An Issuer. form: what each request says; signer: where one is signed."""
+    """An Issuer. form: what each request says; carrier: the header that a token goes into, and what stands before it;
+    signer: where a request is signed.
+    """
 
     url: str
     target: str
     form: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    carrier: tuple[str, str] = ("Authorization", "Bearer ")
     signer: Signer | None = None
     what: str = "access token"
     ended: frozenset[int] = frozenset({401})
@@ -51,14 +54,14 @@ class TokenEndpoint:
         if not is_sendable(token):
             raise NotGranted("no access_token in its answer")
         kind = str(body.get("token_type") or "Bearer")
-        if kind.lower() != "bearer":
+        if not kind.strip().lower().startswith("bearer"):  # some say BearerToken
             raise NotGranted(f"its access_token is of the type {kind[:40]!r}; only Bearer can be used")
         before = self.form.get("refresh_token", "") if self.replaceable else ""
         fresh = body.get("refresh_token")
         secrets = [text for text in (token, fresh, body.get("id_token")) if isinstance(text, str)]
         lasts = seconds_of(body.get("expires_in"))
         return Pass(
-            {"Authorization": f"Bearer {token}"},
+            {self.carrier[0]: self.carrier[1] + token},
             UNSAID_S if lasts is None else lasts,
             predecessor=before,
             successor=fresh if before and isinstance(fresh, str) and fresh != before else "",
@@ -91,6 +94,7 @@ def token_endpoint(auth: Mapping[str, Any]) -> TokenEndpoint:
         target,
         form | client,
         headers | authorization,
+        carrier(auth),
         signer(auth) if "assertion" in auth else None,
         replaceable="refresh_token" if kind == "oauth2_refresh_token" else "",
     )
@@ -107,6 +111,12 @@ def _client(auth: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {"Authorization": basic(quote_plus(client), quote_plus(secret or ""))}
     form = {"client_id": client}
     return (form | {"client_secret": secret} if way == "client_secret_post" and secret else form), {}
+
+
+def carrier(auth: Mapping[str, Any]) -> tuple[str, str]:
+    """The header that a granted token goes into, and what stands before it."""
+    header = auth.get("header", "Authorization")
+    return header, auth.get("prefix", "Bearer " if header.lower() == "authorization" else "")
 
 
 def is_sendable(token: Any) -> bool:

@@ -84,7 +84,7 @@ class Issuer(Protocol):
     def request(self, at: Moment) -> PassRequest: ...
 
     def granted(self, answer: IssuerAnswer) -> Pass:
-        """answer: of a status 2xx. Raises NotGranted."""
+        """answer: of a status 2xx, or of a redirect, by which some logins end. Raises NotGranted."""
         ...
 
     def after(self, granted: Pass) -> Self:

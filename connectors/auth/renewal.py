@@ -27,6 +27,7 @@ _REST_S = 5.0
 """So long nobody asks again after a refusal: wrong credentials, asked with often enough, lock a user out."""
 _LONGEST_REST_S = 3_600.0
 _FAREWELL_S = 5.0
+_REDIRECTS = frozenset({302, 303})
 _PASSING = frozenset({408, 425, 429})
 
 log = structlog.get_logger()
@@ -141,11 +142,13 @@ class Renewal:
         except NoAnswer as error:
             code = error.outcome.code if isinstance(error.outcome, Unavailable) else "timeout"
             return self._no_pass(error.outcome.message, code)
-        if not 200 <= received.status < 300:
+        if not 200 <= received.status < 300 and received.status not in _REDIRECTS:
             return self._refused(received)
         try:
             granted = self._issuer.granted(_answer(received))
         except NotGranted as error:
+            if received.status in _REDIRECTS:
+                return self._refused(received)
             return self._no_pass(f"{self._issuer.url} answered {received.status}, and {error}")
         self._redact.hide(granted.secrets)
         return granted
@@ -204,5 +207,10 @@ def _answer(received: Received) -> IssuerAnswer:
     answer = read_answer(
         received.status, received.headers, content, truncated=not (whole and received.complete)
     )
-    lines = [value.partition(";")[0].strip() for name, value in received.headers if name == "set-cookie"]
-    return IssuerAnswer(received.status, answer.headers, answer.body, [line for line in lines if "=" in line])
+    cookies = {}
+    for header, line in received.headers:
+        if header == "set-cookie":
+            name, _, value = line.partition(";")[0].partition("=")
+            cookies[name.strip()] = value.strip()  # the last one of a name counts (RFC 6265, 5.3)
+    sent = [f"{name}={value}" for name, value in cookies.items() if name and value]
+    return IssuerAnswer(received.status, answer.headers, answer.body, sent)

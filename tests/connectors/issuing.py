@@ -15,7 +15,7 @@ PASSWORD = 'pass"word-4711'
 
 
 class IssuingErp(PlainErp):
-    """tokens, sessions: those in force. asked: the forms of the token endpoint, in order."""
+    """tokens, sessions: those in force. asked: the forms of the token endpoint, in order. uses: so many requests end them."""
 
     def __init__(self, expires_in: Any = 3600) -> None:
         super().__init__()
@@ -26,7 +26,8 @@ class IssuingErp(PlainErp):
         self.refresh_token = "refresh-token-1"
         self.asked: list[dict[str, str]] = []
         self.logins: list[Call] = []
-        self.key: Any = None
+        self.uses = 0
+        self.requests = 0
 
     def end_passes(self) -> None:
         """As if time had passed."""
@@ -39,6 +40,9 @@ class IssuingErp(PlainErp):
                 return self._token(call)
             case "/b1s/v1/Login" | "/auth":
                 return self._login(call)
+        if self.uses and self.requests % self.uses == 0:
+            self.end_passes()
+        self.requests += 1
         if not self._knows(call):
             return Reply(
                 401,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from structlog.testing import capture_logs
@@ -147,6 +148,25 @@ async def test_a_login_may_give_a_token_and_want_a_header(erp: IssuingErp, opene
     assert isinstance(await insert(opened(auth)), Delivered)
     assert [call.headers["partner-id"] for call in erp.calls] == ["FracttalBridge"] * 2
     assert erp.calls[1].headers["authorization"] == f"Bearer {erp.tokens[0]}"
+
+
+async def test_a_login_may_end_by_a_redirect(erp: IssuingErp, opened: Open) -> None:
+    cookies = ["B1SESSION=; Max-Age=0", "B1SESSION=session-of-a-form; Path=/", "ROUTEID=.node1"]
+    erp.sessions.append("session-of-a-form")
+    erp.script([Step(reply=Reply(302, None, {"Location": "/home"}, cookies))])
+    auth = login(form={"user": "manager", "pass": PASSWORD})
+    del auth["body"]
+    assert isinstance(await insert(opened(auth)), Delivered)
+    assert erp.calls[0].body == f"user=manager&pass={quote_plus(PASSWORD)}"
+    assert erp.calls[1].headers["cookie"] == "B1SESSION=session-of-a-form; ROUTEID=.node1"
+
+
+async def test_a_token_may_go_into_another_header(erp: IssuingErp, opened: Open) -> None:
+    await insert(opened(credentials(erp, prefix="Zoho-oauthtoken ")))
+    await insert(opened(credentials(erp, header="X-Token")))
+    apis = [call for call in erp.calls if call.path == "/api/orders"]
+    assert apis[0].headers["authorization"] == f"Zoho-oauthtoken {erp.tokens[0]}"
+    assert apis[-1].headers["x-token"] == erp.tokens[-1]
 
 
 async def test_a_session_may_end_with_another_status(erp: IssuingErp, opened: Open) -> None:
