@@ -82,7 +82,7 @@ def _token(place: TokenPlace, answer: IssuerAnswer) -> str:
         where = f"at {'.'.join(place.path)} in its JSON answer"
     if not is_sendable(token):
         raise NotGranted(f"no token {where}")
-    return str(token)
+    return token
 
 
 def login(auth: Mapping[str, Any], base_url: str) -> Login:

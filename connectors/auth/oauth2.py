@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 from urllib.parse import quote_plus, urlencode
 
 from connectors.auth.assertion import Signer, signer
@@ -119,7 +119,7 @@ def carrier(auth: Mapping[str, Any]) -> tuple[str, str]:
     return header, auth.get("prefix", "Bearer " if header.lower() == "authorization" else "")
 
 
-def is_sendable(token: Any) -> bool:
+def is_sendable(token: Any) -> TypeGuard[str]:
     """Whether a header can carry it."""
     return isinstance(token, str) and token.isascii() and token.isprintable() and bool(token.strip())
 
