@@ -93,7 +93,7 @@ class Issuer(Protocol):
 
 
 def cookie_secrets(cookies: Sequence[str]) -> list[str]:
-    """What of cookies, `name=value` each, identifies a session: not `English` or `sap-client`."""
+    """What of cookies, `name=value` each, identifies a session: not `English` or `sap-client=100`."""
     values = (cookie.partition("=")[2] for cookie in cookies)
     return [value for value in values if len(value) >= _SHORTEST_COOKIE]
 
