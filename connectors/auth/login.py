@@ -4,7 +4,6 @@ SAP Business One Service Layer: `POST /b1s/v1/Login` with CompanyDB, UserName an
 ROUTEID, and 401 with code 301 says that the session has ended. Siigo: `POST /auth` gives `access_token`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -22,6 +21,7 @@ from connectors.auth.passes import (
     cookie_secrets,
     origin_and_target,
 )
+from connectors.http_request import json_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def login(auth: Mapping[str, Any], base_url: str) -> Login:
 
 def _content(auth: Mapping[str, Any]) -> tuple[bytes, str]:
     if "body" in auth:
-        return json.dumps(auth["body"], ensure_ascii=False, default=str).encode(), "application/json"
+        return json_payload(auth["body"]), "application/json"
     if "form" in auth:
         return urlencode(auth["form"]).encode(), "application/x-www-form-urlencoded"
     return b"", ""

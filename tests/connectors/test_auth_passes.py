@@ -295,6 +295,14 @@ async def test_how_long_a_token_is_used(erp: IssuingErp, said: Any, lasts: float
     assert token_endpoint(credentials(erp)).granted(IssuerAnswer(200, {}, body)).lasts_s == lasts
 
 
+async def test_a_token_endpoint_is_no_way_into_private_networks(erp: IssuingErp, opened: Open) -> None:
+    outcome = await insert(opened(credentials(erp), egress=EgressPolicy()))
+    assert isinstance(outcome, Unavailable)
+    assert outcome.code == "egress"
+    assert outcome.message.startswith("no access token: ")
+    assert erp.calls == []
+
+
 async def test_an_uncertain_answer_is_not_sent_again(erp: IssuingErp, opened: Open) -> None:
     connector = opened(credentials(erp))
     await insert(connector)

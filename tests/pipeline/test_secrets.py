@@ -14,7 +14,7 @@ from eventbus.settings import NatsSettings
 from eventbus.subjects import Subjects
 from eventbus.topology import bucket, ensure_topology
 from pipeline.sealing import SealBroken, open_sealed, seal
-from pipeline.secrets import SecretStore, SecretUnusable
+from pipeline.secrets import SecretStore, SecretUnusable, resolved
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 NOW = datetime(2026, 11, 24, 3, 28, 19, tzinfo=UTC)
@@ -140,3 +140,9 @@ async def test_a_rotation_names_what_no_key_opens_and_does_the_rest(
     ):
         await SecretStore(jetstream, subjects, [OTHER_KEY, KEY]).rotate()
     assert await SecretStore(jetstream, subjects, [OTHER_KEY]).get("acme", "token") == "geheim"
+
+
+def test_secrets_are_put_in_place_however_deep_they_stand() -> None:
+    auth = {"body": {"UserName": "manager", "deep": [{"Password": "${secret:b1}"}, "${secret:b1}"]}, "n": 25}
+    found = resolved(auth, {"b1": "geheim"})
+    assert found == {"body": {"UserName": "manager", "deep": [{"Password": "geheim"}, "geheim"]}, "n": 25}
