@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from connectors.auth.checking import check_auth
 from connectors.graphql_document import Operation, read_document
 from connectors.http_request import header_texts, json_payload, path_target
+from connectors.http_settings import check_http_settings
 from connectors.protocol import (
     Answer,
     ConnectionSettings,
@@ -142,13 +142,7 @@ def changes(request: Mapping[str, Any]) -> bool:
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
-    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
-
-    check_base_url(settings.base_url)
-    check_auth(settings.auth)
-    unknown = sorted(set(settings.options) - {"persisted_queries"})
-    if unknown:
-        raise SettingsInvalid(unknown[0], "graphql knows only the option persisted_queries")
+    check_http_settings(settings, {"persisted_queries"})
     if settings.options.get("persisted_queries", PERSISTED[0]) not in PERSISTED:
         raise SettingsInvalid("persisted_queries", f"is one of {', '.join(PERSISTED)}, or left out")
 

@@ -46,6 +46,13 @@ def classify_response(answer: Answer, *, changes: bool, now: datetime) -> Outcom
         return _failed(answer, response, changes=changes, now=now)
     if not 200 <= answer.status < 300:
         return _by_status(answer, now)
+    if changes and _gives_nothing(response):
+        return Rejected(
+            f"HTTP {answer.status}: the mutation gives null and no error, so nothing says that anything was done; where "
+            "null is what it gives, write ok: status == 200 under response",
+            answer,
+            "null",
+        )
     said = "the ERP had done it before: this is its answer of then, replayed" if response.replayed else ""
     return Delivered(answer, said)
 
@@ -109,6 +116,11 @@ def _ran(response: GraphqlResponse) -> bool:
     """Whether a field of the operation was resolved: it has a value, or an error that came up below it."""
     values = any(value is not None for name, value in (response.data or {}).items() if name != "__typename")
     return values or any(len(error.path) > 1 for error in response.errors)
+
+
+def _gives_nothing(response: GraphqlResponse) -> bool:
+    fields = [value for name, value in (response.data or {}).items() if name != "__typename"]
+    return bool(fields) and all(value is None for value in fields)
 
 
 def _wait_s(answer: Answer, response: GraphqlResponse | None, now: datetime) -> float | None:

@@ -86,6 +86,6 @@ def _persisted(query: str) -> dict[str, Any]:
     return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": _hash(query)}}}
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _hash(query: str) -> str:
     return sha256(query.encode()).hexdigest()

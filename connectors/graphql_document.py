@@ -61,7 +61,7 @@ class Document:
         return named[name]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def read_document(text: str) -> Document:
     """Raises RequestInvalid, with the line and the column within the text."""
     if len(text) > LARGEST:

@@ -35,10 +35,20 @@ def judged(
 
 
 @pytest.mark.parametrize(
-    "body", [{"data": DONE}, {"data": DONE, "errors": []}, {"data": {"delete": None}, "errors": None}]
+    "body",
+    [{"data": DONE}, {"data": DONE, "errors": []}, {"data": {"delete": False}, "errors": None}, {"data": {}}],
 )
 def test_data_without_errors_is_delivered(body: Any) -> None:
     assert isinstance(judged(body), Delivered)
+
+
+def test_a_mutation_that_gives_null_and_no_error_is_for_a_person_and_a_query_that_does_is_an_answer() -> None:
+    nothing = {"data": {"update": None, "__typename": "Mutation"}}
+    outcome = judged(nothing)
+    assert isinstance(outcome, Rejected)
+    assert "ok: status == 200" in outcome.message
+    assert isinstance(judged(nothing, changes=False), Delivered)
+    assert isinstance(judged({"data": {"a": None, "b": {"id": 1}}}), Delivered)
 
 
 def test_a_replay_is_delivered_and_said() -> None:
