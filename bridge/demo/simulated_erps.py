@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bridge.demo import erp_erpnext, erp_graphql, erp_netsuite, erp_plain, erp_sap
+from bridge.demo import erp_erpnext, erp_graphql, erp_netsuite, erp_plain, erp_protheus, erp_sap, erp_siigo
 from bridge.demo.erp_server import ErpServer
 
 
@@ -55,12 +55,34 @@ SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
         ("generic_rest",),
         path="/api",
     ),
+    "protheus": SimulatedErp(
+        "TOTVS Protheus, module MNT: service requests, which it does not tell from their repeats",
+        erp_protheus.ProtheusErp,
+        f'connector: rest\nauth: {{type: basic, username: {erp_protheus.USERNAME}, password: "${{secret:protheus_password}}"}}',
+        {"protheus_password": erp_protheus.PASSWORD},
+        ("totvs_protheus",),
+        path="/rest",
+    ),
     "sap": SimulatedErp(
         "SAP S/4HANA, OData: a CSRF token for whatever writes",
         erp_sap.SapErp,
         f'connector: rest\nauth: {{type: basic, username: {erp_sap.USERNAME}, password: "${{secret:sap_password}}"}}\ncsrf: true',
         {"sap_password": erp_sap.PASSWORD},
         ("sap_s4hana",),
+    ),
+    "siigo": SimulatedErp(
+        "Siigo Nube: a token by POST /auth, a Partner-Id with every request",
+        erp_siigo.SiigoErp,
+        """\
+connector: rest
+auth:
+  type: session
+  path: /auth
+  headers: {Partner-Id: FracttalBridge}
+  body: {username: bridge@acme.example, access_key: "${secret:siigo_access_key}"}
+  token: access_token""",
+        {"siigo_access_key": erp_siigo.ACCESS_KEY},
+        ("siigo",),
     ),
 }
 """By the name that people type, in the order of the alphabet."""

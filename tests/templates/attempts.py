@@ -82,7 +82,7 @@ class Delivery:
         """Until it is done, or something stands in its way."""
         known = Known(answers=dict(self.answers), unsure=frozenset(self.unsure))
         while True:
-            given = replace(self._given(), known=known)
+            given = replace(self.given, known=known)
             result = self.mapping.render(given)
             if isinstance(result, Needs):
                 known = self.facts.learn(known, result.reads)
@@ -105,7 +105,8 @@ class Delivery:
             self.unsure.add(rendered.step)
         return outcome
 
-    def _given(self) -> RenderInput:
+    @property
+    def given(self) -> RenderInput:
         delivery_id = f"{self.event['id']}/acme/route"
         return RenderInput(self.event, "acme", "route", self.params, delivery_id, "America/Bogota")
 
