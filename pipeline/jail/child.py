@@ -14,7 +14,8 @@ from contextlib import nullcontext
 
 import msgspec
 
-from connectors.registry import PLUG_INS, kinds, shape
+from connectors import protocol
+from connectors.registry import PLUG_INS, judged, kinds, shape
 from eventbus.event import encode_json
 from pipeline.jail.board import Board
 from pipeline.jail.desk import Desk
@@ -63,6 +64,7 @@ request:
     e: "{{ after.t | xml }} {{ [after.t] | csv }}"
 schema: {properties: {a: {type: string, pattern: ^.}}, required: [b]}
 """
+REFUSAL = protocol.Answer(400, {}, {"errors": [{"message": "no"}]})
 WRONG = (("| upper", "| (upper"), ("type: string", "type: nonsense"), ("required: [b]", "required: [z]"))
 """What complaining loads, too: the grammar, a schema, and what does not fulfil one."""
 
@@ -157,6 +159,7 @@ def warm_up() -> None:
     PLUG_INS.load_none(())
     for kind in kinds():
         shape(kind)
+        judged(kind, {}, REFUSAL)
     give("UTC", zone_file("UTC"))
     desk = Desk(lambda _seconds: nullcontext())
     desk.keep(Load(b"", MappingSource(WARM_UP)))
