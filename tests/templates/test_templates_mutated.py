@@ -11,7 +11,6 @@ from pipeline.mapping import MappingInvalid, MappingText
 from pipeline.mapping.cases import Case, read_cases, run_cases
 from pipeline.mapping.completeness import unnoticed
 from pipeline.mapping.errors import Finding
-from pipeline.mapping.written_cases import says_complete
 from pipeline.yaml_tree import YamlError
 
 ROOT = shipped("templates")
