@@ -3,6 +3,7 @@
 The reasons for the disputable ones: docs/decisions/0005-what-an-answer-means.md.
 """
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -31,8 +32,11 @@ _PASSING = frozenset({
     "DocumentLockedError",
     "Internal_TenantUnavailable",  # Business Central
 })  # fmt: skip
-_CHANGED = "Request_EntityChanged"
-"""Business Central: somebody else has written the entity since it was read."""
+_CHANGED = frozenset({
+    "Request_EntityChanged",  # Business Central: somebody has written it since
+    "Internal_EntityWithSameKeyExists",  # or created it
+})  # fmt: skip
+_PAGE = re.compile(r"\s*<(!doctype html|html)\b", re.IGNORECASE)
 _TOO_MANY = frozenset({
     "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
 })  # fmt: skip
@@ -47,6 +51,10 @@ def classify(answer: Answer, now: datetime) -> Outcome:
     """The outcome of a whole answer. now: aware, for a Retry-After that is a date."""
     status = answer.status
     if 200 <= status < 300:
+        if isinstance(answer.body, str) and _PAGE.match(answer.body):
+            return Uncertain(
+                f"HTTP {status}, but with a web page in place of the ERP's answer", answer, "page"
+            )
         return Delivered(answer)
     error = error_text(answer.body)
     message = f"HTTP {status}: {error.text}" if error.text else f"HTTP {status}"
@@ -77,7 +85,7 @@ def is_stale(answer: Answer) -> bool:
     """Whether the ERP did nothing because what the request was made of has changed (RFC 9110, 15.5.13): who reads that
     again may try again.
     """
-    return answer.status == 412 or _CHANGED in error_text(answer.body).codes
+    return answer.status == 412 or not _CHANGED.isdisjoint(error_text(answer.body).codes)
 
 
 def _may_pass(status: int, error: ErrorText) -> bool:

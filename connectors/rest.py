@@ -100,11 +100,13 @@ def _payload(kind: str, value: Any, given: Mapping[str, str], idempotency_key: s
             form = multipart_form(value, idempotency_key)
             return _Payload(form.shown, form.content, _form_type(given, form.boundary), own_type=True)
         case "batch":
-            if _content_type(given) == "application/json":
-                batch = json_batch(value, one=_is_one(given))
-            else:
-                batch = multipart_batch(value, idempotency_key)
-            return _Payload(batch.shown, batch.content, batch.content_type, batch.accept, own_type=True)
+            as_json = _content_type(given) == "application/json"
+            batch = (
+                json_batch(value, one=_is_one(given)) if as_json else multipart_batch(value, idempotency_key)
+            )
+            return _Payload(
+                batch.shown, batch.content, batch.content_type, batch.accept, own_type=not as_json
+            )
         case "form":
             text = query_target(query_texts(value, "form")).removeprefix("?")
         case "xml":

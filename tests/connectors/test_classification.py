@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.answers import decompressed, read_answer
-from connectors.classification import classify
+from connectors.classification import classify, is_stale
 from connectors.error_text import LONGEST, error_text
 from connectors.protocol import Answer, Delivered, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 
@@ -75,6 +75,27 @@ def test_what_an_answer_means(status: int, body: Any, meaning: type) -> None:
     outcome = classify(answer, NOW)
     assert type(outcome) is meaning
     assert outcome.answer is answer
+
+
+@pytest.mark.parametrize(
+    ("body", "meaning"),
+    [
+        ("\n<!DOCTYPE HTML PUBLIC><title>Log in</title>", Uncertain),
+        ("<html lang=es>", Uncertain),
+        ("<htmlish>", Delivered),
+        ("OK", Delivered),
+        ({"html": "<html>"}, Delivered),
+    ],
+)
+def test_a_web_page_is_no_erp_s_answer(body: Any, meaning: type) -> None:
+    assert type(classify(Answer(200, {}, body), NOW)) is meaning
+
+
+def test_what_has_changed_since_it_was_read() -> None:
+    assert is_stale(Answer(412, {}, None))
+    assert is_stale(Answer(409, {}, {"error": {"code": "Request_EntityChanged"}}))
+    assert is_stale(Answer(400, {}, {"error": {"code": "Internal_EntityWithSameKeyExists"}}))
+    assert not is_stale(Answer(409, {}, {"error": {"code": "Application_DialogException"}}))
 
 
 def test_an_idempotency_error_is_a_repeat_where_the_erp_says_what_it_took_before() -> None:

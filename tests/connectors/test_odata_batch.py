@@ -76,6 +76,9 @@ def test_a_json_batch_is_one_group() -> None:
     assert prepared.parts["headers"]["Content-Type"] == "application/json"
     assert prepared.parts["headers"]["Accept"] == "application/json"
     assert json.loads(prepared.content) == prepared.parts["body"]
+    long = prepare(**{"content-type": "application/json;IEEE754Compatible=true"})
+    assert long.parts["headers"]["content-type"] == "application/json;IEEE754Compatible=true"
+    assert long.content == prepared.content
     first, second, third = prepared.parts["body"]["requests"]
     assert first == {
         "id": "1",
