@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.protocol import Outcome, Uncertain
+from connectors.protocol import Outcome, RetryLater, Uncertain
 from pipeline.delivery.disposition import (
     Ack,
     DeadLetter,
@@ -295,7 +295,7 @@ def _request(at: _At, rendered: Rendered) -> Turn:
         at = replace(at, known=Known(record, revision))
     sent: Sent = yield Send()
     disposition = _decided(at, rendered, sent)
-    keeps = unsure or isinstance(sent.outcome, Uncertain)
+    keeps = unsure or _may_have_arrived(sent.outcome, rendered)
     match disposition:
         case Ack():
             return (yield from _answered(at, rendered, sent))
@@ -313,6 +313,12 @@ def _request(at: _At, rendered: Rendered) -> Turn:
             if known.record.intent is not None and not unsure:
                 known = yield from _remember(unspent(known.record), known.revision)
             return Waiting(due, known, at.held + 1)
+
+
+def _may_have_arrived(outcome: Outcome, rendered: Rendered) -> bool:
+    """Whether to look it up before it is sent again: an ERP that failed over it may have got as far as booking it."""
+    failed = isinstance(outcome, RetryLater) and outcome.answer is not None and outcome.answer.status >= 500
+    return isinstance(outcome, Uncertain) or (failed and rendered.looked_up)
 
 
 def _decided(at: _At, rendered: Rendered, sent: Sent) -> Ack | RetryAt | Hold | DeadLetter:

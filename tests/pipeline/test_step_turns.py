@@ -228,8 +228,16 @@ def test_a_request_that_may_have_arrived_is_looked_up_before_it_is_sent_again() 
     world.arrivals.clear()
     worker.run()
     assert (world.arrivals, world.lookups) == (["create"], 1)
+    # one over which the ERP failed may be there, and one that was only read is read again
+    world = World([Step("create", "find")], outcomes=[RetryLater("failed", Answer(500, {}, None))])
+    Worker(world).run()
+    assert (world.arrivals, world.lookups) == (["create"], 1)
+    world = World([Step("create")], outcomes=[RetryLater("failed", Answer(500, {}, None))])
+    Worker(world).run()
+    assert (world.arrivals, world.lookups) == (["create"], 0)
     # one that the ERP has put off was not processed
-    world = World([Step("create", "find")], outcomes=[RetryLater("busy"), Unavailable("down")])
+    busy = RetryLater("busy", Answer(400, {}, None))
+    world = World([Step("create", "find")], outcomes=[busy, RetryLater("busy"), Unavailable("down")])
     Worker(world).run()
     assert (world.arrivals, world.lookups) == (["create"], 0)
 
