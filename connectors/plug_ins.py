@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from connectors.plug_in_guard import GuardedKind, place_of
-from connectors.protocol import ConnectorKind, KindBroken, RequestKey, RequestShape
+from connectors.protocol import ConnectorKind, KindBroken, Leaf, RequestKey, RequestShape
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -161,6 +161,10 @@ def _lacking(loaded: Any) -> str | None:
         return "has no SHAPE that is a connectors.protocol.RequestShape"
     if not _are_keys(shape.keys):
         return "has a SHAPE whose keys are no names with a connectors.protocol.RequestKey each"
+    if lacking := [
+        name for name, key in shape.keys.items() if (key.leaf is Leaf.REQUESTS) != bool(key.inside)
+    ]:
+        return f"has a SHAPE whose key {lacking[0]!r} is no Leaf.REQUESTS with what is `inside` them"
     if unknown := sorted({*shape.payload, *shape.one_of} - set(shape.keys)):
         return f"has a SHAPE that names {unknown[0]!r}, which is none of its keys"
     for name in _OFFERS:

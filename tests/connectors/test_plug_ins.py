@@ -96,6 +96,7 @@ def test_metadata_that_cannot_be_read_is_that_packages_affair(packages: Packages
         (KIND.replace("def check_settings", "def check"), "has no function check_settings"),
         (KIND.replace('payload=("line",)', 'payload=("lime",)'), "has a SHAPE that names 'lime', which is none of its keys"),
         (KIND.replace("RequestKey(Leaf.TEXT, required=True)", "'text'"), "has a SHAPE whose keys are no names with"),
+        (KIND.replace("Leaf.TEXT", "Leaf.REQUESTS"), "whose key 'line' is no Leaf.REQUESTS with what is `inside`"),
     ],
 )  # fmt: skip
 def test_a_package_that_is_no_kind_is_named_with_what_it_lacks(
