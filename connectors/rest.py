@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.auth import check_auth
 from connectors.http_request import (
     header_texts,
     json_payload,
@@ -16,6 +15,7 @@ from connectors.http_request import (
     query_target,
     query_texts,
 )
+from connectors.http_settings import check_http_settings
 from connectors.multipart_form import check_form, multipart_form
 from connectors.odata_batch import REQUEST, BatchPrepared, check_batch, json_batch, multipart_batch
 from connectors.protocol import (
@@ -158,13 +158,7 @@ def _is_one(given: Mapping[str, str]) -> bool:
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
-    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
-
-    check_base_url(settings.base_url)
-    check_auth(settings.auth)
-    unknown = sorted(set(settings.options) - {"csrf"})
-    if unknown:
-        raise SettingsInvalid(unknown[0], "rest knows only the option csrf")
+    check_http_settings(settings, ("csrf",))
     csrf = settings.options.get("csrf", False)
     if isinstance(csrf, bool):
         return

@@ -1,9 +1,11 @@
 """What an ERP's answers mean, and that each of the six outcomes is told."""
 
 from bridge.conformance.check import TEXT, Trial, check, expect, expected
-from bridge.conformance.kind import Said
+from bridge.conformance.kind import KEY, Said
 from bridge.demo.erp_server import Reply, Step
-from connectors.protocol import Delivered, Outcome, Rejected, Throttled, Unavailable
+from connectors.protocol import Delivered, Outcome, Rejected, Throttled, Unavailable, Uncertain
+
+_OTHER = KEY.replace("748:3", "748:4")
 
 
 @check
@@ -25,6 +27,10 @@ async def the_same_delivery_twice_is_one_effect(trial: Trial) -> None:
     expected(Delivered, first, "the first")
     expected(Delivered, second, "its repetition")
     expect(len(trial.erp.effects) == 1, f"one effect: {trial.erp.effects}")
+    trial.erp.script([Step(cut="after")])
+    expected(Uncertain, await trial.send(connector, key=_OTHER), "another, whose answer is lost")
+    expected(Delivered, await trial.send(connector, key=_OTHER), "its repetition")
+    expect(len(trial.erp.effects) == 2, f"one effect more: {trial.erp.effects}")
 
 
 @check

@@ -1,6 +1,7 @@
 """`bridge mapping` for a kind that a plug-in adds: its requests have a shape of their own."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bridge.cli.main import main
 from bridge.cli.request_text import request_text
 from tests.connectors.plug_in_packages import Packages, packages_in
 
+GUIDE = (Path(__file__).parents[2] / "docs" / "connectors.md").read_text()
 MAPPING = """
 source: {table: public.work_orders, operations: [insert]}
 connector: webdav
@@ -66,6 +68,17 @@ def test_a_preview_shows_what_it_prepares(mapping: Path) -> None:
     as_json = json.loads(preview(mapping, "--json").stdout)
     assert set(as_json) == {"connector", "path", "file"}
     assert as_json["file"] == "order,cost\r\nOT;1,1273.10\r\n"
+
+
+def test_the_preview_of_the_guide_is_what_is_shown(mapping: Path) -> None:
+    [written] = re.findall(r"```yaml mapping\n(.*?)```", GUIDE, re.DOTALL)
+    [shown] = re.findall(r"--event event.json\n(.*?)```", GUIDE, re.DOTALL)
+    mapping.write_text(written)
+    source = {"schema": "public", "table": "work_orders"}
+    after = {"wo_folio": "OT-17", "parts": [{"code": "R-1", "qty": 2}]}
+    event = {"id": "fracttal:0/16B3748:3", "op": "insert", "source": source, "before": None, "after": after}
+    mapping.with_name("event.json").write_text(json.dumps(event))
+    assert preview(mapping).stdout.replace("\r\n", "\n") == shown
 
 
 def test_what_it_cannot_prepare_is_a_request_error(mapping: Path) -> None:
