@@ -68,8 +68,10 @@ class ErpClient:
     ) -> Received:
         if self._query:
             target += ("&" if "?" in target else "?") + self._query
-        kept = {name: value for name, value in headers.items() if name.lower() not in self._ours}
-        sent = {**self._headers, **kept}
+        sent = {**self._headers, **headers}
+        if self._ours:
+            kept = {name: value for name, value in headers.items() if name.lower() not in self._ours}
+            sent = {**self._headers, **kept}
         if self._signature is not None:
             sent["Authorization"] = self._signed(self._signature, method, target, sent, content)
         if self._renewal is None:
@@ -128,9 +130,11 @@ def _issuer(settings: ConnectionSettings) -> Issuer | None:
 def _carrying(headers: Mapping[str, str], granted: Mapping[str, str]) -> dict[str, str]:
     """A pass over the other headers; a CSRF session's cookies stand beside those of the login."""
     names = {name.lower() for name in granted}
-    others = {name: value for name, value in headers.items() if name.lower() not in names}
-    covered = {name.lower(): value for name, value in headers.items() if name.lower() in names}
-    carried = {**others, **granted}
-    if "cookie" in carried and "cookie" in covered:
-        carried["cookie"] = f"{carried['cookie']}; {covered['cookie']}"
+    carried = {**headers, **granted}
+    for name, value in headers.items():
+        if (lower := name.lower()) in names:
+            if name not in granted:
+                del carried[name]
+            if lower == "cookie":
+                carried["cookie"] = f"{granted['cookie']}; {value}"
     return carried

@@ -25,8 +25,8 @@ LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
 OAUTH1 = {
     "type": "oauth1",
     "consumer_key": "9djdj82h48djs9d2",
-    "consumer_secret": "j49sk3j29djd",
-    "token": "kkk9d7dh3k39sjv7",
+    "consumer_secret": "j49sk3j29djd&+/=%2B",
+    "token": "kkk9d7+dh3k/39sjv7=",
     "token_secret": "dh893hdasih9",
 }
 

@@ -172,3 +172,16 @@ async def test_no_login_is_told_as_such_where_a_csrf_token_was_wanted(sap: SapEr
     assert isinstance(outcome, Unavailable)
     assert outcome.code == "authentication"
     assert outcome.message.startswith("no session: ")
+
+
+async def test_a_csrf_session_s_cookies_stand_beside_the_login_s(sap: SapErp) -> None:
+    sap._authorization = ""
+    sap.script([Step(reply=Reply(200, None, cookies=["LOGIN=of-the-gateway-4711"]))])
+    auth = {"type": "session", "path": "/login", "body": {"Password": "correct-horse"}}
+    settings = ConnectionSettings(sap.base_url, auth, options={"csrf": True}, egress=LOOPBACK)
+    opened = registry.open_connector("rest", settings)
+    assert isinstance(await insert(opened), Delivered)
+    await opened.aclose()
+    cookies = [call.headers.get("cookie", "").partition("; ") for call in sap.calls]
+    assert [cookie[0] for cookie in cookies] == ["", "LOGIN=of-the-gateway-4711", "LOGIN=of-the-gateway-4711"]
+    assert cookies[2][2].startswith("sap-usercontext=")
