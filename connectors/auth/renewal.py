@@ -141,7 +141,7 @@ class Renewal:
             )
         except NoAnswer as error:
             code = error.outcome.code if isinstance(error.outcome, Unavailable) else "timeout"
-            return self._no_pass(error.outcome.message, code)
+            return self._no_pass(error.outcome.message.removesuffix("; nothing was sent"), code)
         if not 200 <= received.status < 300 and received.status not in _REDIRECTS:
             return self._refused(received)
         try:
