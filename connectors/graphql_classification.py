@@ -65,6 +65,12 @@ def session_ended(answer: Answer) -> bool:
     return _meaning(response) is Meaning.CREDENTIALS
 
 
+def ran(answer: Answer) -> bool:
+    """Whether a field of the operation was resolved, as far as the answer tells."""
+    response = read_response(answer.body)
+    return response is not None and _ran(response)
+
+
 def _by_status(answer: Answer, now: datetime) -> Outcome:
     status = answer.status
     if 200 <= status < 300:

@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 from connectors.erp_client import ErpClient
 from connectors.graphql import changes, content, prepare
-from connectors.graphql_classification import classify_response, session_ended
+from connectors.graphql_classification import classify_response, ran, session_ended
 from connectors.graphql_errors import read_response
 from connectors.http_client import NoAnswer
 from connectors.protocol import Answer, ConnectionSettings, Outcome, Prepared
 
-_UNKNOWN = frozenset({"PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound"})
-_UNSUPPORTED = frozenset({"PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported"})
+_NOT_FOUND = frozenset({"PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound"})
+_NOT_SUPPORTED = frozenset({"PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported"})
+_HASH_ALONE = b'{"extensions":'
+"""How a body begins that has a document's hash and no document."""
 
 
 class GraphqlConnector:
@@ -46,9 +48,8 @@ class GraphqlConnector:
         """See Connector.send. Each request it takes has the connection's timeout."""
         try:
             answer = await self._answer(prepared, prepared.content, permit)
-            whole = self._whole(prepared, answer)
-            if whole is not None:
-                answer = await self._answer(prepared, whole, permit)
+            if prepared.content.startswith(_HASH_ALONE):
+                answer = await self._with_document(prepared, answer, permit)
         except NoAnswer as error:
             return error.outcome
         return classify_response(answer, changes=changes(prepared.parts), now=datetime.now(UTC))
@@ -59,23 +60,20 @@ class GraphqlConnector:
         received = await self._client.exchange("POST", path, parts["headers"], body, permit)
         return self._client.answer(received)
 
-    def _whole(self, prepared: Prepared, answer: Answer) -> bytes | None:
-        """The request with its document, where the server knew the hash alone and did nothing."""
-        if self._persisted != "apq" or "document_id" in prepared.parts:
-            return None
-        response = read_response(answer.body)
-        said = (
-            {word for error in response.errors for word in (*error.codes, error.message)}
-            if response
-            else {""}
-        )
-        if not said.isdisjoint(_UNSUPPORTED):
+    async def _with_document(self, prepared: Prepared, answer: Answer, permit: Callable[[], None]) -> Answer:
+        """What the server says to the document, where it did nothing for want of it."""
+        query, said = {"query": prepared.parts["query"]}, _words(answer)
+        if not said.isdisjoint(_NOT_FOUND):
+            return await self._answer(
+                prepared, content(prepared.parts, query | _persisted(query["query"])), permit
+            )
+        # a server that knows no hashes misses the query, each in its own words
+        if said.isdisjoint(_NOT_SUPPORTED) and (answer.status != 400 or ran(answer)):
+            return answer
+        answer = await self._answer(prepared, content(prepared.parts, query), permit)
+        if answer.status != 400:
             self._persisted = None
-            return content(prepared.parts, {"query": prepared.parts["query"]})
-        if said.isdisjoint(_UNKNOWN):
-            return None
-        query = prepared.parts["query"]
-        return content(prepared.parts, {"query": query, **_persisted(query)})
+        return answer
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -84,6 +82,13 @@ class GraphqlConnector:
 def _persisted(query: str) -> dict[str, Any]:
     """Apollo's automatic persisted queries, version 1."""
     return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": _hash(query)}}}
+
+
+def _words(answer: Answer) -> set[str]:
+    response = read_response(answer.body)
+    return (
+        {word for error in response.errors for word in (*error.codes, error.message)} if response else set()
+    )
 
 
 @lru_cache(maxsize=2048)

@@ -186,6 +186,26 @@ async def test_apq_is_given_up_where_the_server_has_none(erp: GraphqlErp, error:
     assert ["extensions" in call.body for call in erp.calls] == [True, False, False]
 
 
+@pytest.mark.parametrize("missed", [{"errors": [{"message": "Must provide query string."}]}, "no query"])
+async def test_apq_is_given_up_where_the_server_only_misses_the_query(erp: GraphqlErp, missed: Any) -> None:
+    erp.script([Step(reply=Reply(400, missed)), Step(), Step(reply=Reply(400, missed))])
+    async with connected(erp.base_url + PATH, persisted_queries="apq") as connector:
+        together = [connector.prepare(posting(), key) for key in ("a", "b")]
+        outcomes = [await connector.send(each) for each in together]
+        assert [type(outcome) for outcome in outcomes] == [Delivered, Delivered]
+        assert isinstance(await sent(connector, posting(), "c"), Delivered)
+    assert ["extensions" in call.body for call in erp.calls] == [True, False, True, False, False]
+
+
+async def test_apq_is_kept_where_the_event_is_wrong(erp: GraphqlErp) -> None:
+    wrong = Reply(400, {"errors": [{"message": "no", "extensions": {"code": "BAD_USER_INPUT"}}]})
+    erp.script([Step(reply=wrong), Step(reply=wrong)])
+    async with connected(erp.base_url + PATH, persisted_queries="apq") as connector:
+        assert isinstance(await sent(connector, posting(), "a"), Rejected)
+        assert isinstance(await sent(connector, posting(), "b"), Delivered)
+    assert ["query" in call.body for call in erp.calls] == [False, True, False, True]
+
+
 async def test_apq_asks_no_more_than_once(erp: GraphqlErp) -> None:
     unknown = Reply(200, {"errors": [{"message": "PersistedQueryNotFound"}]})
     erp.script([Step(reply=unknown), Step(reply=unknown)])
