@@ -9,6 +9,7 @@ from collections.abc import Mapping as Members
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from pipeline.mapping.declarations import OPERATIONS
 from pipeline.mapping.expression_cuts import cuts
 from pipeline.mapping.response import RULES
 from pipeline.mapping.syntax import is_template
@@ -120,13 +121,24 @@ def _condition(entry: Entry) -> Iterator[Removal]:
 
 
 def _rule(entry: Entry) -> Iterator[Removal]:
-    """One of `response`: it says nothing, or holds for every answer."""
+    """One of `response`: it says nothing, or holds for every answer; but for `ok`, for every one that is no success."""
     yield from _gone(entry)
-    yield from (each for each in _condition(entry) if not each.what.endswith("always false"))
+    all_of_them = "true" if entry.key == "ok" else "status >= 300"
+    node = ScalarNode(entry.value.mark, all_of_them, all_of_them, quoted=True)
+    yield Removal(f"`{entry.key}` holds for every answer", entry.mark, node)
+    if isinstance(entry.value, ScalarNode):
+        yield from _leaf(entry.value, bare=True)
 
 
 def _source(entry: Entry) -> Iterator[Removal]:
+    """Its `operations` less one, and all that there are."""
     yield from _within(entry.value, {"operations": _tree})
+    if isinstance(entry.value, MappingNode):
+        kept = tuple(each for each in entry.value if each.key != "operations")
+        every = tuple(ScalarNode(entry.mark, name, name, quoted=False) for name in OPERATIONS)
+        added = Entry("operations", entry.mark, SequenceNode(entry.mark, every))
+        node = replace(entry.value, entries=(*kept, added))
+        yield Removal("`operations` leaves none out", entry.mark, node)
 
 
 def _params(entry: Entry) -> Iterator[Removal]:

@@ -230,6 +230,7 @@ def test_check_tells_what_complete_cases_would_not_notice(folder: Path) -> None:
     assert result.exit_code == 1
     told = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(line["line"], line["message"]) for line in told if line["level"] == "error"] == [
+        (2, "source: no case notices when `operations` leaves none out"),
         (3, "when: no case notices when `when` is always true"),
         (9, "request.query.at: no case notices when `| local` is left out"),
         (9, "request.query.none: no case notices when `none` is left out"),

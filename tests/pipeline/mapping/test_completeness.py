@@ -36,7 +36,7 @@ repeat:
     found: body.there == true
     save: {number: "{{ body.number }}"}
 response:
-  ok: status == 200 or body.code == 'DONE'
+  ok: body.code == 'DONE'
   retry: body.code == 'BUSY'
   save: {number: "{{ body.number }}"}
 """
@@ -68,6 +68,9 @@ cases:
   - name: open
     event: {{op: insert, after: {{id: 1, status: 2}}}}
     expect: {{skipped: when}}
+  - name: changed
+    event: {{op: update, before: {{id: 1}}, after: {{id: 1, status: 3}}}}
+    expect: {{skipped: source}}
   - name: gone
     event: {{op: delete, key: {{id: 1}}, before: {{id: 1}}}}
     enrich: {{parts: []}}
@@ -149,7 +152,8 @@ NEEDED = {
     "is not": ["repeat.find.found: no case notices when `found` is always true"],
     "done before": ["response.ok: no case notices when `ok` is left out"],
     "busy": ["response.retry: no case notices when `retry` is left out"],
-    "refused": ["response.retry: no case notices when `retry` is always true"],
+    "refused": ["response.retry: no case notices when `retry` holds for every answer"],
+    "changed": ["source: no case notices when `operations` leaves none out"],
 }
 
 
@@ -205,6 +209,7 @@ cases:
     expect:
       requests: {find: {method: GET, path: /orders/1}, create: {method: POST, path: /orders, body: {id: 1}}}
       outcome: delivered
+  - {name: gone, event: {op: delete, after: null}, expect: {skipped: source}}
 """
     [finding] = found(mapping, cases)
     assert "nothing is said of `repeat` for the step 'create'" in finding
@@ -219,7 +224,11 @@ cases:
 
 def test_what_is_not_said_of_repeats() -> None:
     mapping = "source: {table: public.orders}\nconnector: rest\nrequest: {method: POST, path: /x}\n"
-    cases = "cases: [{name: a, event: {after: {id: 1}}, expect: {request: {method: POST, path: /x}}}]"
+    cases = """
+cases:
+  - {name: a, event: {after: {id: 1}}, expect: {request: {method: POST, path: /x}}}
+  - {name: b, event: {op: delete, after: null}, expect: {skipped: source}}
+"""
     assert found(mapping, cases) == ["nothing is said of `repeat`; write it, `unsafe` too"]
     assert found(mapping + "repeat: unsafe\n", cases) == []
 
