@@ -22,9 +22,15 @@ class ErpClient:
     """Opens no connection before the first exchange. Raises SettingsInvalid for a private key that is none."""
 
     def __init__(
-        self, settings: ConnectionSettings, ended: Callable[[Answer], bool] = lambda _answer: False
+        self,
+        settings: ConnectionSettings,
+        ended: Callable[[Answer], bool] = lambda _answer: False,
+        issuer: Issuer | None = None,
     ) -> None:
-        """ended: whether an answer says, as a 401 does, that the credentials have ended and nothing was processed."""
+        """ended: whether an answer says, as a 401 does, that the credentials have ended and nothing was processed.
+
+        issuer: of passes that only the connection's kind knows of.
+        """
         self._client = HttpClient(settings)
         own = fixed(settings.auth)
         self._headers = {"Accept-Encoding": "identity", **own.headers}
@@ -36,7 +42,7 @@ class ErpClient:
         # what a mapping's headers must not cover
         self._ours = frozenset(name.lower() for name in own.headers) - {"authorization"}
         self._signature = Signature(settings.auth) if settings.auth.get("type") == "oauth1" else None
-        self._renewal = _renewal(settings, self._redact)
+        self._renewal = _renewal(settings, issuer or _issuer(settings), self._redact)
         self._ended = ended
         self._simple = not (self._query or self._ours or self._signature or self._renewal)
 
@@ -109,8 +115,7 @@ class ErpClient:
         await self._client.aclose()
 
 
-def _renewal(settings: ConnectionSettings, redact: Redactor) -> Renewal | None:
-    issuer = _issuer(settings)
+def _renewal(settings: ConnectionSettings, issuer: Issuer | None, redact: Redactor) -> Renewal | None:
     if issuer is None:
         return None
     place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)

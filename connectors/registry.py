@@ -16,8 +16,12 @@ from connectors.protocol import (
     RequestShape,
 )
 
-_KINDS: Mapping[str, str] = {"graphql": "connectors.graphql", "rest": "connectors.rest"}
-PLANNED = ("soap", "jsonrpc")
+_KINDS: Mapping[str, str] = {
+    "graphql": "connectors.graphql",
+    "jsonrpc": "connectors.jsonrpc",
+    "rest": "connectors.rest",
+}
+PLANNED = ("soap",)
 """Refused by name: not built yet."""
 PLUG_INS = PlugIns()
 """Of this process."""

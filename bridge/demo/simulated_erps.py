@@ -3,7 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bridge.demo import erp_erpnext, erp_graphql, erp_netsuite, erp_plain, erp_protheus, erp_sap, erp_siigo
+from bridge.demo import (
+    erp_erpnext,
+    erp_graphql,
+    erp_jsonrpc,
+    erp_netsuite,
+    erp_odoo,
+    erp_plain,
+    erp_protheus,
+    erp_sap,
+    erp_siigo,
+    erp_tryton,
+)
 from bridge.demo.erp_server import ErpServer
 
 
@@ -40,12 +51,27 @@ SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
         ("graphql_erp",),
         path=erp_graphql.PATH,
     ),
+    "jsonrpc": SimulatedErp(
+        "a small ERP that speaks JSON-RPC 2.0: orders.create, an Idempotency-Key is known",
+        erp_jsonrpc.JsonRpcErp,
+        'connector: jsonrpc\nauth: {type: bearer, token: "${secret:erp_token}"}',
+        {"erp_token": erp_jsonrpc.TOKEN},
+        (),
+    ),
     "netsuite": SimulatedErp(
         "Oracle NetSuite, REST records",
         erp_netsuite.NetSuiteErp,
         'connector: rest\nauth: {type: bearer, token: "${secret:netsuite_token}"}',
         {"netsuite_token": erp_netsuite.TOKEN},
         ("netsuite",),
+    ),
+    "odoo": SimulatedErp(
+        "Odoo, JSON-2; the older /jsonrpc answers as well",
+        erp_odoo.OdooErp,
+        f"connector: jsonrpc\ndialect: odoo\ndatabase: {erp_odoo.DATABASE}\n"
+        'auth: {type: bearer, token: "${secret:odoo_key}"}',
+        {"odoo_key": erp_odoo.API_KEY},
+        ("odoo",),
     ),
     "plain": SimulatedErp(
         "a small REST ERP: POST creates, PUT creates or replaces, DELETE deletes, an Idempotency-Key is known",
@@ -83,6 +109,14 @@ auth:
   token: access_token""",
         {"siigo_access_key": erp_siigo.ACCESS_KEY},
         ("siigo",),
+    ),
+    "tryton": SimulatedErp(
+        "Tryton 8: a login whose sessions end, unique codes, requisitions to approve",
+        erp_tryton.TrytonErp,
+        f"connector: jsonrpc\ndialect: tryton\ndatabase: {erp_tryton.DATABASE}\n"
+        f'auth: {{type: login, username: {erp_tryton.USERNAME}, password: "${{secret:tryton_password}}"}}',
+        {"tryton_password": erp_tryton.PASSWORD},
+        ("tryton",),
     ),
 }
 """By the name that people type, in the order of the alphabet."""

@@ -11,6 +11,7 @@ from bridge.demo.erp_server import Reply
 from connectors import registry
 from connectors.auth.kinds import secret_texts
 from connectors.redaction import Redactor
+from tests.connectors.jsonrpc_rows import JSONRPC, ODOO, ODOO_LEGACY
 
 ORDER = """
 mutation Order($request: CreatePurchaseOrderCommandRequestInput!) {
@@ -59,7 +60,7 @@ GRAPHQL = Kind(
     ],
     large="Uncertain",
 )
-KINDS = [REST, GRAPHQL]
+KINDS = [REST, GRAPHQL, JSONRPC, ODOO, ODOO_LEGACY]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

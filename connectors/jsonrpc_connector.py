@@ -1,0 +1,87 @@
+"""One open connection of the kind `jsonrpc` (`connectors.jsonrpc`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from connectors.auth.kinds import secret_texts
+from connectors.auth.passes import Pass
+from connectors.auth.renewal import LIMIT_S, Renewal
+from connectors.erp_client import ErpClient
+from connectors.http_client import HttpClient, NoAnswer, Received
+from connectors.http_request import path_target
+from connectors.jsonrpc import LOGIN, database_of, dialect_of, prepare_in
+from connectors.jsonrpc_answer import Reply, outcome_of, read_reply
+from connectors.jsonrpc_dialect import odoo_call
+from connectors.jsonrpc_login import OdooPass, odoo_login, tryton_login
+from connectors.protocol import ConnectionSettings, Outcome, Prepared
+from connectors.redaction import Redactor
+
+
+class JsonRpcConnector:
+    """One connection of the kind `jsonrpc`."""
+
+    kind: ClassVar[str] = "jsonrpc"
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._dialect = dialect_of(settings)
+        self._database = database_of(settings)
+        path = settings.options.get("path")
+        self._path = "" if path is None else path_target(path)
+        logs_in = settings.auth.get("type") == LOGIN
+        of_tryton = logs_in and self._dialect == "tryton"
+        login = tryton_login(settings, self._path) if of_tryton else None
+        self._client = ErpClient(settings, issuer=login)
+        self._renewal = _odoo_renewal(settings, self._path) if logs_in and not of_tryton else None
+
+    def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
+        """See Connector.prepare. Of `odoo_legacy` the content lacks the envelope, and what a login gives."""
+        return prepare_in(self._dialect, request, idempotency_key, self._database, self._path)
+
+    async def send(self, prepared: Prepared, permit: Callable[[], None] = lambda: None) -> Outcome:
+        """See Connector.send. Each request it takes, a login among them, has the connection's timeout."""
+        try:
+            reply = await self._reply(prepared, permit)
+        except NoAnswer as error:
+            return error.outcome
+        return outcome_of(reply, datetime.now(UTC))
+
+    async def _reply(self, prepared: Prepared, permit: Callable[[], None]) -> Reply:
+        if self._renewal is None:
+            return self._read(await self._exchange(prepared, prepared.content, permit), prepared)
+        granted = await self._renewal.current()
+        reply = await self._called(prepared, granted, permit)
+        if not _refuses_user(reply):
+            return reply
+        granted = await self._renewal.instead_of(granted)
+        return await self._called(prepared, granted, permit)
+
+    async def _called(self, prepared: Prepared, granted: Pass, permit: Callable[[], None]) -> Reply:
+        credentials = granted.credentials if isinstance(granted, OdooPass) else b""
+        content = odoo_call(credentials, prepared.content, prepared.parts["id"])
+        return self._read(await self._exchange(prepared, content, permit), prepared)
+
+    async def _exchange(self, prepared: Prepared, content: bytes, permit: Callable[[], None]) -> Received:
+        parts = prepared.parts
+        return await self._client.exchange("POST", parts.get("path", ""), parts["headers"], content, permit)
+
+    def _read(self, received: Received, prepared: Prepared) -> Reply:
+        return read_reply(self._dialect, self._client.answer(received), prepared.parts["id"])
+
+    async def aclose(self) -> None:
+        if self._renewal is not None:
+            await self._renewal.aclose()
+        await self._client.aclose()
+
+
+def _odoo_renewal(settings: ConnectionSettings, path: str) -> Renewal:
+    issuer = odoo_login(settings, path)
+    place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)
+    redact = Redactor(secret_texts(settings.auth, settings.hidden))
+    return Renewal(issuer, HttpClient(place), redact, None)
+
+
+def _refuses_user(reply: Reply) -> bool:
+    """Whether the call was refused, unprocessed, for whose it is."""
+    return reply.error is not None and reply.error.meaning == "login"
