@@ -1,15 +1,10 @@
-"""An OData 2 service as SAP Gateway serves one: CSRF tokens, ETags, deep inserts, and change sets in a `$batch`.
-
-Read and written by the standard library's parsers, so that what the connector writes is read by somebody else.
-"""
+"""An OData 2 service as SAP Gateway serves one: CSRF tokens, ETags, deep inserts, and change sets in a `$batch`."""
 
 import copy
-import json
-from email import message_from_string
-from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from bridge.demo.erp_batch import Change, carried_out
 from bridge.demo.erp_server import Call, ErpServer, Reply
 
 SERVICE = "/sap/opu/odata/sap/ZSHOP_SRV"
@@ -91,50 +86,23 @@ class ODataErp(ErpServer):
         return Reply(204)
 
     def _batch(self, call: Call) -> Reply:
-        whole = message_from_string(f"Content-Type: {call.headers['content-type']}\n\n{call.body}")
-        [changes] = [part for part in whole.walk() if part.get_content_type() == "multipart/mixed"][1:]
-        before = copy.deepcopy((self.entities, self._versions)), len(self.effects)
-        replies: list[str] = []
+        before, effects = copy.deepcopy((self.entities, self._versions)), list(self.effects)
         created: dict[str, str] = {}
-        for part in changes.get_payload():
-            assert isinstance(part, Message)
-            line, _, rest = str(part.get_payload()).partition("\n")
-            method, target, _ = line.split(" ")
+
+        def do(change: Change) -> Reply:
+            target, body = change.target, change.body
             if target.startswith("$"):
                 number, _, navigation = target[1:].partition("/")
-                target = f"{navigation.removeprefix('To')}"
-                parent = created[number]
-            else:
-                parent = None
-            inner = message_from_string(rest)
-            text = str(inner.get_payload()).strip()
-            body: dict[str, Any] = json.loads(text) if text else {}
-            if parent is not None:
-                body["Parent"] = parent
-            headers = {name.lower(): value for name, value in inner.items()}
-            reply = self._change(call, method, target, headers, body)
-            if reply.status >= 400:
-                (self.entities, self._versions), count = before
-                del self.effects[count:]
-                return _answer(f"--r\r\n{_part(reply)}\r\n--r--\r\n")
+                target, body = navigation.removeprefix("To"), {**body, "Parent": created[number]}
+            reply = self._change(call, change.method, target, change.headers, body)
             if reply.status == 201:
-                created[str(part["content-id"])] = reply.body["d"]["Key"]
-            replies.append(_part(reply))
-        inner_parts = "".join(f"--c\r\n{each}\r\n" for each in replies)
-        return _answer(
-            f"--r\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n{inner_parts}--c--\r\n--r--\r\n"
-        )
+                created[change.content_id] = reply.body["d"]["Key"]
+            return reply
 
+        def undo() -> None:
+            (self.entities, self._versions), self.effects[:] = before, effects
 
-def _part(reply: Reply) -> str:
-    body = "" if reply.body is None else json.dumps(reply.body)
-    head = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
-    line = f"HTTP/1.1 {reply.status} X\r\nContent-Type: application/json\r\n{head}\r\n{body}"
-    return f"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n{line}"
-
-
-def _answer(text: str) -> Reply:
-    return Reply(202, text, {"Content-Type": "multipart/mixed; boundary=r"})
+        return carried_out(call, do, undo)
 
 
 def _address(target: str) -> tuple[str, str | None]:
