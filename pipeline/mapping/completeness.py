@@ -6,7 +6,7 @@ without it. So the mapping cannot lose one, and the cases none that matters, wit
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Members
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pipeline.mapping.cases import lookups_of, problem_of
 from pipeline.mapping.compile import compile_tree_of
@@ -15,6 +15,7 @@ from pipeline.mapping.extends import merged
 from pipeline.mapping.lookups import Lookup
 from pipeline.mapping.removals import removals
 from pipeline.mapping.render import Mapping
+from pipeline.mapping.syntax import remembering
 from pipeline.mapping.written_cases import Case
 from pipeline.mapping_text import MappingText
 from pipeline.yaml_tree import MappingNode
@@ -72,6 +73,7 @@ class _Trial:
     def __init__(self, text: MappingText, cases: Sequence[Case], lookups: Members[str, Lookup]) -> None:
         self._text = text
         self._cases = list(cases)
+        self._parsed: dict[tuple[str, Any], Any] = {}
         self._lookups = {_tables(case): {**lookups, **lookups_of(case)} for case in cases}
 
     def notices(self, root: MappingNode) -> bool:
@@ -82,7 +84,8 @@ class _Trial:
             tables = _tables(case)
             try:
                 if tables not in compiled:
-                    compiled[tables] = compile_tree_of(root, self._text, "", self._lookups[tables])
+                    with remembering(self._parsed):
+                        compiled[tables] = compile_tree_of(root, self._text, "", self._lookups[tables])
             except MappingInvalid:
                 return True
             if problem_of(compiled[tables], case):

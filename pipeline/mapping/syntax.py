@@ -7,15 +7,19 @@ constant folding to set a bomb off at compile time, and a literal such as 1.10 k
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.lexer import TOKEN_FLOAT, Lexer, Token
 from jinja2.parser import Parser
 
 MAX_SOURCE = 20_000
+REMEMBERED = 500
+"""Characters: of more than that, the trees of many variants would take too much room."""
 
 
 class SyntaxInvalid(Exception):
@@ -59,7 +63,11 @@ def is_template(text: str) -> bool:
 
 def parse_template(text: str) -> list[nodes.Node]:
     """A leaf's parts: Output, If, For, … Raises SyntaxInvalid."""
-    return _parsed(text, lambda: _GRAMMAR.parse(text).body)
+    return _parsed(text, _template)
+
+
+def _template(text: str) -> list[nodes.Node]:
+    return _GRAMMAR.parse(text).body
 
 
 def parse_expression(text: str) -> nodes.Expr:
@@ -67,24 +75,40 @@ def parse_expression(text: str) -> nodes.Expr:
     if "{{" in text or "{%" in text:
         raise SyntaxInvalid("write the expression bare, without {{ }} or {% %}")
 
-    def parse() -> nodes.Expr:
-        parser = Parser(_GRAMMAR, text, state="variable")
-        expression = parser.parse_expression()
-        if not parser.stream.eos:
-            unexpected = f"unexpected {parser.stream.current.value!r} after the expression"
-            raise SyntaxInvalid(unexpected + _advice(text))
-        return expression
+    return _parsed(text, _expression)
 
-    return _parsed(text, parse)
+
+def _expression(text: str) -> nodes.Expr:
+    parser = Parser(_GRAMMAR, text, state="variable")
+    expression = parser.parse_expression()
+    if not parser.stream.eos:
+        unexpected = f"unexpected {parser.stream.current.value!r} after the expression"
+        raise SyntaxInvalid(unexpected + _advice(text))
+    return expression
 
 
 def tokens(text: str, *, bare: bool) -> list[tuple[str, str]]:
     """A leaf's tokens with what is between them, kind and text. bare: without braces. Raises SyntaxInvalid."""
     state = "variable" if bare else None
-    return _parsed(
-        text,
-        lambda: [(kind, written) for _, kind, written in _GRAMMAR.lexer.tokeniter(text, None, None, state)],
-    )
+
+    def lex(text: str) -> list[tuple[str, str]]:
+        return [(kind, written) for _, kind, written in _GRAMMAR.lexer.tokeniter(text, None, None, state)]
+
+    return _parsed(text, lex)
+
+
+_Memory: TypeAlias = dict[tuple[str, Any], Any]
+_memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def remembering(memory: _Memory) -> Iterator[None]:
+    """What is parsed inside is parsed once: for who compiles nearly the same again and again."""
+    token = _memory.set(memory)
+    try:
+        yield
+    finally:
+        _memory.reset(token)
 
 
 _FOREIGN = (
@@ -106,11 +130,22 @@ def _advice(text: str) -> str:
 _T = TypeVar("_T")
 
 
-def _parsed(text: str, parse: Callable[[], _T]) -> _T:
+def _parsed(text: str, parse: Callable[[str], _T]) -> _T:
+    memory = _memory.get()
+    if memory is None or len(text) > REMEMBERED or parse not in (_template, _expression):
+        return _parsed_anew(text, parse)
+    key = (text, parse)
+    if key not in memory:
+        memory[key] = _parsed_anew(text, parse)
+    known: _T = memory[key]
+    return known
+
+
+def _parsed_anew(text: str, parse: Callable[[str], _T]) -> _T:
     if len(text) > MAX_SOURCE:
         raise SyntaxInvalid(f"longer than {MAX_SOURCE} characters")
     try:
-        return parse()
+        return parse(text)
     except TemplateSyntaxError as error:
         raise SyntaxInvalid(f"not valid Jinja: {error.message}{_advice(text)}") from None
     except RecursionError:
