@@ -41,7 +41,26 @@ request:
       written: "{{ after.creation_date }}"
       sequence: "{{ after.id }}"
 """
+JSONRPC = """
+source: {table: public.work_orders, operations: [insert, update]}
+connector: jsonrpc
+repeat: idempotency_key
+request:
+  method: orders.create
+  params:
+    folio: "{{ after.wo_folio }}"
+    description: "{{ after.description | cut(40) }}"
+    cost: "{{ after.total_cost | decimal(2) }}"
+    plant: "{{ after.costs_center_description }}"
+    written: "{{ after.creation_date }}"
+    sequence: "{{ after.id }}"
+"""
 ORDERED = b'{"data":{"createOrder":{"id":"4711","number":"PO-4711","lines":[{"id":"1"}]}}}'
+
+
+def called(body: bytes) -> bytes:
+    """The result of a call, with its own id: the last member of what is sent."""
+    return b'{"jsonrpc":"2.0","result":{"number":"PO-4711"},' + body[body.rindex(b'"id":') :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +79,9 @@ class BenchKind:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-_ROWS = (BenchKind("rest", REST, 3_000), BenchKind("graphql", GRAPHQL, 2_500, ORDERED))
+_ROWS = (
+    BenchKind("rest", REST, 3_000),
+    BenchKind("graphql", GRAPHQL, 2_500, ORDERED),
+    BenchKind("jsonrpc", JSONRPC, 2_500, called),
+)
 KINDS: Mapping[str, BenchKind] = {kind.name: kind for kind in _ROWS}
