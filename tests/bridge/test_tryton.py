@@ -20,7 +20,7 @@ from tests.bridge.tryton_server import DATABASE, PASSWORD, USER, Tryton, tryton_
 from tests.cdc.capturing import eventually
 from tests.cdc.proxy import Proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 LOOPBACK = EgressPolicy((ip_network("127.0.0.0/8"),))
 TABLES = Path(__file__).parents[2] / "bridge/demo/sample_tables.sql"
 BRIDGE = """\
