@@ -6,6 +6,7 @@ from bridge.demo.erp_server import Reply, Step
 from connectors.protocol import Delivered, Outcome, Rejected, Throttled, Unavailable, Uncertain
 
 _OTHER = KEY.replace("748:3", "748:4")
+_OTHER_TEXT = f"{TEXT} 2"
 
 
 @check
@@ -28,8 +29,8 @@ async def the_same_delivery_twice_is_one_effect(trial: Trial) -> None:
     expected(Delivered, second, "its repetition")
     expect(len(trial.erp.effects) == 1, f"one effect: {trial.erp.effects}")
     trial.erp.script([Step(cut="after")])
-    expected(Uncertain, await trial.send(connector, key=_OTHER), "another, whose answer is lost")
-    expected(Delivered, await trial.send(connector, key=_OTHER), "its repetition")
+    expected(Uncertain, await trial.send(connector, _OTHER_TEXT, _OTHER), "another, whose answer is lost")
+    expected(Delivered, await trial.send(connector, _OTHER_TEXT, _OTHER), "its repetition")
     expect(len(trial.erp.effects) == 2, f"one effect more: {trial.erp.effects}")
 
 
