@@ -23,6 +23,8 @@ from connectors.protocol import (
 
 _BY_STATUS_ALONE = frozenset({401, 407, 408, 423, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 """What these say, they say of the request as a whole, whatever stands in the body."""
+_CONFLICT = 409
+"""With Retry-After: a request of the same Idempotency-Key is under way (monday.com)."""
 _EPOCH_S = 1_000_000_000
 """X-RateLimit-Reset has no standard: what is greater is a time, what is less a number of seconds."""
 _FAR_S = 10**15
@@ -40,6 +42,8 @@ _ADVICE = "the ERP does not accept the connection's credentials; set them with `
 def classify_response(answer: Answer, *, changes: bool, now: datetime) -> Outcome:
     """changes: the operation is a mutation, or nobody knows. now: aware, for waits that are told as a time."""
     response = read_response(answer.body)
+    if response is not None and changes and response.errors and _ran(response):
+        return _ran_in_part(answer, response)
     if response is None or answer.status in _BY_STATUS_ALONE:
         return _by_status(answer, now)
     if response.errors:
@@ -83,21 +87,26 @@ def _by_status(answer: Answer, now: datetime) -> Outcome:
     outcome = classify(answer, now)
     if isinstance(outcome, Delivered):  # an ERP's own word for "done before", and no data to show for it
         return outcome
+    after = retry_after(answer.headers.get("retry-after", ""), now)
+    if status == _CONFLICT and isinstance(outcome, Rejected) and after is not None:
+        return RetryLater(outcome.message, answer, after, outcome.code)
     if isinstance(outcome, Throttled) and outcome.after is None:
         return replace(outcome, after=_wait_s(answer, None, now))
     return outcome
 
 
+def _ran_in_part(answer: Answer, response: GraphqlResponse) -> Uncertain:
+    why = "the mutation ran at least in part: the answer has data, or an error below its field"
+    code = response.codes[0] if response.codes else "partial"
+    return Uncertain(f"HTTP {answer.status}: {response.text} ({why})", answer, code)
+
+
 def _failed(answer: Answer, response: GraphqlResponse, *, changes: bool, now: datetime) -> Outcome:
     message = f"HTTP {answer.status}: {response.text}"
     code = response.codes[0] if response.codes else ""
-    if changes and _ran(response):
-        return Uncertain(
-            f"{message} (the mutation ran at least in part: the answer has data, or an error below its field)",
-            answer,
-            code or "partial",
-        )
     meaning, after = _meaning(response), retry_after(answer.headers.get("retry-after", ""), now)
+    if answer.status == _CONFLICT and after is not None:
+        return RetryLater(message, answer, after, code or str(answer.status))
     match meaning:
         case Meaning.CREDENTIALS:
             return Unavailable(f"{message} ({_ADVICE})", answer, after, "authentication")

@@ -163,6 +163,9 @@ def test_of_several_errors_the_one_that_holds_for_all_decides() -> None:
         (400, {"errors": [error("THROTTLED")]}, Throttled),
         (403, {"errors": [error("UNAUTHENTICATED")]}, Unavailable),
         (401, {"errors": [error("BAD_USER_INPUT")]}, Unavailable),
+        (401, {"errors": [error("UNAUTHENTICATED", "b")], "data": {"a": {"id": 1}, "b": None}}, Uncertain),
+        (409, {"errors": [error("CONFLICT")]}, Rejected),
+        (409, "under way", Rejected),
         (429, {"errors": [error("X")]}, Throttled),
         (429, "slow down", Throttled),
         (500, {"errors": [error("BAD_USER_INPUT", "create")], "data": None}, Rejected),
@@ -178,6 +181,13 @@ def test_of_several_errors_the_one_that_holds_for_all_decides() -> None:
 )
 def test_status_and_body_together(status: int, body: Any, kind: type) -> None:
     assert isinstance(judged(body, status), kind)
+
+
+@pytest.mark.parametrize("body", [{"errors": [error("CONFLICT")]}, {"message": "under way"}, ""])
+def test_a_conflict_that_says_when_to_come_again_passes(body: Any) -> None:
+    outcome = judged(body, 409, headers={"retry-after": "2"})
+    assert isinstance(outcome, RetryLater)
+    assert outcome.after == 2.0
 
 
 COST = {
