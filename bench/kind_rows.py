@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.soap_order import BOOKED, SOAP, WSDL
+
 REST = """
 source: {table: public.work_orders, operations: [insert, update]}
 connector: rest
@@ -83,5 +85,14 @@ _ROWS = (
     BenchKind("rest", REST, 3_000),
     BenchKind("graphql", GRAPHQL, 2_500, ORDERED),
     BenchKind("jsonrpc", JSONRPC, 2_500, called),
+    BenchKind(
+        "soap",
+        SOAP,
+        800,
+        BOOKED,
+        "text/xml; charset=utf-8",
+        connection={"wsdl": "wsdl/orders.wsdl"},
+        files={"wsdl/orders.wsdl": WSDL},
+    ),
 )
 KINDS: Mapping[str, BenchKind] = {kind.name: kind for kind in _ROWS}

@@ -26,7 +26,7 @@ _PERMANENT_5XX = frozenset({501, 505})
 _GATEWAY = frozenset({502, 504, 520, 524})
 _REFUSED_BY_GATEWAY = frozenset({503, 521, 522, 523})
 _CREDENTIALS = frozenset({401, 407})
-_PASSING = frozenset({
+PASSING = frozenset({
     "56/393",  # SAP: the document is blocked by a user
     "TimestampMismatchError",  # Frappe, as 417
     "DocumentLockedError",
@@ -37,10 +37,10 @@ _CHANGED = frozenset({
     "Internal_EntityWithSameKeyExists",  # or created it
 })  # fmt: skip
 _PAGE = re.compile(r"\s*<(!doctype html|html)\b", re.IGNORECASE)
-_TOO_MANY = frozenset({
+TOO_MANY = frozenset({
     "SSS_REQUEST_LIMIT_EXCEEDED",  # NetSuite's RESTlets, as 400
 })  # fmt: skip
-_ALREADY_DONE = frozenset({
+ALREADY_DONE = frozenset({
     "/IWBEP/CM_COS/005",  # SAP: this RequestID was processed
 })  # fmt: skip
 _TAKEN_BEFORE = "IDEMPOTENCY_ERROR"
@@ -66,11 +66,11 @@ def classify(answer: Answer, now: datetime) -> Outcome:
         return Unavailable(message, answer, after)
     if status in _GATEWAY:
         return Uncertain(f"{message} (from a gateway: the ERP may have processed the request)", answer)
-    if not _ALREADY_DONE.isdisjoint(error.codes) or (
+    if not ALREADY_DONE.isdisjoint(error.codes) or (
         _TAKEN_BEFORE in error.codes and "location" in answer.headers
     ):
         return Delivered(answer, message)
-    if status == _TOO_MANY_REQUESTS or not _TOO_MANY.isdisjoint(error.codes):
+    if status == _TOO_MANY_REQUESTS or not TOO_MANY.isdisjoint(error.codes):
         return Throttled(message, answer, after, _code(status, error))
     if status < 400:
         return Rejected(
@@ -89,7 +89,7 @@ def is_stale(answer: Answer) -> bool:
 
 
 def _may_pass(status: int, error: ErrorText) -> bool:
-    if status in _LATER or not _PASSING.isdisjoint(error.codes):
+    if status in _LATER or not PASSING.isdisjoint(error.codes):
         return True
     return status >= 500 and status not in _PERMANENT_5XX
 

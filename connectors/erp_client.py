@@ -100,10 +100,16 @@ class ErpClient:
 
     def answer(self, received: Received) -> Answer:
         """What may be shown and kept of it: unpacked, parsed, with no secret of the connection in it."""
+        read = self.readable(received)
+        return read_answer(read.status, read.headers, read.content, truncated=not read.complete)
+
+    def readable(self, received: Received) -> Received:
+        """The same unpacked, with no secret of the connection in its content; complete: whether that is all of it."""
         content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-        truncated = not (received.complete and whole)
         headers = self._redact.headers(received.headers)
-        return read_answer(received.status, headers, self._redact(content), truncated=truncated)
+        return replace(
+            received, headers=headers, content=self._redact(content), complete=received.complete and whole
+        )
 
     def hide(self, secrets: Iterable[str]) -> None:
         """From now on these are in no answer, either: what the ERP handed out to the connection's kind."""

@@ -56,7 +56,7 @@ class RetryLater:
 class Unavailable:
     """The endpoint, not the event, is in trouble, and nothing was processed: hold the route, count no attempt.
 
-    code: egress, dns, refused, tls, timeout, authentication, csrf or unavailable. after: as in RetryLater.
+    code: egress, dns, refused, tls, timeout, authentication, csrf, wsdl or unavailable. after: as in RetryLater.
     """
 
     message: str
@@ -176,7 +176,8 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
     """One connection of a tenant. auth, tls: secrets resolved, so never shown; hidden: the dotted paths in auth that came
-    from there. options: what only its kind knows.
+    from there. options: what only its kind knows. files: the tenant's files that those name, as texts by their paths in
+    its folder.
 
     timeout_s: from asking for a connection to the answer's last byte. concurrency: connections at once. keep: takes a
     member of auth, the secret it was, and what its server replaced it by, to be there after a restart; raises NotKept.
@@ -191,6 +192,7 @@ class ConnectionSettings:
     hidden: frozenset[str] = frozenset()
     tls: Mapping[str, Any] = field(default_factory=dict, repr=False)
     keep: Callable[[str, str, str], Awaitable[None]] | None = field(default=None, repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Connector(Protocol):

@@ -1,6 +1,6 @@
 """The connector kinds, by the names mappings and connections use: ours, and those of plug-ins (`connectors.plug_ins`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
@@ -20,9 +20,8 @@ _KINDS: Mapping[str, str] = {
     "graphql": "connectors.graphql",
     "jsonrpc": "connectors.jsonrpc",
     "rest": "connectors.rest",
+    "soap": "connectors.soap",
 }
-PLANNED = ("soap",)
-"""Refused by name: not built yet."""
 PLUG_INS = PlugIns()
 """Of this process."""
 
@@ -63,6 +62,15 @@ def judged(kind: str, request: Mapping[str, Any], answer: Answer) -> Outcome | N
 def check_settings(kind: str, settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved, as `${secret:NAME}`. Raises KindUnusable, SettingsInvalid."""
     _found(kind).check_settings(settings)
+
+
+def connection_files(kind: str, options: Mapping[str, Any], read: Callable[[str], str]) -> dict[str, str]:
+    """The tenant's files that a connection names, by their paths below its folder. read: one's text, by its path.
+
+    Raises KindUnusable, SettingsInvalid, and what `read` raises.
+    """
+    files = getattr(_found(kind), "connection_files", None)
+    return {} if files is None else files(options, read)
 
 
 def open_connector(kind: str, settings: ConnectionSettings) -> Connector:

@@ -57,15 +57,13 @@ def mapping_of(node: Node, known: Collection[str]) -> MappingNode:
     return mapping
 
 
-def one_of(node: Node, choices: Collection[str], later: Collection[str] = ()) -> str:
-    """A text that is one of `choices`; `later`: what is planned, and refused by name.
+def one_of(node: Node, choices: Collection[str]) -> str:
+    """A text that is one of `choices`.
 
     Raises:
         YamlError: anything else, with the nearest choice.
     """
     text = node.as_text()
-    if text in later:
-        raise node.error(f"{node.mark.path}: {text!r} is not built yet; known: {', '.join(sorted(choices))}")
     if text not in choices:
         raise node.error(f"{node.mark.path}: unknown value {text!r}{nearest(text, choices)}")
     return text

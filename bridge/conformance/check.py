@@ -56,6 +56,7 @@ class Trial:
             "base_url": f"{self.erp.base_url}{self.kind.base}",
             "auth": self.kind.auth,
             "options": self.kind.options,
+            "files": self.kind.files,
             "timeout_s": TIMEOUT_S,
             "egress": LOOPBACK,
             **members,

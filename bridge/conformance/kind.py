@@ -55,7 +55,7 @@ class Kind:
     """request: creates one document with this text in it. rejected, throttled, unavailable: how the ERP says so.
 
     read_back: the text that a document was created with; None: the simulated ERP does not tell it.
-    auth, options: of the connection. base: its path. counts: whether a call is a request of an event's (and no login).
+    auth, options, files: of the connection. base: its path. counts: whether a call is a request of an event's (and no login).
     echoes: answers with a text in them, besides those that HTTP knows. large: what a success becomes that is too large
     to be read: `Uncertain` where its end may say no. skips: the names of checks that do not apply, and why.
     """
@@ -69,6 +69,7 @@ class Kind:
     read_back: Callable[[Effect], Any] | None = None
     auth: Mapping[str, Any] = field(default_factory=lambda: {"type": "bearer", "token": PASSWORD})
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     base: str = ""
     counts: Callable[[Call], bool] = _every
     echoes: Callable[[str], Sequence[Reply]] = lambda _text: ()

@@ -13,9 +13,12 @@ from bridge.demo import (
     erp_protheus,
     erp_sap,
     erp_siigo,
+    erp_soap,
     erp_tryton,
 )
 from bridge.demo.erp_server import ErpServer
+
+BASE_URL = "BASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class SimulatedErp:
     """One line of the table.
 
     title: which interface it has. make: with its defaults, calm. connection: what stands beside base_url in
-    tenant.yaml, as YAML. secrets: the values of the `${secret:NAME}` in it, which open this simulator and nothing
-    else. templates: the folders below templates/ whose mappings it takes. path: of base_url, behind the port.
+    tenant.yaml, as YAML, with BASE_URL where that stands once more. secrets: the values of the `${secret:NAME}` in it,
+    which open this simulator and nothing else. templates: the folders below templates/ whose mappings it takes. path: of
+    base_url, behind the port.
     """
 
     title: str
@@ -109,6 +113,15 @@ auth:
   token: access_token""",
         {"siigo_access_key": erp_siigo.ACCESS_KEY},
         ("siigo",),
+    ),
+    "soap": SimulatedErp(
+        "a SOAP ERP with a WSDL: decimal commas as Senior wants them, faults as NetSuite words them",
+        erp_soap.SoapErp,
+        f"connector: soap\nwsdl: {BASE_URL}?wsdl\nauth: {{type: wsse_username, username: {erp_soap.USERNAME}, "
+        'password: "${secret:erp_password}", digest: true}',
+        {"erp_password": erp_soap.PASSWORD},
+        ("soap_erp",),
+        path=erp_soap.PATH,
     ),
     "tryton": SimulatedErp(
         "Tryton 8: a login whose sessions end, unique codes, requisitions to approve",

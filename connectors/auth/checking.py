@@ -4,18 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.auth.kinds import KINDS, Members, members_of
+from connectors.auth.kinds import IN_ENVELOPES, KINDS, Members, members_of
 from connectors.protocol import SettingsInvalid
 
 
-def check_auth(auth: Mapping[str, Any]) -> None:
-    """Raises SettingsInvalid, with the key and without the value. No auth at all is right, too."""
+def check_auth(auth: Mapping[str, Any], *, envelopes: bool = False) -> None:
+    """envelopes: whether what is sent has a place for WS-Security. No auth at all is right, too.
+
+    Raises SettingsInvalid, with the key and without the value.
+    """
     if not auth:
         return
     kind = auth.get("type")
-    members = members_of(kind) if isinstance(kind, str) else None
+    known = [name for name in KINDS if envelopes or name not in IN_ENVELOPES]
+    members = members_of(kind) if isinstance(kind, str) and kind in known else None
     if members is None:
-        raise SettingsInvalid("auth.type", f"{kind!r} is none of {', '.join(KINDS)}")
+        raise SettingsInvalid("auth.type", f"{kind!r} is none of {', '.join(known)}")
     _check_members(f"{kind} auth", "auth", members, {name: auth[name] for name in auth if name != "type"})
     _check_together(str(kind), auth)
 

@@ -117,7 +117,20 @@ KINDS: Mapping[str, Members] = {
         "lifetime": Member(duration),
         "ended": Member(statuses),
     },
+    "wsse_username": {
+        "username": Member(text, required=True),
+        "password": Member(text, required=True, secret=True),
+        "digest": Member(flag),
+        "timestamp": Member(flag),
+    },
+    "wsse_signature": {
+        "certificate": Member(pem, required=True),
+        "key": Member(pem, required=True, secret=True),
+        "key_password": Member(text, secret=True),
+    },
 }
+IN_ENVELOPES = frozenset({"wsse_username", "wsse_signature"})
+"""Those of WS-Security (`connectors.wsse`), which only SOAP has a place for."""
 
 
 def members_of(kind: str) -> Members | None:

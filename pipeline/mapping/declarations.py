@@ -3,7 +3,7 @@
 import re
 
 from connectors.protocol import KindBroken
-from connectors.registry import PLANNED, kinds, shape
+from connectors.registry import kinds, shape
 from pipeline.mapping.leaves import Reader
 from pipeline.mapping.mapping_facts import ParamSpec, Source
 from pipeline.mapping.results import Repeat
@@ -128,9 +128,7 @@ class Declarations:
         return kind
 
     def _check_kind(self, node: Node, kind: str) -> None:
-        if kind in PLANNED:
-            self.reader.refuse(node.mark, f"connector {kind!r} is not built yet; built: {', '.join(kinds())}")
-        elif kind not in kinds():
+        if kind not in kinds():
             self.reader.refuse(node.mark, f"unknown connector {kind!r}{nearest(kind, kinds())}")
         else:
             try:

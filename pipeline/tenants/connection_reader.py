@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from connectors.auth.kinds import may_be_opened, may_be_written
 from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
-from connectors.registry import PLANNED, check_settings, kinds
+from connectors.registry import check_settings, kinds
 from connectors.tls import check_tls
 from connectors.tls import may_be_written as may_be_written_in_tls
 from pipeline.problems import Problems, mapping_of, one_of, or_default
@@ -39,7 +39,7 @@ def _connection(tenant: str, entry: Entry) -> Connection:
     auth, tls = section.get("auth"), section.get("tls")
     connection = Connection(
         name=entry.key,
-        connector=one_of(section.require("connector"), kinds(), later=PLANNED),
+        connector=one_of(section.require("connector"), kinds()),
         base_url=_base_url(section.require("base_url")),
         auth={} if auth is None else _auth(tenant, auth),
         tls={} if tls is None else _with_secrets(tenant, tls, may_be_written_in_tls),

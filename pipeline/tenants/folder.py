@@ -1,20 +1,22 @@
 """A tenants folder as tenants: each one complete and checked, with everything that is wrong with it at once.
 
-Layout: `<folder>/<tenant>/tenant.yaml`, `mappings/*.yaml`, `lookups/*.csv`. Reference: docs/configuration.md.
+Layout: `<folder>/<tenant>/tenant.yaml`, `mappings/*.yaml`, `lookups/*.csv`, `wsdl/*`. Reference: docs/configuration.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from connectors.protocol import SettingsInvalid
+from connectors.registry import connection_files
 from pipeline.jail.renderer import Renderer
 from pipeline.mapping import Lookup, MappingFacts
 from pipeline.problems import ConfigurationInvalid, Problems
 from pipeline.quantities import check_name
 from pipeline.tenants.mapping_files import MappingFiles, SharedFiles, parse_lookups, read_text
-from pipeline.tenants.model import Route, RouteSource, Tenant
+from pipeline.tenants.model import Connection, Route, RouteSource, Tenant
 from pipeline.tenants.tenant_reader import WrittenRoute, WrittenTenant, read_tenant
-from pipeline.yaml_nodes import Mark, YamlError, nearest
+from pipeline.yaml_nodes import MappingNode, Mark, Node, YamlError, nearest
 from pipeline.yaml_tree import load
 
 FILE = "tenant.yaml"
@@ -96,7 +98,8 @@ class _Reading:
                 Mark(str(folder), 1, 1), f"has no {FILE}; write one, or move the folder to another place"
             )
         self._text = read_text(folder / FILE, folder)
-        self.written = read_tenant(self._name, load(self._text, str(folder / FILE)))
+        self._root = load(self._text, str(folder / FILE))
+        self.written = read_tenant(self._name, self._root)
 
     async def tenant(self) -> Tenant:
         """Raises YamlError, ConfigurationInvalid, RendererBroken."""
@@ -105,6 +108,10 @@ class _Reading:
         lookups = parse_lookups(files, texts)
         for name in files.own:
             await self._compile(name, lookups)
+        connections = {}
+        for name, connection in written.connections.items():
+            with problems.kept():
+                connections[name] = self._with_files(connection)
         routes: dict[str, Route] = {}
         for name, written_route in written.routes.items():
             with problems.kept():
@@ -116,12 +123,24 @@ class _Reading:
             name=self._name,
             key=written.key,
             timezone=written.timezone,
-            connections=written.connections,
+            connections=connections,
             routes=routes,
             mappings={name: files.stored(name) for name in sorted(used)},
             lookups=texts,
             written=self._text,
         )
+
+    def _with_files(self, connection: Connection) -> Connection:
+        """With the files that its options name, as the version holds them. Raises YamlError."""
+        try:
+            files = connection_files(connection.connector, connection.options, self._files.beside)
+        except SettingsInvalid as error:
+            node: Node | None = self._root
+            for key in ("connections", connection.name, error.key):
+                node = node.get(key) if isinstance(node, MappingNode) else None
+            where = f"connections.{connection.name}.{error.key}"
+            raise (node or self._root).error(f"{where}: {error.message}") from None
+        return replace(connection, files=files) if files else connection
 
     async def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:
         """Each mapping once, its findings once; None where it has any."""

@@ -217,6 +217,7 @@ class TenantsInForce:
                 timeout_s=connection.timeout_s,
                 concurrency=connection.concurrency,
                 options=connection.options,
+                files=connection.files,
                 egress=self._egress,
                 hidden=frozenset(path for path, _ in references(connection.auth)),
                 tls=resolved["tls"],

@@ -161,6 +161,11 @@ class MappingFiles:
             return {}
         return {path.stem: self._text(path) for path in sorted((self.tenant / "lookups").glob("*.csv"))}
 
+    def beside(self, path: str) -> str:
+        """Another file of the tenant's folder, by its path in there. Raises YamlError."""
+        assert self.tenant is not None, "only tenants have connections"
+        return self._text(self.tenant / path)
+
     async def compile(self, name: str, lookups: Mapping[str, Lookup], renderer: Renderer) -> MappingFacts:
         """Raises ConfigurationInvalid with every finding, YamlError, RendererBroken."""
         try:

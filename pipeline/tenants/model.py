@@ -51,7 +51,8 @@ class RetryPolicy:
 class Connection:
     """An endpoint of the tenant. auth, tls: as written, `${secret:NAME}` not resolved.
 
-    rate_limit: requests a second; None: no limit. options: what only this connector kind knows.
+    rate_limit: requests a second; None: no limit. options: what only this connector kind knows. files: the texts of the
+    tenant's files that those name, by their paths below its folder, as workers never see that.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Connection:
     rate_limit: float | None = None
     breaker: BreakerPolicy = BreakerPolicy()
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _files(tenant: Tenant, shipped: Path) -> dict[str, str]:
         else:
             name = PurePosixPath("mappings" + mapping.file.partition("/mappings")[2])
             found |= {str(path): text for path, text in _with_files(name, mapping)}
+    for connection in tenant.connections.values():
+        found |= connection.files
     return found | {f"lookups/{name}.csv": text for name, text in tenant.lookups.items()}
 
 
@@ -90,7 +92,14 @@ def _with_files(name: PurePosixPath, mapping: MappingText) -> Iterator[tuple[Pur
 
 def _there(place: Path) -> list[str]:
     found = [path for path in place.glob("mappings/**/*.yaml") if not path.name.endswith(CASES)]
-    return sorted(path.relative_to(place).as_posix() for path in [*found, *place.glob("lookups/*.csv")])
+    return sorted(path.relative_to(place).as_posix() for path in [*found, *_others(place)])
+
+
+def _others(place: Path) -> list[Path]:
+    return [
+        *place.glob("lookups/*.csv"),
+        *(path for path in place.glob("wsdl/**/*") if path.is_file() and not path.name.startswith(".")),
+    ]
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -31,3 +31,5 @@ def _texts(tenant: Tenant | None) -> Iterator[tuple[str, str]]:
         yield f"mappings/{name}.yaml", mapping.text
     for name, text in tenant.lookups.items():
         yield f"lookups/{name}.csv", text
+    for connection in tenant.connections.values():
+        yield from connection.files.items()

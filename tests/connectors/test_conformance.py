@@ -12,6 +12,7 @@ from connectors import registry
 from connectors.auth.kinds import secret_texts
 from connectors.redaction import Redactor
 from tests.connectors.jsonrpc_rows import JSONRPC, ODOO, ODOO_LEGACY
+from tests.connectors.soap_kind import SOAP
 
 ORDER = """
 mutation Order($request: CreatePurchaseOrderCommandRequestInput!) {
@@ -60,7 +61,7 @@ GRAPHQL = Kind(
     ],
     large="Uncertain",
 )
-KINDS = [REST, GRAPHQL, JSONRPC, ODOO, ODOO_LEGACY]
+KINDS = [REST, GRAPHQL, JSONRPC, ODOO, ODOO_LEGACY, SOAP]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

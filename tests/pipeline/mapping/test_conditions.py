@@ -255,7 +255,6 @@ def test_keys_that_are_unknown_or_missing(compiled: Callable[..., Any], text: st
         ),
         ("source: {table: a.b, tenant: all}\nconnector: rest\nrequest: {method: GET, path: /x}", "`any`"),
         ("source: {table: a.b}\nrequest: {method: GET, path: /x}", "'connector' is missing"),
-        ("source: {table: a.b}\nconnector: soap\nrequest: {}", "not built yet"),
         ("source: {table: a.b}\nconnector: resd\nrequest: {}", "'rest'"),
         ("source: {table: a.b}\nconnector: rest", "'request' is missing"),
         ("- a", "expected a mapping"),

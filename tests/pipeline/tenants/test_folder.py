@@ -191,7 +191,6 @@ MISTAKES = {
         "connector: rset",
         "5:16: connections.sap.connector: unknown value 'rset'; did you mean 'rest'?",
     ),
-    "connector of later": ("connector: rest", "connector: soap", "'soap' is not built yet"),
     "url": ("https:", "ftp:", "6:15: connections.sap.base_url: not a URL; write https://host/path"),
     "password in the url": (
         "https://",

@@ -1,0 +1,129 @@
+"""A connection's WSDL, had when the first delivery needs it: fetched through the egress guard, read off the event loop.
+
+Everything that imports ask for goes the same way. The connection's credentials go to the endpoint's own origin alone.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from yarl import URL
+
+from connectors.erp_client import ErpClient
+from connectors.http_client import NoAnswer
+from connectors.protocol import ConnectionSettings, Unavailable
+from connectors.soap import is_file_of_tenant
+from connectors.wsdl_documents import WsdlDocuments, WsdlInvalid, file_content, file_path, file_url, shown
+from connectors.wsdl_model import read_wsdl
+from connectors.wsdl_trial import try_out
+
+_LONGEST = 4
+"""Of the connection's timeouts, for everything that it takes: a connection that is replaced is kept open for six."""
+_reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wsdl")
+"""One at a time: a WSDL takes a second of CPU, and other threads look names up."""
+_read: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""By the digest of all its documents: tenants of one ERP product share what they have in common."""
+_recent: deque[Any] = deque(maxlen=4)
+"""Kept for who comes again: whoever waited may have given up before it was read."""
+
+
+class WsdlLoader:
+    """Of one connection."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        wsdl: str = settings.options["wsdl"]
+        self._root = file_url(wsdl) if is_file_of_tenant(wsdl) else wsdl
+        self._loading = asyncio.Lock()
+        self._document: Any = None
+
+    async def document(self) -> Any:
+        """As `wsdl_model.read_wsdl` gives it. Raises NoAnswer (Unavailable: nothing was sent)."""
+        if self._document is None:
+            async with self._loading:
+                if self._document is None:
+                    self._document = await self._load()
+        return self._document
+
+    async def _load(self) -> Any:
+        limit_s = _LONGEST * self._settings.timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                documents = await self._collect()
+                return await asyncio.get_running_loop().run_in_executor(_reading, _understood, documents)
+        except WsdlInvalid as error:
+            raise unusable(str(error)) from None
+        except TimeoutError:
+            raise unusable(f"{shown(self._root)} was not read within {limit_s:g} s", "timeout") from None
+
+    async def _collect(self) -> WsdlDocuments:
+        """Raises WsdlInvalid, NoAnswer."""
+        documents = WsdlDocuments(self._root)
+        clients: dict[str, ErpClient] = {}
+        try:
+            while (url := documents.missing()) is not None:
+                path = file_path(url)
+                if path is None:
+                    documents.add(await self._fetched(url, clients))
+                elif path in self._settings.files:
+                    documents.add(file_content(self._settings.files[path]))
+                else:
+                    raise WsdlInvalid(f"{path} is not among the tenant's files; apply the tenant again")
+        finally:
+            for client in clients.values():
+                await client.aclose()
+        return documents
+
+    async def _fetched(self, url: str, clients: dict[str, ErpClient]) -> bytes:
+        try:
+            origin = str(URL(url).origin())
+        except ValueError as error:
+            raise WsdlInvalid(f"{shown(url)} is no URL: {error}") from None
+        if origin not in clients:
+            is_own = origin == str(URL(self._settings.base_url).origin())
+            auth = self._settings.auth if is_own else {}
+            clients[origin] = ErpClient(replace(self._settings, base_url=origin, auth=auth))
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Accept": "text/xml, application/xml, */*;q=0.5", "User-Agent": "fracttal-bridge"}
+        try:
+            received = await clients[origin].exchange("GET", target, headers, b"")
+        except NoAnswer as error:
+            outcome = error.outcome
+            code = outcome.code if isinstance(outcome, Unavailable) else "wsdl"
+            raise unusable(f"{shown(url)}: {outcome.message}", code) from None
+        if received.status in (401, 403):
+            raise unusable(f"{shown(url)}: HTTP {received.status}", "authentication")
+        if received.status != 200:
+            followed = " (redirects are not followed)" if 300 <= received.status < 400 else ""
+            raise unusable(f"{shown(url)}: HTTP {received.status}{followed}")
+        read = clients[origin].readable(received)
+        if not read.complete:
+            raise WsdlInvalid(
+                f"{shown(url)} is larger than what is read; save it, and what it imports, in the tenant's folder wsdl"
+            )
+        return read.content
+
+
+def unusable(why: str, code: str = "wsdl") -> NoAnswer:
+    return NoAnswer(Unavailable(f"the WSDL cannot be used: {why}; nothing was sent", code=code))
+
+
+def _understood(documents: WsdlDocuments, read: Callable[[WsdlDocuments], Any] = read_wsdl) -> Any:
+    """Raises WsdlInvalid."""
+    digest = hashlib.sha256(documents.root.encode())
+    for url, content in sorted(documents.found.items()):
+        digest.update(b"\0%d %s\0" % (len(content), url.encode()) + content)
+    key = digest.hexdigest()
+    found = _read.get(key)
+    if found is None:
+        try_out(documents)
+        found = _read[key] = read(documents)
+        _recent.append(found)
+    return found
