@@ -87,12 +87,15 @@ async def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(
 
 @pytest.mark.parametrize("number", range(len(WAYS)))
 async def test_each_way_to_prove_who_it_is_is_read_and_opens(number: int) -> None:
-    text = "erp:\n  connector: rest\n  base_url: https://erp.acme.example\n" + indent(WAYS[number], "  ")
+    kind, options = ("soap", {"wsdl": "wsdl/orders.wsdl"}) if "wsse_" in WAYS[number] else ("rest", {})
+    head = {"connector": kind, "base_url": "https://erp.acme.example", **options}
+    text = "erp:\n" + indent("".join(f"{key}: {value}\n" for key, value in head.items()) + WAYS[number], "  ")
     connection = read_connections("acme", load(text, "tenant.yaml"))["erp"]
     sections = (connection.auth, connection.tls)
     secrets = {name: SECRETS.get(name, "0123456789") for each in sections for _, name in references(each)}
     auth, tls = (resolved(each, secrets) for each in sections)
-    await open_connector("rest", ConnectionSettings(connection.base_url, auth, tls=tls)).aclose()
+    settings = ConnectionSettings(connection.base_url, auth, tls=tls, options=options)
+    await open_connector(kind, settings).aclose()
 
 
 def test_every_kind_of_auth_is_in_the_guide() -> None:
