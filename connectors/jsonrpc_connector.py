@@ -27,8 +27,7 @@ class JsonRpcConnector:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._dialect = dialect_of(settings)
         self._database = database_of(settings)
-        path = settings.options.get("path")
-        self._path = "" if path is None else path_target(path)
+        self._path = _path(settings)
         logs_in = settings.auth.get("type") == LOGIN
         of_tryton = logs_in and self._dialect == "tryton"
         login = tryton_login(settings, self._path) if of_tryton else None
@@ -73,6 +72,14 @@ class JsonRpcConnector:
         if self._renewal is not None:
             await self._renewal.aclose()
         await self._client.aclose()
+
+
+def _path(settings: ConnectionSettings) -> str:
+    """Where calls go, below base_url; "": where the dialect says. A slash at the end of an endpoint's URL is part of it."""
+    path = settings.options.get("path")
+    if path is not None:
+        return path_target(path)
+    return "/" if dialect_of(settings) == "2.0" and settings.base_url.endswith("/") else ""
 
 
 def _odoo_renewal(settings: ConnectionSettings, path: str) -> Renewal:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.demo import erp_tryton
+from bridge.demo.erp_jsonrpc import TOKEN, JsonRpcErp
 from bridge.demo.erp_odoo import API_KEY, DATABASE, USERNAME, OdooErp
 from bridge.demo.erp_server import ErpServer, Reply, Step
 from bridge.demo.erp_tryton import TrytonErp
@@ -73,6 +74,26 @@ async def send(connector: Connector, request: Mapping[str, Any] = LOAD) -> Outco
 
 def services(erp: ErpServer) -> list[str]:
     return [call.body["params"]["service"] for call in erp.calls]
+
+
+@pytest.mark.parametrize(
+    "path, options, target",
+    [
+        ("", {}, "/"),
+        ("/", {}, "/"),
+        ("/rpc", {}, "/rpc"),
+        ("/rpc/", {}, "/rpc/"),
+        ("/api", {"path": "/v1/rpc"}, "/api/v1/rpc"),
+    ],
+)
+async def test_calls_go_where_base_url_says_to_the_last_slash(path: str, options: Any, target: str) -> None:
+    async with JsonRpcErp() as erp:
+        auth = {"type": "bearer", "token": TOKEN}
+        settings = ConnectionSettings(erp.base_url + path, auth, options=options, egress=LOOPBACK)
+        connector = registry.open_connector("jsonrpc", settings)
+        assert isinstance(await send(connector, {"method": "orders.create", "params": {}}), Delivered)
+        await connector.aclose()
+        assert [call.path for call in erp.calls] == [target]
 
 
 @pytest.mark.parametrize("dialect", ["odoo", "odoo_legacy"])
