@@ -4,6 +4,7 @@ HTTP 200 says nothing yet: the error is in the body. What is no answer to this v
 nor an error, leaves open what became of it, and is never taken for "delivered".
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +38,8 @@ _OF_HTTP = frozenset({401, 407, 408, 423, 425, 429, 502, 503, 504, 520, 521, 522
 """Statuses that mean what they say, whatever the body holds."""
 _ADVICE = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
 _MISSING = object()
+_PAGE = 10_000
+_TAG = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +143,8 @@ def _says(error: RpcError | None) -> bool:
 
 def _short(answer: Answer) -> Answer:
     """What is no answer of the protocol is kept as one line: it may be a page with the server's stack on it."""
-    return replace(answer, body=one_line(answer.body) if isinstance(answer.body, str) else None)
+    if not isinstance(answer.body, str):
+        return replace(answer, body=None)
+    text = answer.body[:_PAGE]
+    words = _TAG.sub(" ", text) if "html" in answer.headers.get("content-type", "") else text
+    return replace(answer, body=one_line(words))

@@ -90,6 +90,13 @@ def test_an_answer_that_is_too_long_may_hold_an_error_at_its_end() -> None:
         assert len(cut.answer.body) == 500
 
 
+def test_of_a_page_the_words_are_told() -> None:
+    page = "<!doctype html>\n<title>403 Forbidden</title>\n<h1>Forbidden</h1>\n<p>Not readable.</p>"
+    found = outcome("tryton", page, 403, content_type="text/html; charset=utf-8")
+    assert isinstance(found, Rejected)
+    assert found.message == "HTTP 403: 403 Forbidden Forbidden Not readable."
+
+
 def test_a_page_instead_of_odoos_json_is_no_success() -> None:
     assert isinstance(outcome("odoo", "<html>", content_type="text/html"), Uncertain)
 
