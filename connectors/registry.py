@@ -73,6 +73,14 @@ def connection_files(kind: str, options: Mapping[str, Any], read: Callable[[str]
     return {} if files is None else files(options, read)
 
 
+def showing(kind: str, settings: ConnectionSettings) -> Callable[[Prepared], dict[str, Any]]:
+    """What shows a request as a connection would send it, as far as that takes no network and no secret. Its making blocks,
+    and what it gives raises RequestInvalid. Loads no plug-in.
+    """
+    shows = getattr(_ours(kind), "showing", None) if kind in _KINDS else None
+    return Prepared.to_json if shows is None else cast(Callable[[Prepared], dict[str, Any]], shows(settings))
+
+
 def open_connector(kind: str, settings: ConnectionSettings) -> Connector:
     """A connection, still with no network touched. Raises KindUnusable, SettingsInvalid."""
     return _found(kind).open_connector(settings)

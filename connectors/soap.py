@@ -161,6 +161,19 @@ def connection_files(options: Mapping[str, Any], read: Callable[[str], str]) -> 
     return found
 
 
+def showing(settings: ConnectionSettings) -> Callable[[Prepared], dict[str, Any]]:
+    """The envelope besides, where the tenant's version holds the whole WSDL; without what WS-Security adds.
+
+    What it gives raises RequestInvalid for a request that does not fit, and where the WSDL cannot be used.
+    """
+    wsdl = settings.options.get("wsdl")
+    if not isinstance(wsdl, str) or not is_file_of_tenant(wsdl):
+        return Prepared.to_json
+    from connectors.soap_preview import EnvelopePreview  # noqa: PLC0415 — zeep, which who only prepares does not need
+
+    return EnvelopePreview(settings)
+
+
 def open_connector(settings: ConnectionSettings) -> Connector:
     """Connects to nothing yet. Raises SettingsInvalid."""
     # zeep takes a fifth of a second to import, and who only renders needs none of it

@@ -56,7 +56,7 @@ class WsdlLoader:
         try:
             async with asyncio.timeout(limit_s):
                 documents = await self._collect()
-                return await asyncio.get_running_loop().run_in_executor(_reading, _understood, documents)
+                return await asyncio.get_running_loop().run_in_executor(_reading, understood, documents)
         except WsdlInvalid as error:
             raise unusable(str(error)) from None
         except TimeoutError:
@@ -115,7 +115,7 @@ def unusable(why: str, code: str = "wsdl") -> NoAnswer:
     return NoAnswer(Unavailable(f"the WSDL cannot be used: {why}; nothing was sent", code=code))
 
 
-def _understood(documents: WsdlDocuments, read: Callable[[WsdlDocuments], Any] = read_wsdl) -> Any:
+def understood(documents: WsdlDocuments, read: Callable[[WsdlDocuments], Any] = read_wsdl) -> Any:
     """Raises WsdlInvalid."""
     digest = hashlib.sha256(documents.root.encode())
     for url, content in sorted(documents.found.items()):

@@ -1,5 +1,7 @@
 """What `bridge mapping preview` shows: the exact request, as the connector would send it."""
 
+import asyncio
+from collections.abc import Callable
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,8 @@ from bridge.cli.mapping_check import lookup_texts, mapping_text
 from bridge.cli.request_text import request_text
 from bridge.settings import load_settings
 from bridge.shipped_files import shipped
-from connectors.registry import prepare
+from connectors.protocol import ConnectionSettings, Prepared
+from connectors.registry import prepare, showing
 from pipeline.jail.frames import MappingSource
 from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.mapping import (
@@ -76,7 +79,9 @@ class PreviewFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A mapping with what a route gives it. key: the tenant's, as its source's rows have it."""
+    """A mapping with what a route gives it. key: the tenant's, as its source's rows have it. show: a request, as the
+    route's connection would send it.
+    """
 
     mapping: JailedMapping
     tenant: str = "preview"
@@ -84,6 +89,7 @@ class Subject:
     params: Members[str, Any] = field(default_factory=dict)
     timezone: str = "UTC"
     key: str = ""
+    show: Callable[[Prepared], dict[str, Any]] = Prepared.to_json
 
 
 async def of_mapping(renderer: Renderer, name: str) -> Subject:
@@ -117,7 +123,10 @@ async def of_tenant(renderer: Renderer, tenant: Tenant, route: Route) -> Subject
     """A tenant's route. Raises PreviewFailed where its mapping is invalid, RendererBroken."""
     text = tenant.mappings[route.mapping]
     mapping = await _compiled(renderer, tenant.name, route.mapping, text, tenant.lookups)
-    return Subject(mapping, tenant.name, route.name, route.params, tenant.timezone, tenant.key)
+    connection = tenant.connections[route.connection]
+    settings = ConnectionSettings(connection.base_url, options=connection.options, files=connection.files)
+    show = await asyncio.to_thread(showing, connection.connector, settings)
+    return Subject(mapping, tenant.name, route.name, route.params, tenant.timezone, tenant.key, show)
 
 
 async def _compiled(
@@ -165,9 +174,9 @@ def facts_of(file: Path) -> Facts:
     return read_facts(section)
 
 
-def prepared(connector: str, rendered: Rendered) -> dict[str, Any]:
+def prepared(subject: Subject, rendered: Rendered) -> dict[str, Any]:
     """As the connector would send it. Raises RequestInvalid."""
-    return prepare(connector, rendered.request, rendered.delivery_id).to_json()
+    return subject.show(prepare(subject.mapping.facts.connector, rendered.request, rendered.delivery_id))
 
 
 def walked(found: Walk, requests: list[dict[str, Any]]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Previews:
         mapping = self.subject.mapping.facts
         try:
             found = await self._walk(rendering)
-            return walked(found, [prepared(mapping.connector, request) for request in found.requests])
+            return walked(found, [prepared(self.subject, request) for request in found.requests])
         except PreviewFailed as failed:
             return failed
         except RenderError as error:
