@@ -30,7 +30,7 @@ class SoapConnector:
         self._target = path_end + query_target(query_texts(settings.options.get("query")))
         self._address = settings.base_url + query_target(query_texts(settings.options.get("query")))
         self._secure = open_wsse(settings.auth)
-        self._wsdl = WsdlLoader(settings)
+        self._wsdl = WsdlLoader(settings, self._client)
         self._service: SoapService | None = None
 
     def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:

@@ -25,6 +25,8 @@ from connectors.wsdl_trial import try_out
 
 _LONGEST = 4
 """Of the connection's timeouts, for everything that it takes: a connection that is replaced is kept open for six."""
+_UNENDING = frozenset({"basic", "bearer", "api_key", "headers", "oauth1"})
+"""Kinds of `auth` that a second client may use beside the first."""
 _reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wsdl")
 """One at a time: a WSDL takes a second of CPU, and other threads look names up."""
 _read: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -36,8 +38,10 @@ _recent: deque[Any] = deque(maxlen=4)
 class WsdlLoader:
     """Of one connection."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, client: ErpClient) -> None:
+        """client: the connection's own."""
         self._settings = settings
+        self._client = client
         wsdl: str = settings.options["wsdl"]
         self._root = file_url(wsdl) if is_file_of_tenant(wsdl) else wsdl
         self._loading = asyncio.Lock()
@@ -80,20 +84,35 @@ class WsdlLoader:
                 await client.aclose()
         return documents
 
-    async def _fetched(self, url: str, clients: dict[str, ErpClient]) -> bytes:
+    def _way(self, url: str, clients: dict[str, ErpClient]) -> tuple[ErpClient, str]:
+        """Who fetches it, and the target. Raises WsdlInvalid.
+
+        At and below base_url the connection's own client, with all that `auth` does; elsewhere on its origin another with
+        what does not end, for two that renew a token would end each other's; on other origins one that has no credentials.
+        """
         try:
-            origin = str(URL(url).origin())
+            origin, own = URL(url).origin(), URL(self._settings.base_url).origin()
         except ValueError as error:
             raise WsdlInvalid(f"{shown(url)} is no URL: {error}") from None
-        if origin not in clients:
-            is_own = origin == str(URL(self._settings.base_url).origin())
-            auth = self._settings.auth if is_own else {}
-            clients[origin] = ErpClient(replace(self._settings, base_url=origin, auth=auth))
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        parts, base = urlsplit(url), urlsplit(self._settings.base_url).path.rstrip("/")
+        query = f"?{parts.query}" if parts.query else ""
+        path = parts.path or "/"
+        if origin == own and (path == base or path.startswith(f"{base}/")):
+            return self._client, path[len(base) :] + query
+        if str(origin) not in clients:
+            settings = replace(self._settings, base_url=str(origin))
+            if origin != own:
+                settings = replace(settings, auth={}, tls={})
+            elif settings.auth.get("type") not in _UNENDING:
+                settings = replace(settings, auth={})
+            clients[str(origin)] = ErpClient(settings)
+        return clients[str(origin)], path + query
+
+    async def _fetched(self, url: str, clients: dict[str, ErpClient]) -> bytes:
+        client, target = self._way(url, clients)
         headers = {"Accept": "text/xml, application/xml, */*;q=0.5", "User-Agent": "fracttal-bridge"}
         try:
-            received = await clients[origin].exchange("GET", target, headers, b"")
+            received = await client.exchange("GET", target, headers, b"")
         except NoAnswer as error:
             outcome = error.outcome
             code = outcome.code if isinstance(outcome, Unavailable) else "wsdl"
@@ -103,7 +122,7 @@ class WsdlLoader:
         if received.status != 200:
             followed = " (redirects are not followed)" if 300 <= received.status < 400 else ""
             raise unusable(f"{shown(url)}: HTTP {received.status}{followed}")
-        read = clients[origin].readable(received)
+        read = client.readable(received)
         if not read.complete:
             raise WsdlInvalid(
                 f"{shown(url)} is larger than what is read; save it, and what it imports, in the tenant's folder wsdl"

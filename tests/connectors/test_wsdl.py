@@ -224,6 +224,20 @@ async def test_credentials_go_to_the_endpoints_origin_alone(server: Files) -> No
         assert [call.headers.get("authorization") for call in other.calls] == [None]
 
 
+@pytest.mark.parametrize(("url", "logins"), [("/soap?wsdl", 1), ("/soap/x.wsdl", 1), ("/x.wsdl", 1)])
+async def test_a_login_is_made_once_and_below_base_url_the_wsdl_is_fetched_with_it(
+    server: Files, url: str, logins: int
+) -> None:
+    server.files |= {"/soap": PLAIN, "/soap/x.wsdl": PLAIN}
+    server.files["/soap/login"] = Reply(200, {"token": "t-1234567"})
+    auth = {"type": "session", "path": "/login", "method": "GET", "token": "token", "cookies": False}
+    assert isinstance(await send(connector(server, url, auth=auth)), Delivered)
+    paths = [call.path for call in server.calls]
+    assert paths.count("/soap/login") == logins
+    carried = {call.path: call.headers.get("authorization") for call in server.calls}
+    assert (carried[url.partition("?")[0]] is not None) == url.startswith("/soap")
+
+
 BOMB = "<!DOCTYPE x [<!ENTITY a '{}'>{}]>".format(
     "ha" * 10, "".join(f"<!ENTITY b{n} '{f'&b{n - 1};' * 10 if n else '&a;' * 10}'>" for n in range(10))
 )
