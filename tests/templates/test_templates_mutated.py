@@ -11,6 +11,7 @@ from pipeline.mapping import MappingInvalid, MappingText
 from pipeline.mapping.cases import Case, read_cases, run_cases
 from pipeline.mapping.completeness import unnoticed
 from pipeline.mapping.errors import Finding
+from pipeline.mapping.written_cases import says_complete
 from pipeline.yaml_tree import YamlError
 
 ROOT = shipped("templates")
@@ -19,6 +20,14 @@ TEMPLATES = sorted(
     for file in ROOT.rglob("*.yaml")
     if not file.name.endswith(".cases.yaml")
 )
+NOT_YET = {
+    "netsuite/vendor",
+    "sap_s4hana/purchase_requisition",
+    "soap_erp/goods_issue",
+    "soap_erp/item",
+    "soap_erp/purchase_requisition",
+    "soap_erp/vendor",
+}
 NOT_SEEN = ("description", "required", "extends")
 """Keys of lines that no request shows: words for people, and what `tenant apply` holds routes to."""
 
@@ -32,14 +41,12 @@ def cases_of(name: str) -> list[Case]:
     return read_cases(file.read_text(), str(file))
 
 
-def problems(mapping: str, cases: list[Case], *, complete: bool = True) -> list[str]:
+def problems(mapping: str, cases: list[Case]) -> list[str]:
     """What `bridge mapping check` would call errors."""
     text = MappingText("m.yaml", mapping)
     try:
         failed = [result.problem for result in run_cases(text, cases, {}) if result.problem]
-        if failed or not complete:
-            return failed
-        return [str(finding) for finding in unnoticed(text, cases, {}) if finding]
+        return failed or [str(finding) for finding in unnoticed(text, cases, {}) if finding]
     except MappingInvalid as invalid:
         return [str(finding) for finding in invalid.findings]
     except YamlError as error:
@@ -53,6 +60,15 @@ def test_cases_of_shipped_mappings_hold_and_notice_everything() -> None:
     assert [line for line in told if line["level"] == "error"] == []
     assert result.exit_code == 0
     assert {line["mapping"] for line in told} == {str(ROOT / f"{name}.yaml") for name in TEMPLATES}
+
+
+def test_cases_of_shipped_mappings_promise_it() -> None:
+    incomplete = {
+        name
+        for name in TEMPLATES
+        if not says_complete((ROOT / f"{name}.cases.yaml").read_text(), f"{name}.cases.yaml")
+    }
+    assert incomplete <= NOT_YET
 
 
 def without_a_line(text: str) -> list[tuple[str, str]]:
