@@ -34,6 +34,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 async def measure(deliveries: int, workers: int, folder: Path, kind: str = "rest") -> dict[str, Any]:
+    deliveries -= deliveries % TENANTS  # as many for each
     tenants = [BenchTenant(number, connection=CONNECTION, kind=KINDS[kind]) for number in range(TENANTS)]
     async with pipeline(folder, tenants) as line:
         await fill(line, tenants, deliveries)
