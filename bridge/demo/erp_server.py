@@ -20,6 +20,8 @@ from urllib.parse import unquote
 from aiohttp import web
 from multidict import CIMultiDict
 
+from eventbus.event import encode_json
+
 Action = Literal["created", "updated", "deleted"]
 LARGEST_REQUEST = 64 * 2**20
 
@@ -235,7 +237,7 @@ def _response(reply: Reply) -> web.Response:
         headers.add("Set-Cookie", cookie)
     if reply.body is None:
         return web.Response(status=reply.status, headers=headers)
-    text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+    text = reply.body if isinstance(reply.body, str) else encode_json(reply.body).decode()
     kind = "text/plain" if isinstance(reply.body, str) else "application/json"
     headers.setdefault("Content-Type", f"{kind}; charset=utf-8")
     return web.Response(status=reply.status, headers=headers, body=text.encode())

@@ -38,7 +38,11 @@ def open_rest(sap: SapErp, csrf: bool | str = True, password: str = PASSWORD) ->
 
 
 async def insert(connector: Connector, number: int = 1) -> Outcome:
-    body = {"PurReqnDescription": f"#{number}", "to_PurchaseReqnItem": [{"Plant": "CL01"}]}
+    body = {
+        "PurchaseRequisitionType": "NB",
+        "PurReqnDescription": f"#{number}",
+        "to_PurchaseReqnItem": [{"Plant": "CL01", "RequestedQuantity": "1"}],
+    }
     request = {"method": "POST", "path": f"{SERVICE}/A_PurchaseRequisitionHeader", "body": body}
     return await connector.send(connector.prepare(request, f"key-{number}"))
 

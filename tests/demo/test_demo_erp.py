@@ -94,7 +94,8 @@ async def test_a_user_pastes_what_it_prints_and_sees_what_arrives() -> None:
         connection = read_connection(section)
         connector = open_connector("rest", settings(connection, {"sap_password": pasted.split("'")[1]}))
         service = "/sap/opu/odata/sap/API_PURCHASEREQ_PROCESS_SRV"
-        body = {"PurReqnDescription": "OT 7", "to_PurchaseReqnItem": [{"RequestedQuantity": "1"}]}
+        items = [{"Plant": "CL01", "RequestedQuantity": "1"}]
+        body = {"PurchaseRequisitionType": "NB", "to_PurchaseReqnItem": items}
         for key, sent in (("1", body), ("2", {})):
             request = {"method": "POST", "path": f"{service}/A_PurchaseRequisitionHeader", "body": sent}
             await connector.send(connector.prepare(request, key))
@@ -107,7 +108,7 @@ async def test_a_user_pastes_what_it_prints_and_sees_what_arrives() -> None:
             "created A_PurchaseRequisitionHeader 10000001",
             f"POST {service}/A_PurchaseRequisitionHeader  400",
         ]
-        assert json.loads(lines[4])["error"]["code"] == "MEREQ/006"
+        assert json.loads(lines[4])["error"]["message"]["value"] == "Enter PurchaseRequisitionType"
         assert await erp.end() == 0
 
 
