@@ -63,6 +63,7 @@ def make_tenants(folder: Path, count: int) -> None:
         (place / "tenant.yaml").write_text(TENANT.format(number=number))
         rows = "".join(f"cc{row};{number}{row:03}\n" for row in range(20))
         (place / "lookups/cost_centers.csv").write_text(f"ours;theirs\n{rows}")
+        (place / "lookups/units.csv").write_text("ours;theirs\n")
 
 
 async def measure(count: int, sync: str, folder: Path) -> Found:

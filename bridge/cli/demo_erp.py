@@ -13,7 +13,7 @@ from bridge.cli.errors import Usage
 from bridge.cli.running import run_service
 from bridge.demo.erp_server import Answered, ErpServer
 from bridge.demo.erp_trouble import KINDS, trouble
-from bridge.demo.simulated_erps import BASE_URL, SIMULATED_ERPS, SimulatedErp
+from bridge.demo.simulated_erps import BASE_URL, ORIGIN, SIMULATED_ERPS, SimulatedErp
 from bridge.listen import LOOPBACK, AddressUnavailable
 from bridge.shipped_files import shipped
 from eventbus.event import encode_json
@@ -89,7 +89,8 @@ def connection_of(name: str, server: ErpServer) -> str:
     """The section `connections` of a tenant.yaml."""
     simulated = SIMULATED_ERPS[name]
     base_url = f"{server.base_url}{simulated.path}"
-    first, *others = simulated.connection.replace(BASE_URL, base_url).splitlines()
+    written = simulated.connection.replace(BASE_URL, base_url).replace(ORIGIN, server.base_url)
+    first, *others = written.splitlines()
     lines = [first, f"base_url: {base_url}", *others]
     return "\n".join([f"connections:\n  {name}:", *(f"    {line}" for line in lines)])
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bridge.demo import (
+    erp_business_central,
+    erp_business_one,
     erp_erpnext,
     erp_graphql,
     erp_jsonrpc,
@@ -19,6 +21,7 @@ from bridge.demo import (
 from bridge.demo.erp_server import ErpServer
 
 BASE_URL = "BASE_URL"
+ORIGIN = "ORIGIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,9 @@ class SimulatedErp:
     """One line of the table.
 
     title: which interface it has. make: with its defaults, calm. connection: what stands beside base_url in
-    tenant.yaml, as YAML, with BASE_URL where that stands once more. secrets: the values of the `${secret:NAME}` in it,
-    which open this simulator and nothing else. templates: the folders below templates/ whose mappings it takes. path: of
-    base_url, behind the port.
+    tenant.yaml, as YAML, with BASE_URL where that stands once more, and ORIGIN for it without its path. secrets: the
+    values of the `${secret:NAME}` in it, which open this simulator and nothing else. templates: the folders below
+    templates/ whose mappings it takes. path: of base_url, behind the port.
     """
 
     title: str
@@ -40,6 +43,31 @@ class SimulatedErp:
 
 
 SIMULATED_ERPS: Mapping[str, SimulatedErp] = {
+    "business_central": SimulatedErp(
+        "Dynamics 365 Business Central, API v2.0: a token of Entra's, ETags",
+        erp_business_central.BusinessCentralErp,
+        f"""connector: rest
+auth:
+  type: oauth2_client_credentials
+  token_url: {ORIGIN}{erp_business_central.TOKEN_PATH}
+  client_id: {erp_business_central.CLIENT}
+  client_secret: "${{secret:business_central_secret}}"
+  scope: {erp_business_central.SCOPE}""",
+        {"business_central_secret": erp_business_central.CLIENT_SECRET},
+        ("business_central",),
+        path=erp_business_central.PATH,
+    ),
+    "business_one": SimulatedErp(
+        "SAP Business One, Service Layer: a login, and its cookies with whatever follows",
+        erp_business_one.BusinessOneErp,
+        f"""connector: rest
+auth:
+  type: session
+  path: /b1s/v1/Login
+  body: {{CompanyDB: {erp_business_one.COMPANY}, UserName: {erp_business_one.USERNAME}, Password: "${{secret:b1_password}}"}}""",
+        {"b1_password": erp_business_one.PASSWORD},
+        ("sap_business_one",),
+    ),
     "erpnext": SimulatedErp(
         "ERPNext, Frappe's REST API: unique fields, and locks that are a 417",
         erp_erpnext.ErpNextErp,

@@ -14,7 +14,11 @@ sources:
   fracttal:
     dsn: {dsn}
     tenant_column: id_company
-    tables: {{public.work_orders: {{}}, public.third_parties: {{}}, public.work_requests: {{}}}}
+    tables:
+      public.work_orders: {{}}
+      public.work_order_resources: {{}} # the parts of an order, which a mapping reads
+      public.third_parties: {{}}
+      public.work_requests: {{}}
 nats: {{embedded: ./nats}}
 tenants: tenants/
 egress: {{allow: [127.0.0.0/8]}} # the simulated ERPs run on this machine

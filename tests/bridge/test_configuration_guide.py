@@ -75,7 +75,8 @@ def test_the_intake_of_the_guide_is_the_defaults(bridge_yaml: Path) -> None:
 async def test_the_tenant_of_the_guide_is_one_and_its_policies_are_the_defaults(tmp_path: Path) -> None:
     acme = tmp_path / "tenants/acme"
     (acme / "lookups").mkdir(parents=True)
-    (acme / "lookups/cost_centers.csv").write_text("ours;theirs\n")  # the mapping uses it
+    for name in ("cost_centers", "units"):  # the mapping uses them
+        (acme / f"lookups/{name}.csv").write_text("ours;theirs\n")
     (acme / "tenant.yaml").write_text(block('key: "4711"'))
     async with aclosing(Renderer()) as renderer:
         found = await load_tenants(acme.parent, shipped("templates"), renderer)
