@@ -47,6 +47,24 @@ class GuardedKind:
         except Exception as error:  # noqa: BLE001 — see above
             raise KindBroken(f"{self._whose} cannot check the connection: {words(error)}") from None
 
+    def connection_files(self, options: Mapping[str, Any], read: Callable[[str], str]) -> dict[str, str]:
+        """See connectors.registry; where it offers none, there are none."""
+        offered = getattr(self._kind, "connection_files", None)
+        if offered is None:
+            return {}
+        reading = _Noted(read)
+        try:
+            files: Any = offered(options, reading)
+        except SettingsInvalid:
+            raise
+        except Exception as error:
+            if error is reading.raised:
+                raise
+            raise KindBroken(f"{self._whose} cannot say which files it needs: {words(error)}") from None
+        if not _are_texts(files):
+            raise KindBroken(f"{self._whose} gives files that are no texts by their paths")
+        return dict(files)
+
     def open_connector(self, settings: ConnectionSettings) -> Connector:
         try:
             opened = self._kind.open_connector(settings)
@@ -72,7 +90,7 @@ class GuardedConnector:
 
     async def send(self, prepared: Prepared, permit: Callable[[], None] = lambda: None) -> Outcome:
         """See Connector.send. What the plug-in must not do is Uncertain: its request may have been sent."""
-        permitted = _Permitted(permit)
+        permitted = _Noted(permit)
         try:
             outcome = await self._connector.send(prepared, permitted)
         except Exception as error:
@@ -90,16 +108,16 @@ class GuardedConnector:
             await self._connector.aclose()
 
 
-class _Permitted:
-    """permit, and what it raised."""
+class _Noted:
+    """What is ours to call, and what it raised: that goes through."""
 
-    def __init__(self, permit: Callable[[], None]) -> None:
-        self._permit = permit
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
         self.raised: BaseException | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, *given: Any) -> Any:
         try:
-            self._permit()
+            return self._call(*given)
         except BaseException as error:
             self.raised = error
             raise

@@ -156,20 +156,26 @@ def _package(offered: "EntryPoint") -> str:
 
 def _lacking(loaded: Any) -> str | None:
     """Why this is no ConnectorKind."""
-    shape = getattr(loaded, "SHAPE", None)
-    if not isinstance(shape, RequestShape):
-        return "has no SHAPE that is a connectors.protocol.RequestShape"
-    if not _are_keys(shape.keys):
-        return "has a SHAPE whose keys are no names with a connectors.protocol.RequestKey each"
-    if lacking := [
-        name for name, key in shape.keys.items() if (key.leaf is Leaf.REQUESTS) != bool(key.inside)
-    ]:
-        return f"has a SHAPE whose key {lacking[0]!r} is no Leaf.REQUESTS with what is `inside` them"
-    if unknown := sorted({*shape.payload, *shape.one_of} - set(shape.keys)):
-        return f"has a SHAPE that names {unknown[0]!r}, which is none of its keys"
+    if (why := _unlike_a_shape(getattr(loaded, "SHAPE", None))) is not None:
+        return f"has {why}"
     for name in _OFFERS:
         if not callable(getattr(loaded, name, None)):
             return f"has no function {name}"
+    return None
+
+
+def _unlike_a_shape(shape: Any) -> str | None:
+    if not isinstance(shape, RequestShape):
+        return "no SHAPE that is a connectors.protocol.RequestShape"
+    if not _are_keys(shape.keys):
+        return "a SHAPE whose keys are no names with a connectors.protocol.RequestKey each"
+    if unknown := sorted({*shape.payload, *shape.one_of} - set(shape.keys)):
+        return f"a SHAPE that names {unknown[0]!r}, which is none of its keys"
+    for name, key in shape.keys.items():
+        if (key.leaf is Leaf.REQUESTS) != bool(key.inside):
+            return f"a SHAPE whose key {name!r} is no Leaf.REQUESTS with what is `inside` them"
+        if key.inside and (why := _unlike_a_shape(key.inside)) is not None:
+            return f"in its key {name!r} {why}"
     return None
 
 

@@ -67,18 +67,30 @@ class PlugIns(msgspec.Struct, frozen=True, array_like=True, tag="plug_ins"):
     names: list[str]
 
 
-class Shape(msgspec.Struct, frozen=True, array_like=True, tag="shape"):
-    """What requests of such a kind look like, or what is wrong with its package.
-
-    keys: name, `Leaf`, whether it is required, the check of ours that it has (`pipeline.jail.told_kinds`) or "", and why
-    it is `literal`.
-    """
+class ShapeKey(msgspec.Struct, frozen=True, array_like=True):
+    """A RequestKey. check: the name of one of ours (`pipeline.jail.told_kinds`), or ""."""
 
     name: str
-    keys: list[tuple[str, str, bool, str, str]] = []
-    payload: tuple[str, ...] = ()
-    one_of: tuple[str, ...] = ()
-    problem: str = ""
+    leaf: str
+    required: bool
+    check: str
+    literal: str
+    inside: "Keys | None"
+
+
+class Keys(msgspec.Struct, frozen=True, array_like=True):
+    """A RequestShape."""
+
+    keys: list[ShapeKey]
+    payload: tuple[str, ...]
+    one_of: tuple[str, ...]
+
+
+class Shape(msgspec.Struct, frozen=True, array_like=True, tag="shape"):
+    """What requests of such a kind look like; a text says what is wrong with its package."""
+
+    name: str
+    told: Keys | str
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):

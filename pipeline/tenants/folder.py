@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from connectors.protocol import SettingsInvalid
+from connectors.protocol import KindUnusable, SettingsInvalid
 from connectors.registry import connection_files
 from pipeline.jail.renderer import Renderer
 from pipeline.mapping import Lookup, MappingFacts
@@ -140,6 +140,8 @@ class _Reading:
                 node = node.get(key) if isinstance(node, MappingNode) else None
             where = f"connections.{connection.name}.{error.key}"
             raise (node or self._root).error(f"{where}: {error.message}") from None
+        except KindUnusable as error:
+            raise self._root.error(f"connections.{connection.name}: {error}") from None
         return replace(connection, files=files) if files else connection
 
     async def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:

@@ -164,7 +164,10 @@ class MappingFiles:
     def beside(self, path: str) -> str:
         """Another file of the tenant's folder, by its path in there. Raises YamlError."""
         assert self.tenant is not None, "only tenants have connections"
-        return self._text(self.tenant / path)
+        below = PurePosixPath(path)
+        if below.is_absolute() or ".." in below.parts:
+            raise YamlError(Mark(str(self.tenant), 1, 1), f"a file of the tenant's folder, not {path!r}")
+        return self._text(self.tenant / below)
 
     async def compile(self, name: str, lookups: Mapping[str, Lookup], renderer: Renderer) -> MappingFacts:
         """Raises ConfigurationInvalid with every finding, YamlError, RendererBroken."""

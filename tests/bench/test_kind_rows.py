@@ -17,9 +17,11 @@ from eventbus.event import decode_event
 from pipeline.mapping import Rendered, RenderInput, compile_mapping
 
 
-@pytest.mark.parametrize(
-    "kind", [each for each in KINDS.values() if not each.files], ids=lambda kind: kind.name
-)
+def test_each_of_our_kinds_is_measured() -> None:
+    assert set(KINDS) == set(registry._KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 async def test_an_order_is_delivered(kind: BenchKind) -> None:
     _, payload, _ = EventWriter(None)._event(BenchTenant(1, kind=kind), 0.0)  # type: ignore[arg-type]
     mapping = compile_mapping(kind.mapping, file="order.yaml", name="order")
@@ -30,6 +32,7 @@ async def test_an_order_is_delivered(kind: BenchKind) -> None:
     settings = ConnectionSettings(
         f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/t1",
         options=kind.connection,
+        files=kind.files,
         egress=EgressPolicy((ip_network("127.0.0.0/8"),)),
     )
     registry.check_settings(kind.name, settings)

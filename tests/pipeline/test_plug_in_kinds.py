@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 
 from bridge.demo.erp_plain import TOKEN, PlainErp
 from bridge.demo.erp_server import Call, ErpServer, Reply, Step
+from bridge.shipped_files import shipped
+from connectors.http_request import path_target
 from connectors.protocol import Leaf, RequestKey, RequestShape
 from connectors.xml_payload import xml_document
 from pipeline.jail import told_kinds
@@ -20,6 +22,7 @@ from pipeline.jail.renderer import JailedMapping, Renderer
 from pipeline.jail.work import CasesGiven
 from pipeline.mapping import MappingInvalid, Rendered, RenderInput
 from pipeline.problems import ConfigurationInvalid
+from pipeline.tenants.folder import load_tenants
 from pipeline.tenants.model import Tenant
 from pipeline.tenants.tenant_reader import WrittenTenant, read_tenant
 from pipeline.yaml_tree import load
@@ -127,7 +130,9 @@ async def test_checks_of_ours_are_made_early_and_its_own_by_its_prepare(
 
 async def test_a_shape_is_told_whole() -> None:
     checked = RequestKey(Leaf.XML, required=True, check=xml_document, literal="write it out")
-    shape = RequestShape({"a": checked, "b": RequestKey(Leaf.QUERY)}, payload=("a",), one_of=("a", "b"))
+    inside = RequestShape({"c": RequestKey(Leaf.PATH, check=path_target)}, one_of=("c",))
+    keys = {"a": checked, "b": RequestKey(Leaf.REQUESTS, inside=inside)}
+    shape = RequestShape(keys, payload=("a",), one_of=("a", "b"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(told_kinds, "shape", lambda _kind: shape)
         order = read_order(frame(told_kinds.shape_of("lines"))[4:])
@@ -193,6 +198,47 @@ async def test_the_guides_mapping_and_connection_are_right(packages: Packages, r
     assert (await compiled(renderer, mapping)).facts.connector == "webdav"
     written = read_tenant("acme", load(tenant, "tenants/acme/tenant.yaml"))
     assert written.connections["files"].connector == "webdav"
+
+
+FILES = (
+    KIND
+    + """
+def connection_files(options, read):
+    return {path: read(path) for path in options["layouts"]}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "why"),
+    [
+        (FILES, "layouts/a.csv", ""),
+        (FILES, "../../secret.csv", "a file of the tenant's folder, not '../../secret.csv'"),
+        (FILES, "/etc/hostname", "a file of the tenant's folder, not '/etc/hostname'"),
+        (FILES, "layouts/b.csv", "No such file"),
+        (FILES.replace("read(path) for", "7 for"), "layouts/a.csv", "acme-lines 1.2 (acme_lines) gives files"),
+        (FILES.replace("read(path) for", "1 / 0 for"), "layouts/a.csv", "cannot say which files it needs: ZeroDiv"),
+    ],
+)  # fmt: skip
+async def test_its_files_are_the_tenants_and_of_nowhere_else(
+    packages: Packages, renderer: Renderer, tmp_path: Path, text: str, path: str, why: str
+) -> None:
+    packages.add("acme-lines", text=text)
+    folder = tmp_path / "tenants" / "acme"
+    write(tmp_path / "secret.csv", "secret")
+    write(folder / "layouts" / "a.csv", "order;code")
+    connection = f"{{connector: lines, base_url: http://a.example, layouts: [{path}]}}"
+    write(folder / "tenant.yaml", f"key: '1'\nconnections:\n  erp: {connection}\nroutes: {{}}\n")
+    found = await load_tenants(folder.parent, shipped("templates"), renderer)
+    if why:
+        assert why in str(found.invalid["acme"])
+    else:
+        assert found.tenants[0].connections["erp"].files == {path: "order;code"}
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 TO_SHARE = """
