@@ -9,13 +9,16 @@ import msgspec
 from connectors.http_request import query_target
 from eventbus.event import encode_json
 
+_HTTP = {"method", "path", "body"}
+_SHOWN = _HTTP | {"step", "connector", "query", "headers"}
+
 
 def request_text(request: Mapping[str, Any]) -> str:
     """request: as Prepared.to_json gives it, or a step of several; its members are the kind's own.
 
-    One with HTTP's method and a path reads like HTTP: request line, headers, body.
+    One with a method, a path and a body reads like HTTP: request line, headers, body.
     """
-    if "path" in request and str(request.get("method")).isupper():
+    if request.keys() >= _HTTP:
         return "\n".join(_http(request))
     parts = {name: value for name, value in request.items() if name not in {"step", "connector"}}
     return "\n".join([str(request["connector"]), *(_part(*part) for part in parts.items())])
@@ -30,9 +33,6 @@ def _http(request: Mapping[str, Any]) -> Iterator[str]:
     if body is not None:
         yield ""
         yield body if isinstance(body, str) else _json(body)
-
-
-_SHOWN = {"step", "connector", "method", "path", "query", "headers", "body"}
 
 
 def _part(name: str, value: Any) -> str:

@@ -121,7 +121,8 @@ def test_a_broken_package_is_named(mapping: Path, packages: Packages) -> None:
     [
         ({"method": "PUT", "path": "/a", "query": {"b": ["1", "2"]}, "headers": {"X": "y"}, "body": {"n": 1}},
          ["PUT /a?b=1&b=2", "X: y", "", "{", '  "n": 1', "}"]),
-        ({"method": "PUT", "path": "/a", "operation": "Create"}, ["PUT /a", "operation: Create"]),
+        ({"method": "PUT", "path": "/a", "body": None, "operation": "Create"}, ["PUT /a", "operation: Create"]),
+        ({"method": "PING", "path": "/rpc", "params": []}, ["kind", "method: PING", "path: /rpc", "params: []"]),
         ({"query": "mutation {\n  a\n}", "variables": {"n": 1}, "none": {}, "id": None},
          ["kind", "query:", "  mutation {", "    a", "  }", "variables:", "  {", '    "n": 1', "  }", "none: {}",
           "id: null"]),
