@@ -5,7 +5,7 @@ than the dialect's is meant. `auth: {type: login}` is for Odoo's old interface a
 and password once, and something else with each call (`connectors.jsonrpc_login`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from connectors.auth import check_auth
@@ -70,6 +70,19 @@ def prepare_in(
     return Prepared("jsonrpc", parts, call.content)
 
 
+def showing(settings: ConnectionSettings) -> Callable[[Prepared], dict[str, Any]]:
+    """What shows a call as the connection's dialect has it. That raises RequestInvalid."""
+
+    def shown(prepared: Prepared) -> dict[str, Any]:
+        request = {name: prepared.parts[name] for name in SHAPE.keys if name in prepared.parts}
+        call_id = prepared.parts["id"]
+        return prepare_in(
+            dialect_of(settings), request, call_id, database_of(settings), path_of(settings)
+        ).to_json()
+
+    return shown
+
+
 def _headers(
     request: Mapping[str, Any], idempotency_key: str, of_dialect: Mapping[str, str]
 ) -> dict[str, str]:
@@ -92,6 +105,14 @@ def dialect_of(settings: ConnectionSettings) -> Dialect:
 
 def database_of(settings: ConnectionSettings) -> str:
     return str(settings.options.get("database", ""))
+
+
+def path_of(settings: ConnectionSettings) -> str:
+    """Where calls go, below base_url; "": where the dialect says. A slash at the end of an endpoint's URL is part of it."""
+    path = settings.options.get("path")
+    if path is not None:
+        return path_target(path)
+    return "/" if dialect_of(settings) == "2.0" and settings.base_url.endswith("/") else ""
 
 
 def check_settings(settings: ConnectionSettings) -> None:

@@ -10,8 +10,7 @@ from connectors.auth.passes import Pass
 from connectors.auth.renewal import LIMIT_S, Renewal
 from connectors.erp_client import ErpClient
 from connectors.http_client import HttpClient, NoAnswer, Received
-from connectors.http_request import path_target
-from connectors.jsonrpc import LOGIN, database_of, dialect_of, prepare_in
+from connectors.jsonrpc import LOGIN, database_of, dialect_of, path_of, prepare_in
 from connectors.jsonrpc_answer import Reply, outcome_of, read_reply
 from connectors.jsonrpc_dialect import odoo_call
 from connectors.jsonrpc_login import OdooPass, odoo_login, tryton_login
@@ -27,7 +26,7 @@ class JsonRpcConnector:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._dialect = dialect_of(settings)
         self._database = database_of(settings)
-        self._path = _path(settings)
+        self._path = path_of(settings)
         logs_in = settings.auth.get("type") == LOGIN
         of_tryton = logs_in and self._dialect == "tryton"
         login = tryton_login(settings, self._path) if of_tryton else None
@@ -72,14 +71,6 @@ class JsonRpcConnector:
         if self._renewal is not None:
             await self._renewal.aclose()
         await self._client.aclose()
-
-
-def _path(settings: ConnectionSettings) -> str:
-    """Where calls go, below base_url; "": where the dialect says. A slash at the end of an endpoint's URL is part of it."""
-    path = settings.options.get("path")
-    if path is not None:
-        return path_target(path)
-    return "/" if dialect_of(settings) == "2.0" and settings.base_url.endswith("/") else ""
 
 
 def _odoo_renewal(settings: ConnectionSettings, path: str) -> Renewal:

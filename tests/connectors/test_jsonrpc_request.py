@@ -185,3 +185,29 @@ def test_a_connection_that_cannot_be_opened_is_refused_by_key(auth: Any, options
         checked(auth, **options)
     assert raised.value.key == key
     assert "correct-horse" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "header"),
+    [
+        ({"dialect": "odoo", "database": "acme db"}, "/json/2/res.partner/load", "acme db"),
+        ({"dialect": "odoo_legacy", "database": "acme db"}, "/jsonrpc", None),
+        ({"path": "/rpc"}, "/rpc", None),
+        ({}, None, None),
+    ],
+)
+def test_a_preview_of_a_route_shows_the_call_as_its_connection_has_it(
+    options: dict[str, Any], path: str | None, header: str | None
+) -> None:
+    request = {"method": "res.partner.load", "params": {"data": []}, "headers": {"X-A": "b"}}
+    show = registry.showing("jsonrpc", ConnectionSettings("https://erp.example", options=options))
+    shown = show(registry.prepare("jsonrpc", request, KEY))
+    assert (shown.get("path"), shown["headers"].get("X-Odoo-Database")) == (path, header)
+    assert (shown["method"], shown["headers"]["X-A"], shown["id"]) == ("res.partner.load", "b", KEY)
+    connector = registry.open_connector(
+        "jsonrpc",
+        ConnectionSettings(
+            "https://erp.example", LOGIN if "odoo_legacy" in options.values() else {}, options=options
+        ),
+    )
+    assert shown == connector.prepare(request, KEY).to_json()
