@@ -81,7 +81,7 @@ class ArgumentWriter:
             self.complex(node, type_, value, path, depth)
         elif isinstance(type_, AnySimpleType):
             if isinstance(value, Mapping):
-                raise RequestInvalid(f"{path} must be one value, not an object")
+                raise RequestInvalid(f'{path} must be one value, {{"#text": …}}, not an object of elements')
             node.text = self._leaf(type_)(value, path)
         elif isinstance(value, Mapping):
             _add_untyped(node, value, path)
