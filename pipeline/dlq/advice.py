@@ -16,6 +16,7 @@ _BY_CLASS = {
     "value": f"a filter cannot take this value: {_MEND}",
     "limit": f"the mapping asks for more than it may: {_MEND}",
     "request": f"the connector cannot send what the mapping made: {_MEND}",
+    "wsdl": f"what the mapping made does not fit the ERP's WSDL, the message says where: {_MEND}",
     "event": "the event itself cannot be read; nothing in the mapping mends that: `bridge dlq discard {id}`"
     " once its row has been brought over otherwise (`bridge cdc backfill`)",
     "defect": "a defect of the bridge: report it with the message; after the upgrade `bridge dlq replay {id}`",
@@ -50,7 +51,7 @@ def advice(id_: str, letter: StoredLetter) -> str:
     reason, error = letter.reason, letter.error
     if reason == "rejected" and error.status is None and error.class_ == "rejected":
         text = f"{_REQUIRE}{_MEND}"
-    elif reason == "mapping" or error.class_ in ("max_deliver", "terminated"):
+    elif reason == "mapping" or error.class_ in ("max_deliver", "terminated", "wsdl"):
         text = _BY_CLASS.get(error.class_, _BY_REASON.get(reason, ""))
     else:
         text = _BY_REASON.get(reason, "")

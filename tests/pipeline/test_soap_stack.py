@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import zeep
 
+from pipeline.dlq.advice import advice
+from pipeline.dlq.stored_letter import read_letter
 from pipeline.mapping_text import MappingText
 from pipeline.tenants.model import BreakerPolicy, Connection, Route, RouteSource, Tenant
 from tests.pipeline.delivering import QUICK, Bus, eventually
@@ -130,3 +133,7 @@ async def test_what_changed_is_what_that_server_has(shop: Bus, spyne: str) -> No
     assert told[5].startswith(
         "request.arguments.order.lines.Line[0].quantity must be a number, this is 'two'"
     )
+    misfit = next(
+        read_letter(json.dumps(letter).encode()) for letter in letters if letter["event"]["key"] == {"id": 5}
+    )
+    assert "does not fit the ERP's WSDL, the message says where: mend the mapping" in advice("a/b/1", misfit)
