@@ -22,6 +22,7 @@ _THROTTLED = TOO_MANY | {
     "WS_REQUEST_BLOCKED",
 }
 _CREDENTIALS = frozenset({
+    "Authentication", "AuthenticationFailure", "AuthenticationFailed",  # Client.Authentication is SOAP 1.1's own example
     "FailedAuthentication", "FailedCheck", "InvalidSecurity", "InvalidSecurityToken", "SecurityTokenUnavailable",
     "UnsupportedSecurityToken", "UnsupportedAlgorithm", "InvalidCredentialsFault", "InvalidSessionFault",
     "INVALID_LOGIN", "SESSION_TIMED_OUT",

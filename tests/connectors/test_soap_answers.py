@@ -170,7 +170,8 @@ LIMIT = "<f:ExceededConcurrentRequestLimitFault xmlns:f='urn:f'><code>X</code></
     [
         (fault("s:Client"), 500, Rejected, "Client"),
         (fault("s:Client"), 200, Rejected, "Client"),
-        (fault("s:Client.Authentication"), 500, Rejected, "Authentication"),
+        (fault("s:Client.NoPlant"), 500, Rejected, "NoPlant"),
+        (fault("s:Client.Authentication"), 500, Unavailable, "authentication"),
         (fault("s:Client", detail=PROBLEM), 500, Rejected, "E7"),
         (fault("s:Sender", version="1.2"), 400, Rejected, "Client"),
         (fault("s:Sender/x:NoPlant", version="1.2"), 400, Rejected, "NoPlant"),
