@@ -12,7 +12,6 @@ from connectors.classification import ALREADY_DONE, PASSING, TOO_MANY, classify,
 from connectors.error_text import error_text, one_line
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable
 
-_SENDER = frozenset({"Client", "Sender"})
 _RECEIVER = frozenset({"Server", "Receiver"})
 _NEVER = frozenset({"MustUnderstand", "VersionMismatch", "DataEncodingUnknown"})
 _THROTTLED = TOO_MANY | {

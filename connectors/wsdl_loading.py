@@ -5,8 +5,8 @@ Everything that imports ask for goes the same way. The connection's credentials 
 
 import asyncio
 import hashlib
+import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,11 @@ _reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wsdl")
 """One at a time: a WSDL takes a second of CPU, and other threads look names up."""
 _read: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """By the digest of all its documents: tenants of one ERP product share what they have in common."""
+_refused: dict[str, tuple[float, str]] = {}
+"""When and why, by that digest: one that costs ten seconds of CPU must not cost them with every probe of its route."""
+_MOST_REFUSED = 64
+AGAIN_S = 600.0
+"""After which it is tried once more: what is too slow on a machine that is overloaded may be none later."""
 _recent: deque[Any] = deque(maxlen=4)
 """Kept for who comes again: whoever waited may have given up before it was read."""
 
@@ -134,15 +139,29 @@ def unusable(why: str, code: str = "wsdl") -> NoAnswer:
     return NoAnswer(Unavailable(f"the WSDL cannot be used: {why}; nothing was sent", code=code))
 
 
-def understood(documents: WsdlDocuments, read: Callable[[WsdlDocuments], Any] = read_wsdl) -> Any:
-    """Raises WsdlInvalid."""
+def understood(documents: WsdlDocuments) -> Any:
+    """Blocks. Raises WsdlInvalid."""
     digest = hashlib.sha256(documents.root.encode())
     for url, content in sorted(documents.found.items()):
         digest.update(b"\0%d %s\0" % (len(content), url.encode()) + content)
     key = digest.hexdigest()
     found = _read.get(key)
     if found is None:
-        try_out(documents)
-        found = _read[key] = read(documents)
+        _try_out(key, documents)
+        found = _read[key] = read_wsdl(documents)
         _recent.append(found)
     return found
+
+
+def _try_out(key: str, documents: WsdlDocuments) -> None:
+    at, why = _refused.get(key, (-AGAIN_S, ""))
+    if time.monotonic() - at < AGAIN_S:
+        raise WsdlInvalid(why)
+    _refused.pop(key, None)
+    try:
+        try_out(documents)
+    except WsdlInvalid as error:
+        while len(_refused) >= _MOST_REFUSED:
+            del _refused[next(iter(_refused))]
+        _refused[key] = time.monotonic(), str(error)
+        raise

@@ -268,6 +268,26 @@ async def test_what_cannot_be_used_says_why(server: Files, text: str, says: str)
     assert says in outcome.message
 
 
+async def test_what_was_refused_is_not_tried_with_every_probe(
+    server: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def refuse(_documents: object) -> None:
+        tried.append(1)
+        raise WsdlInvalid("it takes too long")
+
+    monkeypatch.setattr("connectors.wsdl_loading.try_out", refuse)
+    for _ in range(2):
+        assert "it takes too long" in (await refused(server)).message
+    assert len(tried) == 1
+    monkeypatch.setattr("connectors.wsdl_loading.AGAIN_S", 0.0)
+    await refused(server)
+    assert len(tried) == 2
+    monkeypatch.setattr("connectors.wsdl_loading.try_out", lambda _documents: None)
+    assert isinstance(await send(connector(server)), Delivered)
+
+
 async def test_imports_without_end_have_one(server: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wsdl_documents, "MOST", 5)
     schema = '<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:o">{}</xs:schema>'
