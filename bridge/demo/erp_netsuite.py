@@ -4,7 +4,8 @@ As "SuiteTalk REST Web Services" says: `PUT /services/rest/record/v1/{type}/eid:
 adds lines to sublists that `?replace=` does not name; POST with an externalId that is taken is 400; an external id has
 letters, digits, `_` and `-`; unknown names are refused with X-NetSuite-PropertyNameValidation: Error, dropped without.
 X-NetSuite-Idempotency-Key counts with `Prefer: respond-async` alone: a duplicate is 400 IDEMPOTENCY_ERROR with the
-first one's Location. A token comes from the OAuth 2.0 machine-to-machine flow; one stands from the start. Simpler: an asynchronous request is done at once, and nothing is looked up by its internal id.
+first one's Location. A token comes from the OAuth 2.0 machine-to-machine flow; one stands from the start. Simpler: an
+asynchronous request is done at once, and nothing is looked up by its internal id.
 """
 
 import re

@@ -162,6 +162,7 @@ class SapErp(ErpServer):
             return tuple(str(body[name]) for name in entity_set.key)
         taken = sum(1 for name, _ in self.documents if name == entity_set.name)
         number = str(body.get(entity_set.key[-1]) or entity_set.first + taken)
+        # a material document's year comes first; here it is always this one
         return ("2026", number) if len(entity_set.key) > 1 else (number,)
 
     def _store(self, entity_set: EntitySet, key: Key, body: Mapping[str, Any]) -> None:
