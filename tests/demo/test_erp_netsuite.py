@@ -1,10 +1,16 @@
 """The simulated NetSuite, asked by a plain HTTP client: it behaves as its documentation says."""
 
 import asyncio
+import time
 from typing import Any
 
-from bridge.demo.erp_netsuite import TOKEN, NetSuiteErp
+import aiohttp
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from bridge.demo.erp_netsuite import TOKEN, TOKEN_PATH, NetSuiteErp
 from bridge.demo.erp_server import Step
+from bridge.demo.erp_tokens import client_assertion
 from tests.demo.asking import ask
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -100,3 +106,34 @@ async def test_an_idempotency_key_counts_where_the_answer_may_come_later() -> No
         assert again[2]["o:errorDetails"][0]["o:errorCode"] == "IDEMPOTENCY_ERROR"
         assert (await ask(netsuite, "POST", path, AUTH | key, adjustment(externalId="e-2")))[0] == 204
         assert len(netsuite.effects) == 2
+
+
+async def test_a_token_comes_for_an_assertion_that_its_certificate_signed() -> None:
+    key, now = ECKey.generate_key("P-256"), int(time.time())
+    async with NetSuiteErp(grants=client_assertion("client", "cert", key, "rest_webservices")) as netsuite:
+        url = netsuite.base_url + TOKEN_PATH
+        good = {"iss": "client", "aud": url, "scope": "rest_webservices", "iat": now, "exp": now + 300}
+
+        async def token(claims: dict[str, Any], kid: str = "cert", signer: ECKey = key) -> Any:
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                "client_assertion": jwt.encode({"alg": "ES256", "kid": kid}, claims, signer),
+            }
+            async with aiohttp.request("POST", url, data=form) as answer:
+                return (await answer.json()).get("access_token")
+
+        granted = await token(good)
+        assert (await ask(netsuite, "PUT", VENDOR, {"Authorization": f"Bearer {granted}"}, vendor()))[
+            0
+        ] == 204
+        for wrong in (
+            {"iss": "x"},
+            {"scope": "restlets"},
+            {"aud": "https://x.example"},
+            {"exp": now - 1},
+            {"exp": now + 7200},
+        ):
+            assert await token(good | wrong) is None
+        assert await token(good, kid="another") is None
+        assert await token(good, signer=ECKey.generate_key("P-256")) is None
