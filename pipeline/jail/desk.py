@@ -46,6 +46,7 @@ from pipeline.mapping import (
 from pipeline.mapping.cases import read_cases, run_cases
 from pipeline.mapping.completeness import unnoticed
 from pipeline.mapping.errors import EvaluationError
+from pipeline.mapping.syntax import remembering
 from pipeline.mapping.zones import give
 from pipeline.yaml_tree import Mark, YamlError
 
@@ -144,9 +145,10 @@ class Desk:
         with self._limit(COMPILE_S):
             cases = read_cases(asked.cases, asked.cases_file)
         text, problems = _text(source, asked.file), []
-        for case in cases:
-            with self._limit(task.cpu_s):
-                problems += [result.problem for result in run_cases(text, [case], lookups)]
+        with remembering({}):
+            for case in cases:
+                with self._limit(task.cpu_s):
+                    problems += [result.problem for result in run_cases(text, [case], lookups)]
         return to_json(problems)
 
     def _unnoticed(self, task: Task, source: MappingSource) -> bytes:
