@@ -14,7 +14,7 @@ from connectors.auth.oauth2 import token_endpoint
 from connectors.auth.passes import Issuer, Moment
 from connectors.auth.renewal import LIMIT_S, Renewal
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
-from connectors.protocol import Answer, ConnectionSettings
+from connectors.protocol import Answer, ConnectionSettings, Outcome
 from connectors.redaction import Redactor
 
 
@@ -100,25 +100,35 @@ class ErpClient:
 
     def answer(self, received: Received) -> Answer:
         """What may be shown and kept of it: unpacked, parsed, with no secret of the connection in it."""
-        read = self.readable(received)
-        return read_answer(read.status, read.headers, read.content, truncated=not read.complete)
+        read = _unpacked(received)
+        answer = read_answer(read.status, read.headers, read.content, truncated=not read.complete)
+        return self._redact.answer(answer)
 
     def readable(self, received: Received) -> Received:
-        """The same unpacked, with no secret of the connection in its content; complete: whether that is all of it."""
-        content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
+        """The same unpacked, with no secret of the connection in its content, as far as that is UTF-8 and unescaped: who
+        parses it masks what comes out (`shown`). complete: whether that is all of it.
+        """
+        read = _unpacked(received)
         headers = self._redact.headers(received.headers)
-        return replace(
-            received, headers=headers, content=self._redact(content), complete=received.complete and whole
-        )
+        return replace(read, headers=headers, content=self._redact(read.content))
+
+    def shown(self, outcome: Outcome) -> Outcome:
+        """An outcome with no secret of the connection in it."""
+        return self._redact.outcome(outcome)
 
     def hide(self, secrets: Iterable[str]) -> None:
         """From now on these are in no answer, either: what the ERP handed out to the connection's kind."""
-        self._redact.hide(secrets)
+        self._redact.hide(secrets, "kind")
 
     async def aclose(self) -> None:
         if self._renewal is not None:
             await self._renewal.aclose()
         await self._client.aclose()
+
+
+def _unpacked(received: Received) -> Received:
+    content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
+    return replace(received, content=content, complete=received.complete and whole)
 
 
 def _renewal(settings: ConnectionSettings, issuer: Issuer | None, redact: Redactor) -> Renewal | None:
@@ -147,5 +157,6 @@ def _carrying(headers: Mapping[str, str], granted: Mapping[str, str]) -> dict[st
             if name not in granted:
                 del carried[name]
             if lower == "cookie":
-                carried["cookie"] = f"{granted['cookie']}; {value}"
+                place = next(each for each in granted if each.lower() == lower)
+                carried[place] = f"{granted[place]}; {value}"
     return carried

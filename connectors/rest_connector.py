@@ -42,7 +42,7 @@ class RestConnector:
             return error.outcome
         answer, now = self._client.answer(received), datetime.now(UTC)
         if isinstance(prepared, BatchPrepared):
-            return classify_batch(answer, prepared, now)
+            return self._client.shown(classify_batch(answer, prepared, now))
         return classify(answer, now)
 
     async def _exchange(self, prepared: Prepared, permit: Callable[[], None]) -> Received:

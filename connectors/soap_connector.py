@@ -52,7 +52,7 @@ class SoapConnector:
             return error.outcome
         read = self._client.readable(received)
         heard = Heard(read.status, read.headers, read.content, read.complete)
-        return service.outcome(message.operation, heard, datetime.now(UTC))
+        return self._client.shown(service.outcome(message.operation, heard, datetime.now(UTC)))
 
     async def _opened(self) -> SoapService:
         """Raises NoAnswer."""

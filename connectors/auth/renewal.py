@@ -155,7 +155,7 @@ class Renewal:
 
     def _refused(self, received: Received) -> Unavailable:
         content, _ = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-        answer = read_answer(received.status, received.headers, self._redact(content), truncated=False)
+        answer = self._redact.answer(read_answer(received.status, received.headers, content, truncated=False))
         error, status = error_text(answer.body), answer.status
         words = ": ".join(
             [f"{self._issuer.url} answered {status}", *error.codes[:1], *filter(None, [error.text])]
@@ -170,6 +170,7 @@ class Renewal:
         )
 
     def _no_pass(self, why: str, code: str = "authentication", after: float | None = None) -> Unavailable:
+        why = self._redact.text(why)  # what goes wrong in HTTP quotes what was sent, and what came
         return Unavailable(f"no {self._issuer.what}: {why}; the event was not sent", after=after, code=code)
 
     async def _keep_successor(self, granted: Pass) -> None:
