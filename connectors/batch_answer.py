@@ -135,4 +135,7 @@ def _of_http(section: _Section) -> Answer:
 def _boundary(content_type: str) -> str | None:
     message = Message()
     message["content-type"] = content_type
-    return message.get_boundary()
+    try:
+        return message.get_boundary()
+    except (ValueError, TypeError, LookupError):  # of parameters in the parts and charsets of RFC 2231
+        return None

@@ -103,7 +103,8 @@ class _Reader:
         while offset < len(self._text):
             match = _TOKEN.match(self._text, offset)
             if match is None:
-                self._refuse(offset, f"unexpected {self._text[offset : offset + 10].split()[0]!r}")
+                word, *_ = self._text[offset : offset + 10].split() or [self._text[offset]]
+                self._refuse(offset, f"unexpected {word!r}")
             if match.lastgroup != "ignored":
                 tokens.append((cast("str", match.lastgroup), match[0], offset))
             offset = match.end()

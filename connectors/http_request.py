@@ -17,6 +17,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _VISIBLE = re.compile(r"[ -~]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE = "/!$&'()*+,;=:@%~"  # RFC 3986, 3.3; what is encoded stays encoded
+MOST_DIGITS = 200_000
+"""PostgreSQL's numeric has 131,072 before the point, and 16,383 behind it."""
 _QUERY_SAFE = "/?:@!$'()*,~"  # without what separates pairs: & ; = +
 _OURS = frozenset({
     "accept-encoding",
@@ -112,11 +114,18 @@ def plain_text(key: str, value: Any) -> str:
         case int():
             return str(value)
         case Decimal() if value.is_finite():
-            return format(value, "f")
+            return plain_number(f"request.{key}", value)
         case _:
             raise RequestInvalid(
                 f"request.{key} must be a text, a number or a boolean, not {type(value).__name__}"
             )
+
+
+def plain_number(where: str, value: Decimal) -> str:
+    """All its digits, without an exponent. Raises RequestInvalid where those would be gigabytes, as of 1e999999999."""
+    if abs(value.adjusted()) > MOST_DIGITS:
+        raise RequestInvalid(f"{where} is a number of more than {MOST_DIGITS} digits")
+    return format(value, "f")
 
 
 def _header_value(name: str, value: str) -> str:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote
 
-from connectors.http_request import json_payload
+from connectors.http_request import json_payload, plain_number
 from connectors.protocol import RequestInvalid
 
 Dialect = Literal["2.0", "odoo", "odoo_legacy", "tryton"]
@@ -97,7 +97,7 @@ def _tryton_value(value: Any, depth: int = _DEEPEST) -> Any:
         raise RequestInvalid("request.params is nested too deeply")
     match value:
         case Decimal() if value.is_finite():
-            return {"__class__": "Decimal", "decimal": format(value, "f")}
+            return {"__class__": "Decimal", "decimal": plain_number("request.params", value)}
         case Mapping():
             return {key: _tryton_value(each, depth - 1) for key, each in value.items()}
         case list():

@@ -39,7 +39,7 @@ _FORMS: tuple[tuple[type, re.Pattern[str], str], ...] = (
     (builtins.Duration, re.compile(r"-?P[\dYMDTHS.]+"), "a duration such as P1DT2H"),
     (
         builtins.Base64Binary,
-        re.compile(r"[A-Za-z0-9+/\s]*=?\s*=?\s*"),
+        re.compile(r"[A-Za-z0-9+/\s]*+=?\s*+=?\s*+"),
         "base64",
     ),
     (builtins.HexBinary, re.compile(r"([0-9A-Fa-f]{2})*"), "pairs of hexadecimal digits"),
@@ -92,7 +92,7 @@ def _checked(form: re.Pattern[str], words: str, limits: tuple[int | None, int | 
     def write(value: Any, path: str) -> str:
         if isinstance(value, bool):
             raise RequestInvalid(f"{path} must be {words}, not a boolean")
-        if isinstance(value, Decimal) and value == value.to_integral_value() and form is _INTEGER:
+        if form is _INTEGER and isinstance(value, Decimal) and _is_whole(value):
             value = int(value)
         text = xml_text(value, path).strip()
         if not form.fullmatch(text):
@@ -102,6 +102,11 @@ def _checked(form: re.Pattern[str], words: str, limits: tuple[int | None, int | 
         return text
 
     return write
+
+
+def _is_whole(value: Decimal) -> bool:
+    """And of a size that an int may have, which 1e999999999 is not."""
+    return value.adjusted() < 1_000 and value == value.to_integral_value()
 
 
 def _bound(limit: int | None) -> str:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from connectors.http_request import plain_number
 from connectors.protocol import RequestInvalid
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
@@ -81,7 +82,7 @@ def xml_text(value: Any, where: str) -> str:
         case int():
             text = str(value)
         case Decimal() if value.is_finite():
-            text = format(value, "f")
+            text = plain_number(where, value)
         case _:
             raise RequestInvalid(f"{where} must be a text, a number or a boolean, not {type(value).__name__}")
     if (bad := _FORBIDDEN.search(text)) is not None:

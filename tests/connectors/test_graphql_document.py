@@ -107,6 +107,7 @@ def test_operations_variables_and_what_must_be_given() -> None:
         ("mutation {\n  create {\n  }\n}", "line 3, column 3: expected a field, found '}'"),
         ("{ a(b: 01) }", "line 1, column 8: unexpected '01)'"),
         ('{ a(b: "x\n") }', "line 1, column 8: unexpected"),
+        ("{ a }\xa0", "line 1, column 6: unexpected '\\xa0'"),  # as editors and web pages put it
         ("{ a", "line 1, column 4: expected a field, found the end"),
         ("mutaton { a }", "expected query, mutation or {, found 'mutaton'"),
         ("fragment on on X { a }", "expected a fragment's name"),

@@ -140,6 +140,7 @@ def test_a_path_of_the_mappings_goes_before_that_of_the_connection() -> None:
         ("odoo", {"method": "m.create", "params": [1]}, "Odoo takes named arguments, not list"),
         ("tryton", {"method": "m", "params": {"a": 1}}, "the context last, not dict"),
         ("tryton", {"method": "m"}, "not NoneType"),
+        ("tryton", {"method": "m", "params": [Decimal("1E+999999")]}, "more than 200000 digits"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_by_name(dialect: Dialect, request_: Any, words: str) -> None:

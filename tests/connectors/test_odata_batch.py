@@ -263,6 +263,15 @@ def test_a_2xx_that_does_not_say_that_all_is_done_is_uncertain(text: str) -> Non
     assert outcome.answer is None
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    ["boundary*;boundary*0", "boundary*=idna''%ff", "boundary*9"],
+)
+def test_a_boundary_that_nobody_can_read_is_uncertain(parameter: str) -> None:
+    text = changes(CREATED % (1, "A"), NOTHING)
+    assert isinstance(heard(text, f"multipart/mixed; {parameter}"), Uncertain)
+
+
 def test_a_batch_that_is_refused_as_a_whole_is_as_any_request() -> None:
     outcome = heard(CLOSED, "application/json", status=400)
     assert isinstance(outcome, Rejected)

@@ -10,6 +10,8 @@ from connectors.http_request import query_target
 from connectors.protocol import ConnectionSettings, Prepared, RequestInvalid, SettingsInvalid
 
 KEY = "fracttal:0/16B3748:3/acme/work-orders"
+HUGE = Decimal("1E+999999")
+"""An ERP's answer may hold it, and a later request may want it, written out."""
 
 
 def prepare(**request: Any) -> Prepared:
@@ -92,6 +94,9 @@ def test_path_as_sent(path: str, sent: str) -> None:
         {"query": ["a"]},
         {"query": {"a": {"b": 1}}},
         {"query": {"a": 1.5}},
+        {"query": {"a": HUGE}},
+        {"headers": {"X": -HUGE}},
+        {"form": {"a": 1 / HUGE}},
         {"headers": {"X": "a\r\nEvil: 1"}},
         {"headers": {"X": "a\nb"}},
         {"headers": {"X": "\x00"}},
@@ -115,6 +120,7 @@ def test_path_as_sent(path: str, sent: str) -> None:
         {"xml": {"a": "\x0b"}},
         {"xml": {"a": {"@b": "\ufffe"}}},
         {"xml": {"a": 2j}},
+        {"xml": {"a": HUGE}},
         {"xml": "<a/>"},
     ],
     ids=repr,

@@ -77,6 +77,8 @@ def test_a_value_is_written_as_its_type_has_it(type_: str, value: Any, written: 
         ("xs:date", "2026-11-24T00:00:00Z", "must be a date such as 2026-11-24; make one of a time"),
         ("xs:dateTime", "2026-11-24", "must be a dateTime"),
         ("xs:base64Binary", "a-b", "must be base64"),
+        ("xs:base64Binary", "a" + " " * 20_000 + "-", "must be base64"),
+        ("xs:integer", Decimal("1E+999999999"), "is a number of more than 200000 digits"),
         ("xs:string", {"b": 1}, "must be one value, "),
         ("xs:string", "a\x00b", "U+0000"),
         ("xs:string", ["a", "b"], "takes at most 1 of it"),
