@@ -113,39 +113,9 @@ class Ownership:
         self._turns.over(seq)
 
     async def _own(self, board: LaneBoard) -> None:
-        subject = self._lane.subjects.lane(self._lane.number)
-        config = pinned_consumer(self._name, subject, max_ack_pending=MAX_ACK_PENDING)
-        await self._jetstream.create_consumer(self._stream, config)
-        taken = await self._records.take_over(self._lane.me, time.time())
-        for seq in taken.dead:
-            self._memory.add(seq, time.monotonic())
-        self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
-        self._turns = LaneTurns(self._state, self._services.tenants)
-        self._routes = LaneRoutes(self._work(taken), taken.state)
-        hooks = LaneHooks(
-            check=self._lease.check,
-            sent=self._turns.sent,
-            over=self._over,
-            stands=self._turns.stands,
-            paused_s=self._routes.paused_s,
-            buried=self._routes.buried,
-        )
-        self._delivery = Delivery(self._services, self._acks, hooks)
-        self._orderings = OrderingKeys(self._services.tenants, self._delivery.event_of, self._lease.check)
-        self._turns.begin(self._delivery, self._routes)
-        self._turns.on_settled = self._freed.set
-        before = self._lease.before
-        TAKEOVERS.labels(
-            "crash" if taken.crashed else "release" if before and before.released else "start"
-        ).inc()
-        # sixteen of them begin and end in silence; one that was left with work is news
-        say = log.info if taken.barrier.pending else log.debug
-        say(
-            "lane taken over",
-            lane=self._lane.number,
-            epoch=taken.state.epoch,
-            left_by_last_owner=taken.barrier.pending,
-        )
+        taken = await self._take_over()
+        self._compose(taken)
+        self._tell(taken)
         try:
             await self._consumer.start()
             await side_by_side(
@@ -165,6 +135,47 @@ class Ownership:
         # perhaps by a message that did not reach us
         await self._jetstream.unpin(self._stream, self._name, PIN_GROUP)
         await self._lease.release()
+
+    async def _take_over(self) -> TakenOver:
+        subject = self._lane.subjects.lane(self._lane.number)
+        config = pinned_consumer(self._name, subject, max_ack_pending=MAX_ACK_PENDING)
+        await self._jetstream.create_consumer(self._stream, config)
+        taken = await self._records.take_over(self._lane.me, time.time())
+        for seq in taken.dead:
+            self._memory.add(seq, time.monotonic())
+        return taken
+
+    def _compose(self, taken: TakenOver) -> None:
+        """What a lane's parts know of one another."""
+        self._state: LaneState[Item] = LaneState(taken.barrier, self._memory)
+        self._turns = LaneTurns(self._state, self._services.tenants)
+        self._routes = LaneRoutes(self._work(taken), taken.state)
+        hooks = LaneHooks(
+            check=self._lease.check,
+            sent=self._turns.sent,
+            over=self._over,
+            stands=self._turns.stands,
+            paused_s=self._routes.paused_s,
+            buried=self._routes.buried,
+        )
+        self._delivery = Delivery(self._services, self._acks, hooks)
+        self._orderings = OrderingKeys(self._services.tenants, self._delivery.event_of, self._lease.check)
+        self._turns.begin(self._delivery, self._routes)
+        self._turns.on_settled = self._freed.set
+
+    def _tell(self, taken: TakenOver) -> None:
+        before = self._lease.before
+        TAKEOVERS.labels(
+            "crash" if taken.crashed else "release" if before and before.released else "start"
+        ).inc()
+        # sixteen of them begin and end in silence; one that was left with work is news
+        say = log.info if taken.barrier.pending else log.debug
+        say(
+            "lane taken over",
+            lane=self._lane.number,
+            epoch=taken.state.epoch,
+            left_by_last_owner=taken.barrier.pending,
+        )
 
     def _work(self, taken: TakenOver) -> LaneWork:
         return LaneWork(
