@@ -102,7 +102,9 @@ def _listed(name: str) -> dict[str, Any]:
 
 def _list_line(name: str) -> str:
     simulated = SIMULATED_ERPS[name]
-    return f"{name:<12}{simulated.title}\n{'':12}{', '.join(mappings_of(simulated))}"
+    width = max(map(len, SIMULATED_ERPS)) + 2
+    lines = [f"{name:<{width}}{simulated.title}", " " * width + ", ".join(mappings_of(simulated))]
+    return "\n".join(line for line in lines if line.strip())
 
 
 def _started(name: str, server: ErpServer) -> dict[str, Any]:
