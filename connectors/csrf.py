@@ -6,10 +6,10 @@ answered 403 with `x-csrf-token: Required`, before anything was processed.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from connectors.auth.passes import cookie_secrets
+from connectors.auth.passes import NotGranted, cookie_secrets, cookies_of, is_sendable
 from connectors.classification import retry_after
 from connectors.erp_client import ErpClient
 from connectors.http_client import NoAnswer, Received
@@ -20,9 +20,9 @@ _HEADER = "x-csrf-token"
 
 @dataclass(frozen=True, slots=True)
 class CsrfSession:
-    """headers: what every request of the session carries; a secret."""
+    """headers: what every request of the session carries."""
 
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class CsrfTokens:
@@ -57,8 +57,14 @@ class CsrfTokens:
         if not 200 <= received.status < 300 or token.lower() in {"", "required"}:
             after = retry_after(received.header("retry-after"), datetime.now(UTC))
             raise NoAnswer(no_token(f"HTTP {received.status} and no token from {path}", after=after))
-        cookies = _cookies(received)
-        carried = [f"{name}={value}" for name, value in cookies.items()]
+        try:
+            carried = cookies_of(received.headers)
+        except NotGranted as error:
+            raise NoAnswer(no_token(f"HTTP {received.status} from {path}, and {error}")) from None
+        if not is_sendable(token):
+            raise NoAnswer(
+                no_token(f"HTTP {received.status}, and a token from {path} that no header can carry")
+            )
         self._client.hide([token, *cookie_secrets(carried)])
         return CsrfSession({_HEADER: token} | ({"cookie": "; ".join(carried)} if carried else {}))
 
@@ -75,9 +81,3 @@ def no_token(message: str, code: str = "csrf", after: float | None = None) -> Un
 def _parent(target: str) -> str:
     path = target.partition("?")[0]
     return path.rpartition("/")[0] + "/"
-
-
-def _cookies(received: Received) -> dict[str, str]:
-    """By name; the last one of a name counts (RFC 6265, 5.3)."""
-    lines = [line.partition(";")[0].partition("=") for name, line in received.headers if name == "set-cookie"]
-    return {name.strip(): value.strip() for name, _, value in lines}

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from connectors.auth.passes import IssuerAnswer, Moment, NotGranted, Pass, PassRequest, origin_and_target
+from connectors.auth.passes import (
+    IssuerAnswer,
+    Moment,
+    NotGranted,
+    Pass,
+    PassRequest,
+    is_sendable,
+    origin_and_target,
+)
 from connectors.http_request import json_payload
 from connectors.jsonrpc_dialect import ODOO_TARGET, tryton_target
 from connectors.jsonrpc_errors import odoo_error
@@ -63,6 +71,8 @@ class TrytonLogin(_Login):
             case [int() as user, str() as key, *_]:
                 session = f"{self.auth['username']}:{user}:{key}".encode()
                 token = base64.b64encode(session).decode()
+                if not is_sendable(token):
+                    raise NotGranted("a session's key that is too long for a header")
                 return Pass({"Authorization": f"Session {token}"}, secrets=(key, token))
             case _:
                 raise NotGranted("no session in its answer")

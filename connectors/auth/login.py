@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from connectors.auth.fixed import basic
 from connectors.auth.members import seconds
-from connectors.auth.oauth2 import carrier, is_sendable, seconds_of
+from connectors.auth.oauth2 import carrier, seconds_of
 from connectors.auth.passes import (
     IssuerAnswer,
     Moment,
@@ -19,6 +19,7 @@ from connectors.auth.passes import (
     Pass,
     PassRequest,
     cookie_secrets,
+    is_sendable,
     origin_and_target,
 )
 from connectors.http_request import json_payload

@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 from urllib.parse import quote_plus, urlencode
 
 from connectors.auth.assertion import Signer, signer
 from connectors.auth.fixed import basic
-from connectors.auth.passes import IssuerAnswer, Moment, NotGranted, Pass, PassRequest, origin_and_target
+from connectors.auth.passes import (
+    LONGEST,
+    IssuerAnswer,
+    Moment,
+    NotGranted,
+    Pass,
+    PassRequest,
+    is_sendable,
+    origin_and_target,
+)
 
 UNSAID_S = 600.0
 """How long a token is used of which the server does not say how long it lasts (RFC 6749, 5.1, only recommends it)."""
@@ -59,6 +68,8 @@ class TokenEndpoint:
         before = self.form.get("refresh_token", "") if self.replaceable else ""
         fresh = body.get("refresh_token")
         secrets = [text for text in (token, fresh, body.get("id_token")) if isinstance(text, str)]
+        if max(map(len, secrets)) > LONGEST:
+            raise NotGranted(f"a token in it is longer than {LONGEST} characters")
         lasts = seconds_of(body.get("expires_in"))
         return Pass(
             {self.carrier[0]: self.carrier[1] + token},
@@ -117,11 +128,6 @@ def carrier(auth: Mapping[str, Any]) -> tuple[str, str]:
     """The header that a granted token goes into, and what stands before it."""
     header = auth.get("header", "Authorization")
     return header, auth.get("prefix", "Bearer " if header.lower() == "authorization" else "")
-
-
-def is_sendable(token: Any) -> TypeGuard[str]:
-    """Whether a header can carry it."""
-    return isinstance(token, str) and token.isascii() and token.isprintable() and bool(token.strip())
 
 
 def seconds_of(value: Any) -> float | None:

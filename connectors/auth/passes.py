@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeGuard
 from urllib.parse import urlsplit
 
 from connectors.http_request import path_target
 
 _SHORTEST_COOKIE = 16
+LONGEST = 32_768
+"""Characters of a token, or of all cookies together: servers take half of that at most in a request's headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,33 @@ class Issuer(Protocol):
     def after(self, granted: Pass) -> Self:
         """The issuer to ask for the next pass."""
         ...
+
+
+def is_sendable(token: Any) -> TypeGuard[str]:
+    """Whether a header can carry it."""
+    return (
+        isinstance(token, str)
+        and token.isascii()
+        and token.isprintable()
+        and bool(token.strip())
+        and len(token) <= LONGEST
+    )
+
+
+def cookies_of(headers: Sequence[tuple[str, str]]) -> list[str]:
+    """What an answer's Set-Cookie lines give, as `name=value`: of a name the last one (RFC 6265, 5.3).
+
+    headers: names in lower case. Without those that no header can carry. Raises NotGranted where they are too long.
+    """
+    found: dict[str, str] = {}
+    for header, line in headers:
+        if header == "set-cookie":
+            name, _, value = line.partition(";")[0].partition("=")
+            found[name.strip()] = value.strip()
+    sent = [cookie for name, value in found.items() if name and is_sendable(cookie := f"{name}={value}")]
+    if sum(map(len, sent)) > LONGEST:
+        raise NotGranted(f"its cookies are longer than {LONGEST} characters")
+    return sent
 
 
 def cookie_secrets(cookies: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from connectors.answers import decompressed, read_answer
-from connectors.auth.passes import Issuer, IssuerAnswer, Moment, NotGranted, Pass
+from connectors.auth.passes import Issuer, IssuerAnswer, Moment, NotGranted, Pass, cookies_of
 from connectors.classification import retry_after
 from connectors.error_text import error_text
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
@@ -184,6 +184,10 @@ class Renewal:
                 issuer=self._issuer.url,
                 problem=str(error),
             )
+        except Exception:
+            log.exception(
+                "a new refresh token could not be kept, in a way that must not be", issuer=self._issuer.url
+            )
 
     async def aclose(self) -> None:
         if (asking := self._asking) is not None:
@@ -204,14 +208,9 @@ def _held(granted: Pass, began: float) -> _Held:
 
 
 def _answer(received: Received) -> IssuerAnswer:
+    """Raises NotGranted."""
     content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
     answer = read_answer(
         received.status, received.headers, content, truncated=not (whole and received.complete)
     )
-    cookies = {}
-    for header, line in received.headers:
-        if header == "set-cookie":
-            name, _, value = line.partition(";")[0].partition("=")
-            cookies[name.strip()] = value.strip()  # the last one of a name counts (RFC 6265, 5.3)
-    sent = [f"{name}={value}" for name, value in cookies.items() if name and value]
-    return IssuerAnswer(received.status, answer.headers, answer.body, sent)
+    return IssuerAnswer(received.status, answer.headers, answer.body, cookies_of(received.headers))

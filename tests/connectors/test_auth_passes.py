@@ -230,6 +230,8 @@ async def test_a_busy_token_endpoint_is_left_alone_for_as_long_as_it_asks(
         Step(reply=Reply(200, {"token": "elsewhere"})),
         Step(reply=Reply(200, {"access_token": "line\nbreak"})),
         Step(reply=Reply(200, {"access_token": "a", "token_type": "mac"})),
+        Step(reply=Reply(200, {"access_token": "a" * 40_000})),
+        Step(reply=Reply(200, {"access_token": "a", "id_token": "a" * 40_000})),
         Step(reply=Reply(302, None, {"Location": "/elsewhere"})),
     ],
 )
@@ -382,6 +384,19 @@ async def test_a_refresh_token_that_cannot_be_kept_is_used_and_told_of(erp: Issu
     (told,) = logs
     assert told["problem"] == "secret erp of tenant acme was set meanwhile"
     assert "refresh-token" not in str(told)
+
+
+async def test_a_bucket_that_fails_in_a_way_it_must_not_stops_no_delivery(
+    erp: IssuingErp, opened: Open
+) -> None:
+    async def keep(*_: str) -> None:
+        raise RuntimeError("defect")
+
+    connector = opened(refreshing(erp), keep=keep)
+    with capture_logs() as logs:
+        assert isinstance(await insert(connector), Delivered)
+    (told,) = logs
+    assert told["log_level"] == "error"
 
 
 async def test_a_refresh_token_on_its_way_is_not_lost_when_the_connection_closes(

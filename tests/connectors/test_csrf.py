@@ -94,7 +94,19 @@ async def test_another_403_is_the_erp_s_answer(sap: SapErp, connector: Connector
     assert isinstance(await insert(connector, 2), Rejected)
 
 
-@pytest.mark.parametrize("fate", [Step(cut="before"), Step(reply=Reply(404)), Step(reply=Reply(200, {}))])
+@pytest.mark.parametrize(
+    "fate",
+    [
+        Step(cut="before"),
+        Step(reply=Reply(404)),
+        Step(reply=Reply(200, {})),
+        Step(reply=Reply(200, {}, {"x-csrf-token": "tök"})),
+        Step(reply=Reply(200, {}, {"x-csrf-token": "tok\x7f"})),
+        Step(
+            reply=Reply(200, {}, {"x-csrf-token": "t"}, cookies=[f"c{at}=" + "x" * 4_000 for at in range(9)])
+        ),
+    ],
+)
 async def test_no_token_means_the_event_was_not_sent(sap: SapErp, connector: Connector, fate: Step) -> None:
     sap.script([fate])
     outcome = await insert(connector)
@@ -189,3 +201,14 @@ async def test_a_csrf_session_s_cookies_stand_beside_the_login_s(sap: SapErp) ->
     cookies = [call.headers.get("cookie", "").partition("; ") for call in sap.calls]
     assert [cookie[0] for cookie in cookies] == ["", "LOGIN=of-the-gateway-4711", "LOGIN=of-the-gateway-4711"]
     assert cookies[2][2].startswith("sap-usercontext=")
+
+
+async def test_they_stand_beside_a_login_s_token_that_is_itself_a_cookie(sap: SapErp) -> None:
+    sap._authorization = ""
+    sap.script([Step(reply=Reply(200, {"session": "of-the-gateway-4711"}))])
+    auth = {"type": "session", "path": "/login", "token": "session", "header": "Cookie", "prefix": "sid="}
+    settings = ConnectionSettings(sap.base_url, auth, options={"csrf": True}, egress=LOOPBACK)
+    opened = registry.open_connector("rest", settings)
+    assert isinstance(await insert(opened), Delivered)
+    await opened.aclose()
+    assert sap.calls[2].headers["cookie"].startswith("sid=of-the-gateway-4711; sap-usercontext=")

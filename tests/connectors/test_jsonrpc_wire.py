@@ -223,3 +223,26 @@ async def test_the_password_stands_in_no_request_that_is_shown(odoo: OdooErp, di
     prepared = connector.prepare({"method": "m.load", "params": [{}]}, KEY)
     assert API_KEY not in repr(prepared) + str(prepared.to_json()) + repr(connector) + str(prepared.content)
     await connector.aclose()
+
+
+async def test_a_server_that_garbles_its_answer_to_a_login_shows_nothing_of_it() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 nonsense about " + API_KEY.encode() + b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    async with server:
+        auth = {"type": "login", "username": USERNAME, "password": API_KEY}
+        settings = ConnectionSettings(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            auth,
+            options={"dialect": "odoo_legacy", "database": DATABASE},
+            egress=LOOPBACK,
+        )
+        connector = registry.open_connector("jsonrpc", settings)
+        outcome = await connector.send(connector.prepare(LOAD, KEY))
+        await connector.aclose()
+    assert isinstance(outcome, Unavailable)
+    assert "nonsense about ***" in outcome.message
+    assert API_KEY not in outcome.message
