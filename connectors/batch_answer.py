@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from email.message import Message
 from itertools import pairwise
 from typing import Any
 
 from connectors.answers import read_answer
 from connectors.classification import classify
+from connectors.multipart_answer import boundary_of
 from connectors.odata_batch import BatchPrepared
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, Uncertain
 
@@ -93,7 +93,7 @@ class _Section:
 
 def _sections(text: str, content_type: str, depth: int) -> Iterator[_Section]:
     """The innermost ones of a multipart text (RFC 2046, 5.1.1). Raises BatchUnread."""
-    boundary = _boundary(content_type)
+    boundary = boundary_of(content_type)
     if boundary is None or depth == 0:
         raise BatchUnread("they are neither multipart/mixed nor a JSON batch")
     delimiter = re.compile(rf"(?:^|\n)--{re.escape(boundary)}(--)?[ \t]*\r?(?:\n|$)")
@@ -130,12 +130,3 @@ def _of_http(section: _Section) -> Answer:
     inner = _section(rest)
     content = inner.content.encode("utf-8", "replace")
     return read_answer(int(status[1]), inner.headers.items(), content, truncated=False)
-
-
-def _boundary(content_type: str) -> str | None:
-    message = Message()
-    message["content-type"] = content_type
-    try:
-        return message.get_boundary()
-    except (ValueError, TypeError, LookupError):  # of parameters in the parts and charsets of RFC 2231
-        return None

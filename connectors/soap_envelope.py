@@ -5,11 +5,11 @@ once is a list, xsi:nil is null, and what is nothing but text is that text.
 """
 
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.policy import HTTP
+from itertools import islice
 from typing import Any
 
 from connectors.error_text import one_line
+from connectors.multipart_answer import first_part
 from connectors.safe_xml import XmlUnreadable, local_name, parse_xml
 from connectors.soap_fault import Fault
 from connectors.xml_payload import XSI
@@ -20,6 +20,7 @@ ENVELOPES = {
 }
 """SOAP's versions by their envelopes' namespaces."""
 DEEPEST = 100
+_MOST_CODES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,18 @@ def _root_part(content: bytes, content_type: str) -> bytes:
     """Of SOAP with attachments and MTOM (`multipart/related`) the first part, which is the envelope."""
     if not content_type.lower().lstrip().startswith("multipart/related"):
         return content
-    header = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    message = message_from_bytes(header + content, policy=HTTP)
-    first = next(iter(message.iter_parts()), None)
-    found = None if first is None else first.get_payload(decode=True)
-    return found if isinstance(found, bytes) else content
+    found = first_part(content, content_type)
+    return content if found is None else found
 
 
-def read_fault(envelope: Envelope) -> Fault:
+def read_fault(envelope: Envelope, *, detailed: bool = True) -> Fault:
     """Of an envelope that holds one."""
     node = envelope.content
     parts = {local_name(child.tag): child for child in node}
     if "Code" in parts:
         codes = [
             one_line((each.text or "").strip())
-            for each in parts["Code"].iter(f"{{{envelope.namespace}}}Value")
+            for each in islice(parts["Code"].iter(f"{{{envelope.namespace}}}Value"), _MOST_CODES)
         ]
         text = next((each.text or "" for each in parts["Reason"]), "") if "Reason" in parts else ""
     else:
@@ -81,7 +79,7 @@ def read_fault(envelope: Envelope) -> Fault:
             each for each in ([dotted] if dotted and name in {"Client", "Server"} else []) + subcodes if each
         ),
         one_line(text),
-        None if detail is None else generic(detail),
+        generic(detail) if detail is not None and detailed else None,
     )
 
 

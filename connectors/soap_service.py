@@ -149,9 +149,11 @@ class SoapService:
             envelope = read_envelope(heard.content, bare.headers.get("content-type", ""))
         if envelope is None:
             return _without_envelope(heard, now)
+        is_large = heard.content.count(b"<") > MOST_TAGS
         if envelope.fault:
-            return classify_answer(replace(bare, body=read_fault(envelope).to_json()), now)
-        if heard.content.count(b"<") > MOST_TAGS:
+            fault = read_fault(envelope, detailed=not is_large)
+            return classify_answer(replace(bare, body=fault.to_json()), now)
+        if is_large:
             return classify(_as_text(heard, whole=False), now)
         return classify(replace(bare, body=self._value(operation, envelope)), now)
 

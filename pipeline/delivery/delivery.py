@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 import structlog
 
+from connectors.plug_in_guard import words
 from connectors.protocol import Outcome, Throttled, Unavailable, Uncertain
 from eventbus.errors import EventBusError, JetStreamError
 from eventbus.event import (
@@ -349,7 +350,8 @@ class Performance:
             raise
         except Exception as error:  # it may have been sent
             log.exception("a connector failed in a way it must not", delivery_id=self._item.id.text)
-            heard = Uncertain(f"{type(error).__name__}: {error}", code="defect")
+            # its text may quote a secret
+            heard = Uncertain(f"a defect of ours: {words(error)}", code="defect")
         ended = time.time()
         outcome = await ready.classified(heard, self._hooks.check)
         # that the endpoint takes no more for now may be the mapping's word alone

@@ -226,3 +226,9 @@ def test_a_case_is_judged_as_a_connection_would() -> None:
     assert found.code == "E1"
     assert isinstance(registry.judged("soap", {}, Answer(200, {}, {"fault": {"code": "Client"}})), Rejected)
     assert isinstance(registry.judged("soap", {}, Answer(200, {}, {"result": 1})), Delivered)
+
+
+def test_a_fault_is_one_however_much_it_says() -> None:
+    found = outcome(fault("s:Client", detail="<a/>" * 60_000), status=200)
+    assert isinstance(found, Rejected)
+    assert "no plant" in found.message
