@@ -26,6 +26,8 @@ _WSA = "http://www.w3.org/2005/08/addressing"
 _SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"
 MOST_TAGS = 40_000
 """Of an answer that is read as a tree: nobody else's deliveries wait any longer for it."""
+_EMPTY = frozenset({202, 204})
+_HAS_FAULT = re.compile(rb"<([\w.-]+:)?Fault[\s>]")
 _BEGINS_AS_ENVELOPE = re.compile(rb"<([\w.-]+:)?Envelope[\s>]")
 
 
@@ -148,7 +150,7 @@ class SoapService:
         if heard.whole:
             envelope = read_envelope(heard.content, bare.headers.get("content-type", ""))
         if envelope is None:
-            return _without_envelope(heard, now)
+            return _without_envelope(heard, now, expected=operation.output is not None)
         is_large = heard.content.count(b"<") > MOST_TAGS
         if envelope.fault:
             fault = read_fault(envelope, detailed=not is_large)
@@ -169,13 +171,22 @@ class SoapService:
         return self._read.value(content, body.type if fits else None)
 
 
-def _without_envelope(heard: Heard, now: datetime) -> Outcome:
-    """A 2xx without SOAP is no answer of the ERP's but of somebody before it, unless it is empty, as to a one-way call."""
+def _without_envelope(heard: Heard, now: datetime, *, expected: bool) -> Outcome:
+    """A 2xx without SOAP is no answer of the ERP's but of somebody before it, unless it is empty, as to a one-way call, and
+    that is what the WSDL says (expected) or the status.
+    """
     answer = _as_text(heard, whole=heard.whole)
-    if not 200 <= answer.status < 300 or not heard.content.strip():
+    empty = not heard.content.strip() and (not expected or heard.status in _EMPTY)
+    if not 200 <= answer.status < 300 or empty:
         return classify(answer, now)
-    if answer.truncated and _BEGINS_AS_ENVELOPE.search(heard.content[:2_000]):
+    begin = heard.content[:10_000]
+    if answer.truncated and _BEGINS_AS_ENVELOPE.search(begin) and not _HAS_FAULT.search(begin):
         return Delivered(answer)
+    if not heard.content.strip():
+        what = (
+            "an empty answer, and the WSDL says that it answers; where that is right, write ok: status == 200"
+        )
+        return Uncertain(f"HTTP {answer.status} and {what}", answer)
     text = error_text(answer.body).text
     return Uncertain(f"HTTP {answer.status} without SOAP in it: {text[:200]}", answer)
 

@@ -97,7 +97,7 @@ def test_another_element_than_the_wsdl_says_is_read_as_it_is() -> None:
     assert found.answer.body == {"a": "1"}
 
 
-@pytest.mark.parametrize(("content", "status"), [("", 200), ("", 202), (envelope(""), 200)])
+@pytest.mark.parametrize(("content", "status"), [("", 202), ("", 204), (envelope(""), 200)])
 def test_an_empty_answer_is_delivered(content: str, status: int) -> None:
     assert isinstance(outcome(content, status), Delivered)
 
@@ -232,3 +232,12 @@ def test_a_fault_is_one_however_much_it_says() -> None:
     found = outcome(fault("s:Client", detail="<a/>" * 60_000), status=200)
     assert isinstance(found, Rejected)
     assert "no plant" in found.message
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"), [("", True), (" ", True), (fault("s:Server", detail="<a/>" * 9)[:200], False)]
+)
+def test_what_the_wsdl_promises_and_does_not_come_is_uncertain(content: str, whole: bool) -> None:  # noqa: FBT001
+    found = outcome(content, whole=whole)
+    assert isinstance(found, Uncertain)
+    assert ("the WSDL says that it answers" in found.message) == (not content.strip())
