@@ -48,6 +48,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            raise  # whoever read our output has left: click ends in silence
         except Exception as error:  # noqa: BLE001 — the one place that turns all errors into words
             raise as_command_error(error) from None
 

@@ -71,6 +71,19 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
         assert f"\n  {name} " in done.stdout
 
 
+def test_who_stops_reading_hears_of_no_defect() -> None:
+    script = Path(sys.executable).with_name("bridge")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [script, "demo", "erp", "--list"], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
