@@ -9,8 +9,8 @@ A list repeats its element, null leaves it out. A value is text wherever it stan
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from connectors.http_request import plain_number
 from connectors.protocol import RequestInvalid
@@ -21,8 +21,6 @@ XSI = "http://www.w3.org/2001/XMLSchema-instance"
 DEEPEST = 100
 _NAME = re.compile(r"[^\W\d][\w.-]*(:[^\W\d][\w.-]*)?")
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_LINE_ENDS = {"\r": "&#13;"}
-"""A reader of XML would make a line feed of it."""
 
 
 def xml_document(tree: Any) -> str:
@@ -52,13 +50,13 @@ def xml_elements(name: str, value: Any, path: str = "request.xml", depth: int = 
 
 def _element(name: str, value: Any, where: str, depth: int) -> Iterator[str]:
     if not isinstance(value, Mapping):
-        yield f"<{name}>{escape(xml_text(value, where), _LINE_ENDS)}</{name}>"
+        yield f"<{name}>{_content(xml_text(value, where))}</{name}>"
         return
     attributes = "".join(_attribute(key, each, where) for key, each in value.items() if key[:1] == "@")
     yield f"<{name}{attributes}>"
     for key, each in value.items():
         if key == "#text":
-            yield "" if each is None else escape(xml_text(each, where), _LINE_ENDS)
+            yield "" if each is None else _content(xml_text(each, where))
         elif key[:1] != "@":
             yield from xml_elements(key, each, where, depth - 1)
     yield f"</{name}>"
@@ -69,7 +67,18 @@ def _attribute(key: str, value: Any, where: str) -> str:
         return ""
     if not _NAME.fullmatch(key[1:]):
         raise RequestInvalid(f"{where}: {key!r} is no name that an attribute may have")
-    return f" {key[1:]}={quoteattr(xml_text(value, f'{where}.{key}'))}"
+    return f' {key[1:]}="{_quoted(xml_text(value, f"{where}.{key}"))}"'
+
+
+# not of xml.sax.saxutils, which loads an HTTP client, TLS and all: processes that render have no use for those
+def _content(text: str) -> str:
+    """A reader of XML would make a line feed of a carriage return."""
+    return escape(text, quote=False).replace("\r", "&#13;")
+
+
+def _quoted(text: str) -> str:
+    """And a blank of every line's end (XML 1.0, 3.3.3)."""
+    return _content(text).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
 
 
 def xml_text(value: Any, where: str) -> str:
