@@ -10,7 +10,7 @@ import select
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -52,8 +52,8 @@ class Received:
     """An answer as it came, names of headers in lower case. complete: False where it was cut at LARGEST_ANSWER."""
 
     status: int
-    headers: Sequence[tuple[str, str]]
-    content: bytes
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    content: bytes = field(repr=False)
     complete: bool
 
     def header(self, name: str) -> str:

@@ -65,7 +65,19 @@ class JsonRpcConnector:
         return await self._client.exchange("POST", parts.get("path", ""), parts["headers"], content, permit)
 
     def _read(self, received: Received, prepared: Prepared) -> Reply:
-        return read_reply(self._dialect, self._client.answer(received), prepared.parts["id"])
+        reply = read_reply(self._dialect, self._client.answer(received), prepared.parts["id"])
+        if self._dialect == "odoo" and 200 <= received.status < 300 and not self._is_json(reply, received):
+            return replace(reply, unclear="its body is no JSON")
+        return reply
+
+    def _is_json(self, reply: Reply, received: Received) -> bool:
+        """JSON-2's answer is the bare result: of a text, and of nothing, only the bytes tell whether they were JSON."""
+        body = reply.answer.body
+        result = body.get("result") if isinstance(body, Mapping) else None
+        if result is not None and not isinstance(result, str):
+            return True
+        begin = self._client.readable(received).content.lstrip()[:1]
+        return begin == (b'"' if isinstance(result, str) else b"n")  # null
 
     async def aclose(self) -> None:
         if self._renewal is not None:

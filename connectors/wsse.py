@@ -6,7 +6,7 @@ OASIS WSS 1.1.1: SOAP Message Security, UsernameToken Profile, X.509 Certificate
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ def open_wsse(auth: Mapping[str, Any]) -> Secure | None:
 @dataclass(frozen=True, slots=True)
 class _UsernameToken:
     username: str
-    password: str
+    password: str = field(repr=False)
     digest: bool
     timestamp: bool
 
@@ -68,7 +68,7 @@ class _Signature:
 
     certificate: bytes
     signer: Any
-    key: Any
+    key: Any = field(repr=False)
 
     def __call__(self, envelope: Any, now: datetime, nonce: bytes) -> None:
         label = nonce.hex()

@@ -22,10 +22,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
-    """target: path and query. secrets: what of it is shown to nobody, besides `auth`."""
+    """target: path and query, which may hold a key. secrets: what of it is shown to nobody, besides `auth`."""
 
     method: str
-    target: str
+    target: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
     secrets: Sequence[str] = field(default=(), repr=False)

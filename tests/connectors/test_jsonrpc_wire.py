@@ -246,3 +246,34 @@ async def test_a_server_that_garbles_its_answer_to_a_login_shows_nothing_of_it()
     assert isinstance(outcome, Unavailable)
     assert "nonsense about ***" in outcome.message
     assert API_KEY not in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("content", "meaning"),
+    [
+        ("null", Delivered),
+        (' "a text"', Delivered),
+        ("true", Delivered),
+        ("[1]", Delivered),
+        ("", Uncertain),
+        ("a text", Uncertain),
+        ('{"ids": [1', Uncertain),
+    ],
+)
+async def test_what_is_no_json_is_no_answer_of_odoos_whatever_it_says_it_is(
+    content: str, meaning: type[Outcome]
+) -> None:
+    async def says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        writer.write((head + content).encode())
+        writer.close()
+
+    server = await asyncio.start_server(says, "127.0.0.1", 0)
+    async with server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = ConnectionSettings(base_url, options={"dialect": "odoo"}, egress=LOOPBACK)
+        connector = registry.open_connector("jsonrpc", settings)
+        outcome = await connector.send(connector.prepare(LOAD, KEY))
+        await connector.aclose()
+    assert isinstance(outcome, meaning)

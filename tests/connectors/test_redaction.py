@@ -5,8 +5,17 @@ import json
 import pytest
 
 from connectors.answers import read_answer
-from connectors.protocol import Answer
+from connectors.auth.fixed import fixed
+from connectors.auth.login import login
+from connectors.auth.oauth1 import Signature
+from connectors.auth.oauth2 import token_endpoint
+from connectors.auth.passes import Moment
+from connectors.csrf import CsrfSession
+from connectors.http_client import Received
+from connectors.jsonrpc_login import odoo_login, tryton_login
+from connectors.protocol import Answer, ConnectionSettings
 from connectors.redaction import Redactor
+from connectors.wsse import open_wsse
 
 SECRET = "pä/s+w<rd&'1"
 _UTF_16_XML = (
@@ -57,3 +66,26 @@ def test_what_one_holder_is_handed_out_pushes_nothing_of_another_out() -> None:
     redact.hide(["access-token"])
     redact.hide([f"cookie-{number:04}" for number in range(1_000)], "kind")
     assert redact.text("access-token cookie-0999 cookie-0000") == "*** *** cookie-0000"
+
+
+def test_what_holds_a_secret_does_not_show_it_when_it_is_printed() -> None:
+    key = "correct-horse"
+    client = {"token_url": "https://a.example/t", "client_id": "c", "client_secret": key}
+    user = {"type": "login", "username": "u", "password": key}
+    erp = ConnectionSettings("https://a.example", user, options={"database": "d"})
+    session = login({"type": "session", "path": "/l", "query": {"k": key}, "body": {"p": key}}, erp.base_url)
+    tokens = token_endpoint({"type": "oauth2_client_credentials", **client})
+    holders = [
+        session,
+        tokens,
+        odoo_login(erp, ""),
+        tryton_login(erp, ""),
+        *(each.request(Moment(0.0, key)) for each in (session, tokens, odoo_login(erp, ""))),
+        open_wsse({"type": "wsse_username", "username": "u", "password": key}),
+        Signature({"consumer_key": "c", "consumer_secret": key}),
+        fixed({"type": "api_key", "query": "k", "key": key}),
+        CsrfSession({"cookie": key}),
+        Received(200, [("set-cookie", key)], key.encode(), complete=True),
+        erp,
+    ]
+    assert [type(each).__name__ for each in holders if key in repr(each)] == []
