@@ -5,6 +5,7 @@ answered 403 with `x-csrf-token: Required`, before anything was processed.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,14 +35,27 @@ class CsrfTokens:
         self._path = path
         self._session: CsrfSession | None = None
         self._fetching = asyncio.Lock()
+        self._failed: tuple[float, NoAnswer] | None = None
+        """When, by the monotonic clock, and why."""
 
     async def session(self, target: str, ended: CsrfSession | None = None) -> CsrfSession:
         """The session in force, but not `ended`. Raises NoAnswer (Unavailable: the event itself was not sent)."""
         if self._session is ended or self._session is None:
+            since = time.monotonic()
             async with self._fetching:
                 if self._session is ended or self._session is None:
-                    self._session = await self._fetch(target)
+                    self._session = await self._fetched(target, since)
         return self._session
+
+    async def _fetched(self, target: str, since: float) -> CsrfSession:
+        """since: whoever has waited for a fetch that failed does not wait for another one."""
+        if self._failed is not None and self._failed[0] > since:
+            raise NoAnswer(self._failed[1].outcome)
+        try:
+            return await self._fetch(target)
+        except NoAnswer as error:
+            self._failed = time.monotonic(), error
+            raise
 
     async def _fetch(self, target: str) -> CsrfSession:
         path = self._path or _parent(target)

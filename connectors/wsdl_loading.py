@@ -51,14 +51,27 @@ class WsdlLoader:
         self._root = file_url(wsdl) if is_file_of_tenant(wsdl) else wsdl
         self._loading = asyncio.Lock()
         self._document: Any = None
+        self._failed: tuple[float, NoAnswer] | None = None
+        """When, by the monotonic clock, and why."""
 
     async def document(self) -> Any:
         """As `wsdl_model.read_wsdl` gives it. Raises NoAnswer (Unavailable: nothing was sent)."""
         if self._document is None:
+            since = time.monotonic()
             async with self._loading:
                 if self._document is None:
-                    self._document = await self._load()
+                    self._document = await self._loaded(since)
         return self._document
+
+    async def _loaded(self, since: float) -> Any:
+        """since: whoever has waited for a try that failed does not wait for another one."""
+        if self._failed is not None and self._failed[0] > since:
+            raise NoAnswer(self._failed[1].outcome)
+        try:
+            return await self._load()
+        except NoAnswer as error:
+            self._failed = time.monotonic(), error
+            raise
 
     async def _load(self) -> Any:
         limit_s = _LONGEST * self._settings.timeout_s

@@ -19,10 +19,10 @@ REFUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """memory: bytes of address space; NetSuite's WSDL takes a fifth. wall_s: on a machine that is overloaded."""
+    """memory: bytes of address space; NetSuite's WSDL takes two fifths. wall_s: on a machine that is overloaded."""
 
     cpu_s: int = 10
-    memory: int = 1 << 30
+    memory: int = 1 << 29
     wall_s: float = 60.0
 
 

@@ -69,6 +69,16 @@ async def test_an_ended_session_is_renewed_once_for_all(sap: SapErp, connector: 
     assert len(sap.effects) == 9
 
 
+async def test_who_waits_for_a_fetch_that_fails_does_not_wait_for_another(
+    sap: SapErp, connector: Connector
+) -> None:
+    sap.script([Step(reply=Reply(503))])
+    outcomes = await asyncio.gather(*(insert(connector, number) for number in range(6)))
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert len(sap.calls) == 1
+    assert isinstance(await insert(connector), Delivered)
+
+
 async def test_tokens_for_one_request_each_serve_many_at_once(sap: SapErp) -> None:
     sap._token_uses = 1
     opened = open_rest(sap)

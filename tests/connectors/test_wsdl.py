@@ -99,6 +99,16 @@ async def test_it_is_loaded_once_however_many_wait_for_it(server: Files) -> None
     assert len([call for call in server.calls if call.method == "GET"]) == 1
 
 
+async def test_who_waits_for_one_that_fails_does_not_wait_for_another(server: Files) -> None:
+    server.files["/x.wsdl"] = Reply(503, "later")
+    one = connector(server, concurrency=4)
+    prepared = one.prepare({"operation": "Do", "arguments": {"a": 1}}, "k")
+    outcomes = await asyncio.gather(*(one.send(prepared) for _ in range(8)))
+    await one.aclose()
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert len(server.calls) == 1
+
+
 async def test_a_failure_is_not_kept(server: Files) -> None:
     server.files["/x.wsdl"] = Reply(503, "later")
     one = connector(server)
