@@ -102,7 +102,7 @@ class ErpClient:
         """What may be shown and kept of it: unpacked, parsed, with no secret of the connection in it."""
         read = _unpacked(received)
         answer = read_answer(read.status, read.headers, read.content, truncated=not read.complete)
-        return self._redact.answer(answer)
+        return self._redact.answer(answer, read.content)
 
     def readable(self, received: Received) -> Received:
         """The same unpacked, with no secret of the connection in its content, as far as that is UTF-8 and unescaped: who

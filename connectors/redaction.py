@@ -16,6 +16,8 @@ _SHORTEST = 6
 _MASK = "***"
 _GRANTED = 32
 """So many texts of one holder are known that were handed out while the connection is open: those of its last few."""
+_LAYERS, _LONG = 3, 16_384
+"""A text of more characters is decoded once: it is a page, and nobody else's deliveries wait for it."""
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 
 
@@ -61,15 +63,28 @@ class Redactor:
         for spelled in self._texts:
             if spelled in text:
                 text = text.replace(spelled, _MASK)
-        for mark, plain in _DECODERS:
-            # a mixture of spellings, such as %2f and + in one: what is shown is the text in plain
-            if mark in text and any(secret in (decoded := plain(text)) for secret in self._plain):
-                return self.text(decoded)
-        return text
+        decoded = self._revealing(text, _LAYERS if len(text) <= _LONG else 1)
+        return text if decoded is None else self.text(decoded)
 
-    def answer(self, answer: Answer) -> Answer:
-        """Of an answer that is parsed: whatever encoding or escapes it came in are gone."""
-        if not self._texts:
+    def _revealing(self, text: str, layers: int) -> str | None:
+        """The text decoded so far that a secret shows: spelled in a mixture, such as %2f and + in one, or encoded twice, as
+        in a Location that repeats a whole request. None where none does.
+        """
+        for mark, plain in _DECODERS:
+            if mark not in text or (decoded := plain(text)) == text:
+                continue
+            if any(secret in decoded for secret in self._plain):
+                return decoded
+            if layers > 1 and (deeper := self._revealing(decoded, layers - 1)) is not None:
+                return deeper
+        return None
+
+    def answer(self, answer: Answer, content: bytes | None = None) -> Answer:
+        """Of an answer that is parsed: whatever encoding or escapes it came in are gone.
+
+        content: what it was parsed of, where that is at hand; nearly always it tells at a glance.
+        """
+        if not self._texts or (content is not None and self._is_clean(answer.headers, content)):
             return answer
         headers = {name: self._header(value) for name, value in answer.headers.items()}
         return replace(answer, headers=headers, body=self._tree(answer.body))
@@ -82,6 +97,17 @@ class Redactor:
     def headers(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """Of an answer, such as a Location that repeats the request's query."""
         return [(name, self._header(value)) for name, value in headers] if self._texts else headers
+
+    def _is_clean(self, headers: Mapping[str, str], content: bytes) -> bool:
+        """Whether there is no secret in it: none as it is, and nothing that might be another spelling or encoding."""
+        together = "\n".join(headers.values())
+        written = content + together.encode()
+        return (
+            together.isascii()
+            and ("charset" not in together or "utf-8" in together.lower())
+            and not any(mark in written for mark in _MARKS)
+            and not any(needle in written for needle in self._needles)
+        )
 
     def _header(self, value: str) -> str:
         """value: read as latin-1, though many a server writes UTF-8."""
@@ -118,6 +144,10 @@ _DECODERS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("&", unescape),
     ("\\", _unescaped),
 )
+
+
+_MARKS = (b"%", b"&", b"\\", b"<", b"\0")
+"""Of what `_DECODERS` decode, of XML, which says its encoding itself, and of UTF-16."""
 
 
 def _spellings(text: str) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ def _masked(content: bytes, content_type: str, secret: str = SECRET) -> Answer:
         (b"<p>p&auml;&#47;s+w&lt;rd&amp;&#039;1</p>", "text/html"),
         (b"about ?key=p%c3%a4%2fs%2bw%3crd%26'1 it was", "text/plain"),
         (b"about ?key=p%C3%A4/s%2Bw%3Crd%26%271", "text/plain"),
+        (b"see /login?next=%2Fa%3Fkey%3Dp%25C3%25A4%252Fs%252Bw%253Crd%2526%25271", "text/plain"),
         (json.dumps(["x", SECRET]).replace("/", r"\/").encode()[:-2], "application/json"),
     ],
 )
