@@ -14,6 +14,7 @@ from connectors.auth.oauth2 import token_endpoint
 from connectors.auth.passes import Issuer, Moment
 from connectors.auth.renewal import LIMIT_S, Renewal
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
+from connectors.http_request import header_value
 from connectors.protocol import Answer, ConnectionSettings, Outcome
 from connectors.redaction import Redactor
 
@@ -94,7 +95,7 @@ class ErpClient:
     def _signed(
         self, signature: Signature, method: str, target: str, headers: Mapping[str, str], content: bytes
     ) -> str:
-        kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+        kind = header_value(headers, "content-type")
         at = Moment(time.time(), secrets.token_hex(16))
         return signature.header(method, self._client.url(target), form_of(kind, content), at)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connectors.graphql_document import Operation, read_document
-from connectors.http_request import header_texts, json_payload, path_target
+from connectors.http_request import header_texts, json_payload, path_target, with_usual
 from connectors.http_settings import check_http_settings
 from connectors.protocol import (
     Answer,
@@ -51,9 +51,7 @@ def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
 
     A mapping's own Idempotency-Key wins. Raises RequestInvalid.
     """
-    unknown = sorted(set(request) - set(SHAPE.keys))
-    if unknown:
-        raise RequestInvalid(f"request.{unknown[0]}: graphql knows only {', '.join(SHAPE.keys)}")
+    SHAPE.check_keys("graphql", request)
     query, document_id = request.get("query"), _text("document_id", request.get("document_id"))
     name, variables = _text("operation_name", request.get("operation_name")), request.get("variables")
     if variables is not None and not isinstance(variables, Mapping):
@@ -116,15 +114,13 @@ def _check_variables(operation: Operation, variables: Mapping[str, Any]) -> None
 
 
 def _headers(given: Any, idempotency_key: str) -> dict[str, str]:
-    own = header_texts(given)
     usual = {
         "Accept": "application/graphql-response+json, application/json",
         **header_texts({"Idempotency-Key": idempotency_key}),
         "User-Agent": "fracttal-bridge",
         "Content-Type": "application/json",
     }
-    names = {name.lower() for name in own}
-    return {name: value for name, value in usual.items() if name.lower() not in names} | own
+    return with_usual(header_texts(given), usual)
 
 
 def judge(request: Mapping[str, Any], answer: Answer) -> Outcome:
@@ -142,7 +138,7 @@ def changes(request: Mapping[str, Any]) -> bool:
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
-    check_http_settings(settings, {"persisted_queries"})
+    check_http_settings(settings, ("persisted_queries",))
     if settings.options.get("persisted_queries", PERSISTED[0]) not in PERSISTED:
         raise SettingsInvalid("persisted_queries", f"is one of {', '.join(PERSISTED)}, or left out")
 

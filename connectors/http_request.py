@@ -21,10 +21,11 @@ MOST_DIGITS = 200_000
 """PostgreSQL's numeric has 131,072 before the point, and 16,383 behind it."""
 _QUERY_SAFE = "/?:@!$'()*,~"  # without what separates pairs: & ; = +
 _OURS = frozenset({
-    "accept-encoding",
-        "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive",
+    "accept-encoding", "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive",
     "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "x-csrf-token",
 })  # fmt: skip
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1)."""
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -76,10 +77,21 @@ def header_texts(headers: Any) -> dict[str, str]:
         if name.lower() in _OURS:
             raise RequestInvalid(f"request.headers: {name} is set by the connection, not by a mapping")
         if value is not None:
-            texts[name] = _header_value(name, plain_text(f"headers.{name}", value))
+            texts[name] = _carried(name, plain_text(f"headers.{name}", value))
     if len({name.lower() for name in texts}) < len(texts):
         raise RequestInvalid("request.headers: the same name twice, in capitals and not")
     return texts
+
+
+def with_usual(given: dict[str, str], usual: Mapping[str, str]) -> dict[str, str]:
+    """The mapping's headers, and what the connector sends where those do not have it, in capitals or not."""
+    names = {name.lower() for name in given}
+    return {name: value for name, value in usual.items() if name.lower() not in names} | given
+
+
+def header_value(headers: Mapping[str, str], name: str) -> str:
+    """name: in lower case. "" where there is none."""
+    return next((value for each, value in headers.items() if each.lower() == name), "")
 
 
 def method_token(method: Any) -> str:
@@ -128,7 +140,7 @@ def plain_number(where: str, value: Decimal) -> str:
     return format(value, "f")
 
 
-def _header_value(name: str, value: str) -> str:
+def _carried(name: str, value: str) -> str:
     stripped = value.strip(" \t")
     if not _VISIBLE.fullmatch(stripped):
         raise RequestInvalid(

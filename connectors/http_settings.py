@@ -2,16 +2,31 @@
 
 from collections.abc import Collection
 
-from connectors.auth.checking import check_auth
+from connectors.auth import check_auth
 from connectors.protocol import ConnectionSettings, SettingsInvalid
 
 
-def check_http_settings(settings: ConnectionSettings, options: Collection[str] = ()) -> None:
-    """base_url and auth are right, and there are no options but these. Raises SettingsInvalid."""
+def check_http_settings(
+    settings: ConnectionSettings, options: Collection[str] = (), *, envelopes: bool = False
+) -> None:
+    """base_url and auth are right, and there are no options but these. envelopes: as check_auth has it.
+
+    Raises SettingsInvalid.
+    """
+    check_endpoint(settings)
+    check_auth(settings.auth, envelopes=envelopes)
+    check_options(settings, options)
+
+
+def check_endpoint(settings: ConnectionSettings) -> None:
+    """Raises SettingsInvalid."""
     from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
 
     check_base_url(settings.base_url)
-    check_auth(settings.auth)
+
+
+def check_options(settings: ConnectionSettings, options: Collection[str]) -> None:
+    """That there are no others. Raises SettingsInvalid."""
     for name in sorted(set(settings.options) - set(options)):
         known = f"the options {', '.join(sorted(options))} alone" if options else "no options"
         raise SettingsInvalid(name, f"this connector has {known}")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from connectors.auth import check_auth
-from connectors.http_request import header_texts, path_target
+from connectors.http_request import header_texts, path_target, with_usual
+from connectors.http_settings import check_endpoint, check_options
 from connectors.jsonrpc_dialect import DIALECTS, NEED_DATABASE, Dialect, written
 from connectors.protocol import (
     ConnectionSettings,
@@ -54,9 +55,7 @@ def prepare_in(
 
     path: of the connection, which a mapping's own goes before. Raises RequestInvalid.
     """
-    unknown = sorted(set(request) - set(SHAPE.keys))
-    if unknown:
-        raise RequestInvalid(f"request.{unknown[0]}: jsonrpc knows only {', '.join(SHAPE.keys)}")
+    SHAPE.check_keys("jsonrpc", request)
     method, params = method_name(request.get("method")), request.get("params")
     call = written(dialect, database, (method, params, idempotency_key))
     target = path_target(request["path"]) if "path" in request else path or call.target
@@ -86,7 +85,6 @@ def showing(settings: ConnectionSettings) -> Callable[[Prepared], dict[str, Any]
 def _headers(
     request: Mapping[str, Any], idempotency_key: str, of_dialect: Mapping[str, str]
 ) -> dict[str, str]:
-    given = header_texts(request.get("headers"))
     usual = header_texts({
         "Accept": "application/json",
         "Content-Type": "application/json",
@@ -94,8 +92,7 @@ def _headers(
         "User-Agent": "fracttal-bridge",
         **of_dialect,
     })  # fmt: skip
-    names = {name.lower() for name in given}
-    return {name: value for name, value in usual.items() if name.lower() not in names} | given
+    return with_usual(header_texts(request.get("headers")), usual)
 
 
 def dialect_of(settings: ConnectionSettings) -> Dialect:
@@ -117,12 +114,8 @@ def path_of(settings: ConnectionSettings) -> str:
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved. Raises SettingsInvalid."""
-    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
-
-    check_base_url(settings.base_url)
-    unknown = sorted(set(settings.options) - set(_OPTIONS))
-    if unknown:
-        raise SettingsInvalid(unknown[0], f"jsonrpc knows only the options {', '.join(_OPTIONS)}")
+    check_endpoint(settings)
+    check_options(settings, _OPTIONS)
     dialect = dialect_of(settings)
     if dialect not in DIALECTS:
         raise SettingsInvalid("dialect", f"{dialect!r} is none of {', '.join(DIALECTS)}")

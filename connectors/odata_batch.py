@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.http_request import (
+    READING,
     header_texts,
     json_payload,
     method_token,
     path_target,
     query_target,
     query_texts,
+    with_usual,
 )
 from connectors.multipart_form import free_boundary
 from connectors.protocol import Leaf, Prepared, RequestInvalid, RequestKey, RequestShape
@@ -28,7 +30,6 @@ REQUEST = RequestShape({
     "headers": RequestKey(Leaf.HEADER, check=header_texts),
     "body": RequestKey(Leaf.TREE),
 })  # fmt: skip
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFERENCE = re.compile(r"/?\$(\d+)(?:[/(?]|$)")
 _GROUP = "changes"
 
@@ -130,13 +131,11 @@ def _change(request: Any, where: str) -> _Change:
         given = header_texts(request.get("headers"))
     except RequestInvalid as error:
         raise RequestInvalid(f"{where}: {error}") from None
-    if method in _READING:
+    if method in READING:
         raise RequestInvalid(f"{where}: a batch is one change set, in which nothing is read by {method}")
-    names = {name.lower() for name in given}
     usual = {"Accept": "application/json"}
     usual |= {"Content-Type": "application/json"} if "body" in request else {}
-    headers = {name: value for name, value in usual.items() if name.lower() not in names} | given
-    return _Change(method, target, headers, request.get("body"), "body" in request)
+    return _Change(method, target, with_usual(given, usual), request.get("body"), "body" in request)
 
 
 def _target(path: Any) -> str:

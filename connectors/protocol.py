@@ -156,6 +156,11 @@ class RequestShape:
     payload: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
 
+    def check_keys(self, kind: str, request: Mapping[str, Any]) -> None:
+        """That there are no others. Raises RequestInvalid."""
+        for name in sorted(set(request) - set(self.keys)):
+            raise RequestInvalid(f"request.{name}: {kind} knows only {', '.join(self.keys)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

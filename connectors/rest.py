@@ -9,11 +9,13 @@ from typing import Any
 
 from connectors.http_request import (
     header_texts,
+    header_value,
     json_payload,
     method_token,
     path_target,
     query_target,
     query_texts,
+    with_usual,
 )
 from connectors.http_settings import check_http_settings
 from connectors.multipart_form import check_form, multipart_form
@@ -66,9 +68,7 @@ _CONTENT_TYPES = {
 
 def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
     """parts: method, path, query, headers, body. A mapping's own Idempotency-Key wins. Raises RequestInvalid."""
-    unknown = sorted(set(request) - set(SHAPE.keys))
-    if unknown:
-        raise RequestInvalid(f"request.{unknown[0]}: rest knows only {', '.join(SHAPE.keys)}")
+    SHAPE.check_keys("rest", request)
     kinds = [key for key in SHAPE.payload if key in request]
     if len(kinds) > 1:
         raise RequestInvalid(f"request.{kinds[1]}: a request holds one of {', '.join(SHAPE.payload)}")
@@ -133,14 +133,12 @@ def _headers(given: dict[str, str], idempotency_key: str, payload: _Payload) -> 
         usual["Content-Type"] = payload.content_type
     if payload.own_type:
         given = {name: value for name, value in given.items() if name.lower() != "content-type"}
-    names = {name.lower() for name in given}
-    return {name: value for name, value in usual.items() if name.lower() not in names} | given
+    return with_usual(given, usual)
 
 
 def _content_type(given: Mapping[str, str]) -> str:
     """The mapping's own, in lower case and without its parameters; "" where it writes none."""
-    text = next((value for name, value in given.items() if name.lower() == "content-type"), "")
-    return text.partition(";")[0].strip().lower()
+    return header_value(given, "content-type").partition(";")[0].strip().lower()
 
 
 def _form_type(given: Mapping[str, str], boundary: str) -> str:
@@ -153,7 +151,7 @@ def _form_type(given: Mapping[str, str], boundary: str) -> str:
 
 def _is_one(given: Mapping[str, str]) -> bool:
     """OData 4.01, 8.2.6; Business Central makes one transaction of such a batch."""
-    return any(name.lower() == "isolation" and value.lower() == "snapshot" for name, value in given.items())
+    return header_value(given, "isolation").lower() == "snapshot"
 
 
 def check_settings(settings: ConnectionSettings) -> None:

@@ -9,12 +9,11 @@ from connectors.classification import classify
 from connectors.csrf import CsrfTokens, no_token, wants_token
 from connectors.erp_client import ErpClient
 from connectors.http_client import NoAnswer, Received
-from connectors.http_request import path_target, query_target
+from connectors.http_request import READING, path_target, query_target
 from connectors.odata_batch import BatchPrepared
 from connectors.protocol import ConnectionSettings, Outcome, Prepared
 from connectors.rest import prepare
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SESSIONS = 4
 """So many are tried for one request: requests beside it may use up the one that it was given."""
 
@@ -50,7 +49,7 @@ class RestConnector:
         target = parts["path"] + query_target(parts["query"])
         headers = parts["headers"]
         method, content = parts["method"], prepared.content
-        if self._csrf is None or method in _READING:
+        if self._csrf is None or method in READING:
             return await self._client.exchange(method, target, headers, content, permit)
         session = None
         for _ in range(_SESSIONS):

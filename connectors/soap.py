@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from connectors.auth import check_auth
 from connectors.http_request import query_texts
+from connectors.http_settings import check_http_settings
 from connectors.protocol import (
     Answer,
     ConnectionSettings,
@@ -63,9 +63,7 @@ def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
 
     Raises RequestInvalid.
     """
-    unknown = sorted(set(request) - set(SHAPE.keys))
-    if unknown:
-        raise RequestInvalid(f"request.{unknown[0]}: soap knows only {', '.join(SHAPE.keys)}")
+    SHAPE.check_keys("soap", request)
     parts = {
         "operation": operation_name(request.get("operation")),
         "arguments": argument_tree(request.get("arguments") or {}),
@@ -85,14 +83,8 @@ def judge(request: Mapping[str, Any], answer: Answer) -> Outcome:
 
 def check_settings(settings: ConnectionSettings) -> None:
     """Pure; secrets may be unresolved, and files not read. Raises SettingsInvalid."""
-    from connectors.base_url import check_base_url  # noqa: PLC0415 — httpx and yarl, which who renders has no use for
-
-    check_base_url(settings.base_url)
-    check_auth(settings.auth, envelopes=True)
+    check_http_settings(settings, _OPTIONS, envelopes=True)
     options = settings.options
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise SettingsInvalid(unknown[0], f"soap knows only the options {', '.join(_OPTIONS)}")
     _check_wsdl(options.get("wsdl"))
     for name in ("service", "port"):
         if not isinstance(options.get(name, ""), str):
@@ -110,7 +102,7 @@ def _check_wsdl(wsdl: Any) -> None:
     if not isinstance(wsdl, str) or not wsdl:
         raise SettingsInvalid("wsdl", f"is missing: {how}")
     if wsdl.startswith(("http://", "https://")):
-        from yarl import URL  # noqa: PLC0415 — see above
+        from yarl import URL  # noqa: PLC0415 — which who renders has no use for
 
         try:
             url = URL(wsdl)

@@ -37,8 +37,7 @@ SHAPE = RequestShape({
 
 
 def prepare(request: Mapping[str, Any], idempotency_key: str) -> Prepared:
-    for name in sorted(set(request) - set(SHAPE.keys)):
-        raise RequestInvalid(f"request.{name}: webdav knows only {', '.join(SHAPE.keys)}")
+    SHAPE.check_keys("webdav", request)
     rows, file = request.get("rows"), StringIO()
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise RequestInvalid("request.rows must be a list of lists")
