@@ -66,17 +66,25 @@ def change(number: int, table: str, after: Members[str, Any], **more: Any) -> di
     } | more
 
 
+def given(event: dict[str, Any], params: dict[str, Any] | None = None) -> RenderInput:
+    """The event, as it comes to a route of acme's."""
+    return RenderInput(event, "acme", "route", params or {}, f"{event['id']}/acme/route", "America/Bogota")
+
+
 @dataclass
 class Delivery:
-    """One delivery of an event, attempt after attempt. unsure: the steps whose request may have arrived."""
+    """One delivery of an event, attempt after attempt. unsure: the steps whose request may have arrived.
+
+    outcomes: of every request, in order.
+    """
 
     mapping: Mapping
     connector: Connector
-    event: dict[str, Any]
-    params: dict[str, Any] = field(default_factory=dict)
+    given: RenderInput
     facts: Facts = field(default_factory=Facts)
     answers: dict[str, Answer] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     async def attempt(self) -> Ended:
         """Until it is done, or something stands in its way."""
@@ -100,16 +108,12 @@ class Delivery:
     async def _sent(self, rendered: Rendered, given: RenderInput) -> Outcome:
         prepared = self.connector.prepare(rendered.request, rendered.delivery_id or given.delivery_id)
         outcome = self.mapping.classify(await self.connector.send(prepared), given, rendered)
+        self.outcomes.append(outcome)
         if isinstance(outcome, Uncertain) and rendered.kind == "request":
             assert rendered.safe, f"{rendered.step}: nobody would dare to send it again"
             self.unsure.add(rendered.step)
         return outcome
 
-    @property
-    def given(self) -> RenderInput:
-        delivery_id = f"{self.event['id']}/acme/route"
-        return RenderInput(self.event, "acme", "route", self.params, delivery_id, "America/Bogota")
-
     def forgotten(self) -> "Delivery":
         """As after a crash that came before anything could be noted: every request may have arrived."""
-        return replace(self, answers={}, unsure={*self.answers, *self.unsure})
+        return replace(self, answers={}, unsure={*self.answers, *self.unsure}, outcomes=[])

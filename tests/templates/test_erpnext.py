@@ -12,7 +12,7 @@ from bridge.demo.erp_server import Reply, Step
 from connectors.protocol import Connector, Rejected, RetryLater, Throttled, Unavailable, Uncertain
 from pipeline.mapping import Done
 from pipeline.mapping.case_facts import Facts
-from tests.templates.attempts import Delivery, change, connect, mapping
+from tests.templates.attempts import Delivery, change, connect, given, mapping
 
 LOOKUPS = {
     "units": "a;b\nUN;Nos\n",
@@ -55,7 +55,9 @@ async def connector(erp: ErpNextErp) -> AsyncIterator[Connector]:
 def delivery(name: str, connector: Connector, number: int = 1, /, part: Any = PART, **after: Any) -> Delivery:
     table, row, params = CASES[name]
     facts = Facts(enrich={"parts": [part]})
-    return Delivery(mapping(name, LOOKUPS), connector, change(number, table, row | after), params, facts)
+    return Delivery(
+        mapping(name, LOOKUPS), connector, given(change(number, table, row | after), params), facts
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

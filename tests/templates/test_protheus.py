@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from bridge.demo.erp_protheus import NO_EQUIPMENT, ProtheusErp
 from bridge.demo.erp_server import Reply, Step
 from connectors.protocol import Connector, Rejected, Throttled, Unavailable, Uncertain
 from pipeline.mapping import Done, Rendered
-from tests.templates.attempts import Delivery, change, connect, mapping
+from tests.templates.attempts import Delivery, change, connect, given, mapping
 
 LOOKUPS = {"cost_centers": "a;b\nPlanta Norte;000000401\n", "priorities": "a;b\n1;A\n"}
 ORDER = {
@@ -40,7 +41,8 @@ async def connector(erp: ProtheusErp) -> AsyncIterator[Connector]:
 
 def delivery(connector: Connector, **after: Any) -> Delivery:
     name = "totvs_protheus/maintenance_order"
-    return Delivery(mapping(name, LOOKUPS), connector, change(1, "public.work_orders", ORDER | after), PARAMS)
+    event = change(1, "public.work_orders", ORDER | after)
+    return Delivery(mapping(name, LOOKUPS), connector, given(event, PARAMS))
 
 
 async def test_one_service_request(erp: ProtheusErp, connector: Connector) -> None:
@@ -90,7 +92,7 @@ async def test_what_concerns_the_endpoint_is_no_matter_of_the_event(
 
 async def test_it_wants_its_headers(erp: ProtheusErp, connector: Connector) -> None:
     sent = delivery(connector)
-    sent.params = {"company": "T1, D", "branch": "MG 01"}
+    sent.given = replace(sent.given, params={"company": "T1, D", "branch": "MG 01"})
     ended = await sent.attempt()
     assert isinstance(ended, Rejected)
     assert "tenantId" in ended.message

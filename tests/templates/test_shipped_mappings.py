@@ -8,7 +8,16 @@ import pytest
 from bridge.demo.erp_server import Call, Reply, Step
 from bridge.demo.simulated_erps import SIMULATED_ERPS
 from connectors.protocol import RetryLater, Throttled, Uncertain
-from tests.templates.shipping import Delivery, Shipped, again, connect, documents_of, kinds, shipped_cases
+from tests.templates.attempts import connect
+from tests.templates.shipping import (
+    Shipped,
+    again,
+    delivered,
+    delivery_of,
+    documents_of,
+    kinds,
+    shipped_cases,
+)
 
 ERPS = ("business_central", "business_one", "netsuite", "sap")
 CASES = [pytest.param(each, id=each.id) for erp in ERPS for each in shipped_cases(erp)]
@@ -44,22 +53,24 @@ def first_write(step: Step) -> Callable[[Call], Step]:
 @pytest.mark.parametrize("shipped", CASES)
 async def test_its_erp_takes_it_once_however_often_it_is_sent(shipped: Shipped) -> None:
     async with SIMULATED_ERPS[shipped.erp].make() as erp, aclosing(connect(shipped.erp, erp)) as connector:
-        delivery = Delivery(shipped, connector)
-        assert await delivery.run(), delivery.outcomes
+        delivery = delivery_of(shipped, connector)
+        done = await delivered(delivery)
+        assert done, delivery.outcomes
         made, left = len(erp.effects), documents_of(erp)
         assert made >= 1 or "create" not in shipped.case.expected.get("requests", {"create": ...})
         repeated = again(delivery)
-        assert await repeated.run(), repeated.outcomes
+        done_again = await delivered(repeated)
+        assert done_again, repeated.outcomes
         assert (len(erp.effects), documents_of(erp)) == (made, left)
-        assert delivery.saved.keys() == repeated.saved.keys()
+        assert done.save.keys() == done_again.save.keys()
 
 
 @pytest.mark.parametrize("shipped", FIRST)
 async def test_what_was_done_and_not_answered_is_not_done_again(shipped: Shipped) -> None:
     async with SIMULATED_ERPS[shipped.erp].make() as erp, aclosing(connect(shipped.erp, erp)) as connector:
         erp.trouble = first_write(Step(cut="after"))
-        delivery = Delivery(shipped, connector)
-        assert await delivery.run(), delivery.outcomes
+        delivery = delivery_of(shipped, connector)
+        assert await delivered(delivery), delivery.outcomes
         assert Uncertain.__name__ in kinds(delivery)
         keys = [(effect.collection, effect.key, effect.action) for effect in erp.effects]
         assert len(set(keys)) == len(keys)
@@ -77,7 +88,7 @@ async def test_a_lock_passes_and_too_much_is_too_much(shipped: Shipped) -> None:
             aclosing(connect(shipped.erp, erp)) as connector,
         ):
             erp.trouble = first_write(fate)
-            delivery = Delivery(shipped, connector)
-            assert await delivery.run(), delivery.outcomes
+            delivery = delivery_of(shipped, connector)
+            assert await delivered(delivery), delivery.outcomes
             assert kind.__name__ in kinds(delivery)
             assert len(erp.effects) == 1

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from bridge.demo.erp_siigo import NO_ACCOUNT, SiigoErp
 from connectors.protocol import Connector, Rejected, Throttled, Unavailable, Uncertain
 from pipeline.mapping import Done
 from pipeline.mapping.case_facts import Facts
-from tests.templates.attempts import Delivery, change, connect, mapping
+from tests.templates.attempts import Delivery, change, connect, given, mapping
 
 LOOKUPS = {"cities": "a;b\nBogotá;11001\n", "cost_centers": "a;b\nPlanta Norte;235\n"}
 ACCOUNTS = {"inventory_account": "14350501", "expense_account": "51459501"}
@@ -60,7 +61,9 @@ async def connector(erp: SiigoErp) -> AsyncIterator[Connector]:
 def delivery(name: str, connector: Connector, number: int = 1, /, **after: Any) -> Delivery:
     table, row, params = CASES[name]
     facts = Facts(enrich={"parts": [PART]})
-    return Delivery(mapping(name, LOOKUPS), connector, change(number, table, row | after), params, facts)
+    return Delivery(
+        mapping(name, LOOKUPS), connector, given(change(number, table, row | after), params), facts
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -102,7 +105,7 @@ async def test_a_change_replaces_what_is_there(name: str, erp: SiigoErp, connect
 
 async def test_what_a_person_has_to_look_at_is_rejected(erp: SiigoErp, connector: Connector) -> None:
     sent = delivery("siigo/goods_issue", connector)
-    sent.params = sent.params | {"inventory_account": NO_ACCOUNT}
+    sent.given = replace(sent.given, params=sent.given.params | {"inventory_account": NO_ACCOUNT})
     ended = await sent.attempt()
     assert isinstance(ended, Rejected)
     assert (ended.code, NO_ACCOUNT in ended.message) == ("invalid_account", True)
