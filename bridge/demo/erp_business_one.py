@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from bridge.demo.erp_business_one_entities import ENTITIES, EVENT_FIELD, B1Entity
 from bridge.demo.erp_entities import Flaw, first_flaw
+from bridge.demo.erp_locks import Locks
 from bridge.demo.erp_odata import NotUnderstood, matches, read_address, read_filter
 from bridge.demo.erp_server import Call, ErpServer, Reply
 
@@ -39,9 +40,7 @@ class BusinessOneErp(ErpServer):
         self.documents: dict[tuple[str, str], dict[str, Any]] = {}
         self._sessions: dict[str, int] = {}
         self._session_uses = session_uses
-        self._locked_every = locked_every
-        self._was_locked: set[str] = set()
-        self._first_tries = 0
+        self._locks = Locks(locked_every)
 
     def end_sessions(self) -> None:
         """As when their 30 minutes are over."""
@@ -147,19 +146,10 @@ class BusinessOneErp(ErpServer):
                 return _error(
                     version, 400, -10, "Quantity falls into negative inventory  [IGE1.ItemCode][line: 1]"
                 )
-        if self._is_changed(call.idempotency_key):
+        if self._locks.meets(call.idempotency_key):
             changed = "Another user or another operation modified data; to continue, open the window again (ODBC -2039)"
             return _error(version, 400, _CHANGED, changed)
         return None
-
-    def _is_changed(self, key: str) -> bool:
-        if not self._locked_every or key in self._was_locked:
-            return False
-        self._first_tries += 1
-        if self._first_tries % self._locked_every:
-            return False
-        self._was_locked.add(key)
-        return True
 
 
 def _flawed(version: str, entity: B1Entity, flaw: Flaw) -> Reply:

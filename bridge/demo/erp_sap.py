@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bridge.demo.erp_entities import Flaw, first_flaw
+from bridge.demo.erp_locks import Locks
 from bridge.demo.erp_odata import NotUnderstood, matches, read_address, read_filter
 from bridge.demo.erp_sap_services import ENTITY_SETS, ROOT, EntitySet, values_of
 from bridge.demo.erp_server import Call, ErpServer, Reply, basic
@@ -40,9 +41,7 @@ class SapErp(ErpServer):
         self.documents: dict[tuple[str, Key], Any] = {}
         self._versions: dict[tuple[str, Key], int] = {}
         self._closed = closed
-        self._locked_every = locked_every
-        self._was_locked: set[str] = set()
-        self._first_tries = 0
+        self._locks = Locks(locked_every)
         self._token_uses = token_uses
         self._sessions: dict[str, int] = {}
         self._executed: dict[str, Reply | None] = {}
@@ -147,7 +146,7 @@ class SapErp(ErpServer):
             return _flawed(flaw)
         for code, message in self._objections(call.body):
             return _error(400, code, message)
-        if self._finds_lock(call.headers.get("requestid") or call.idempotency_key):
+        if self._locks.meets(call.headers.get("requestid") or call.idempotency_key):
             return _error(400, "56/393", "The document is blocked by user PLANNER1")
         key = self._new_key(entity_set, call.body)
         if (entity_set.name, key) in self.documents:
@@ -186,7 +185,7 @@ class SapErp(ErpServer):
         flaw = first_flaw(entity_set.entity, call.body, new=False)
         if flaw is not None:
             return _flawed(flaw)
-        if self._finds_lock(call.idempotency_key):
+        if self._locks.meets(call.idempotency_key):
             return _error(400, "56/393", "The document is blocked by user PLANNER1")
         before = self.documents[place]
         if {**before, **call.body} != before:
@@ -204,15 +203,6 @@ class SapErp(ErpServer):
             account = {"201": "CostCenter", "261": "ManufacturingOrder"}.get(item["GoodsMovementType"])
             if account and not item.get(account):
                 yield "M7/018", f"Enter {account}"
-
-    def _finds_lock(self, key: str) -> bool:
-        if not self._locked_every or key in self._was_locked:
-            return False
-        self._first_tries += 1
-        if self._first_tries % self._locked_every:
-            return False
-        self._was_locked.add(key)
-        return True
 
 
 def _key(entity_set: EntitySet, written: Mapping[str, str]) -> Key:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bridge.demo.erp_locks import Locks
 from bridge.demo.erp_server import Call, ErpServer, Reply, Step
 from bridge.demo.erp_soap_messages import NoEnvelope, Request, fault_11, lines
 
@@ -66,9 +67,7 @@ class SoapErp(ErpServer):
         self._knows_by_key = knows_by_key
         self._wants_token = not authorization
         self._closed = closed
-        self._locked_every = locked_every
-        self._was_locked: set[str] = set()
-        self._first_tries = 0
+        self._locks = Locks(locked_every)
         self._nonces: set[str] = set()
 
     def unauthorized(self) -> Reply:
@@ -110,7 +109,7 @@ class SoapErp(ErpServer):
     def _book(self, request: Request, kind: _Kind, document: dict[str, Any], call: Call) -> Reply:
         place = (kind.collection, call.idempotency_key if self._knows_by_key else document["externalId"])
         number, known = self.documents.get(place, ("", None))
-        if known is None and self._finds_lock(place[1]):
+        if known is None and self._locks.meets(place[1]):
             return request.fault("Server", "E056", f"{kind.element} is locked by user PLANNER1")
         if known is not None and (known == document or not kind.updates):
             return request.booked(number, _total(known), duplicate=True)
@@ -120,15 +119,6 @@ class SoapErp(ErpServer):
             "created" if known is None else "updated", kind.collection, place[1], replace(call, body=document)
         )
         return request.booked(number, _total(document), duplicate=False)
-
-    def _finds_lock(self, external: str) -> bool:
-        if not self._locked_every or external in self._was_locked:
-            return False
-        self._first_tries += 1
-        if self._first_tries % self._locked_every:
-            return False
-        self._was_locked.add(external)
-        return True
 
 
 def is_wsdl(call: Call) -> bool:

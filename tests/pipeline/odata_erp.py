@@ -4,8 +4,8 @@ import copy
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from bridge.demo.erp_batch import Change, carried_out
 from bridge.demo.erp_server import Call, ErpServer, Reply
+from tests.pipeline.change_set import Change, carried_out
 
 SERVICE = "/sap/opu/odata/sap/ZSHOP_SRV"
 BROKEN = Reply(400, {"error": {"code": "ZBAD/001", "message": {"lang": "en", "value": "No such plant"}}})

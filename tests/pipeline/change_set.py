@@ -1,4 +1,4 @@
-"""A change set in an OData `$batch`, as simulated ERPs take it: all of its requests, or none.
+"""A change set in an OData `$batch`, as an ERP takes it: all of its requests, or none.
 
 Read by the standard library's MIME parser, so that what the connector writes is read by somebody else. Simpler than OData:
 one change set and no reads, `multipart/mixed` alone.
