@@ -145,7 +145,7 @@ def _unsound(outcome: Any) -> str | None:
     """What would harm who settles, records or buries the delivery."""
     if not isinstance(outcome, _OUTCOMES):
         return f"gave no outcome, but {type(outcome).__name__}"
-    if not all(isinstance(getattr(outcome, name, ""), str) for name in _TEXTS):
+    if not all(isinstance(text := getattr(outcome, name, ""), str) and _is_json(text) for name in _TEXTS):
         return f"gave an outcome {type(outcome).__name__} whose message or code is no text"
     after = getattr(outcome, "after", None)
     if after is not None and not (isinstance(after, int | float) and 0 <= after < float("inf")):

@@ -77,6 +77,7 @@ class SoapService:
         envelope = etree.Element(
             f"{{{self._namespace}}}Envelope", nsmap={"soap": self._namespace, "xsi": XSI}
         )
+        self._write.begin()
         self._add_headers(envelope, operation, parts)
         self._add_body(
             etree.SubElement(envelope, f"{{{self._namespace}}}Body"), operation, parts["arguments"]

@@ -103,7 +103,8 @@ def choose_binding(document: Any, service: str | None, port: str | None) -> Any:
 
 def one_of(name: str, known: Any) -> str:
     """What may have been meant, or what there is."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    known = [each for each in known if each]  # zeep takes an operation without a name, too
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     names = sorted(map(str, known))

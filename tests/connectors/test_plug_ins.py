@@ -156,6 +156,7 @@ def test_its_defects_are_told_without_what_it_knows(packages: Packages) -> None:
         ("raise ValueError(self.token)", "failed in a way it must not: ValueError (acme_lines.py, line "),
         ("return None", "gave no outcome, but NoneType"),
         ("return Delivered(None, 7)", "whose message or code is no text"),
+        (r"return Delivered(None, '\ud800')", "whose message or code is no text"),
         ("return RetryLater('later', None, float('nan'))", "whose `after` is no number of seconds"),
         ("return RetryLater('later', None, '7')", "whose `after` is no number of seconds"),
         ("return Delivered({'status': 200})", "whose answer holds what is no JSON value"),

@@ -1,6 +1,7 @@
 """What a tree becomes as the WSDL's elements, and what is said about one that does not fit."""
 
 import re
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -284,3 +285,21 @@ def test_rpc_wraps_its_parts_in_the_operation() -> None:
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
     assert outcome.answer.body == {"result": Decimal("1.50")}
+
+
+def test_an_operation_without_a_name_is_none_that_could_have_been_meant() -> None:
+    nameless = wsdl("<xs:sequence/>").replace('operation name="Do"', "operation")
+    with pytest.raises(RequestInvalid, match="the WSDL has no operation 'Do'"):
+        service(nameless).message(parts({}))
+
+
+def test_what_would_take_all_others_time_is_refused() -> None:
+    line = sequence(*(element(f"e{at}", minOccurs="0") for at in range(1_000)))
+    lines = element("line", "t:Line", maxOccurs="unbounded")
+    content, more = sequence(lines), f'<xs:complexType name="Line">{line}</xs:complexType>'
+    few = [{"e7": at} for at in range(20)]
+    assert body(content, {"line": few}, more).count("<e7>") == 20
+    began = time.process_time()
+    with pytest.raises(RequestInvalid, match="too large for what the WSDL says of it"):
+        body(content, {"line": few * 500}, more)
+    assert time.process_time() - began < 5
