@@ -26,6 +26,8 @@ _PERMANENT_5XX = frozenset({501, 505})
 _GATEWAY = frozenset({502, 504, 520, 524})
 _REFUSED_BY_GATEWAY = frozenset({503, 521, 522, 523})
 _CREDENTIALS = frozenset({401, 407})
+BY_STATUS_ALONE = _CREDENTIALS | _LATER | {_TOO_MANY_REQUESTS} | _GATEWAY | _REFUSED_BY_GATEWAY
+"""What these say, they say of the request as a whole, whatever a body says in the words of its protocol."""
 PASSING = frozenset({
     "56/393",  # SAP: the document is blocked by a user
     "TimestampMismatchError",  # Frappe, as 417
@@ -60,8 +62,7 @@ def classify(answer: Answer, now: datetime) -> Outcome:
     message = f"HTTP {status}: {error.text}" if error.text else f"HTTP {status}"
     after = retry_after(answer.headers.get("retry-after", ""), now)
     if status in _CREDENTIALS:
-        advice = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
-        return Unavailable(f"{message} ({advice})", answer, after, "authentication")
+        return not_accepted(message, answer, after)
     if status in _REFUSED_BY_GATEWAY:
         return Unavailable(message, answer, after)
     if status in _GATEWAY:
@@ -79,6 +80,12 @@ def classify(answer: Answer, now: datetime) -> Outcome:
     if _may_pass(status, error):
         return RetryLater(message, answer, after, _code(status, error))
     return Rejected(message, answer, _code(status, error))
+
+
+def not_accepted(message: str, answer: Answer, after: float | None) -> Unavailable:
+    """Of an answer that refuses the credentials, message being the ERP's own words."""
+    advice = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
+    return Unavailable(f"{message} ({advice})", answer, after, "authentication")
 
 
 def is_stale(answer: Answer) -> bool:

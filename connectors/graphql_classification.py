@@ -8,21 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from connectors.classification import LONGEST_WAIT_S, classify, retry_after
+from connectors.classification import BY_STATUS_ALONE, LONGEST_WAIT_S, classify, not_accepted, retry_after
 from connectors.graphql_errors import GraphqlResponse, Meaning, read_response
-from connectors.protocol import (
-    Answer,
-    Delivered,
-    Outcome,
-    Rejected,
-    RetryLater,
-    Throttled,
-    Unavailable,
-    Uncertain,
-)
+from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Throttled, Uncertain
 
-_BY_STATUS_ALONE = frozenset({401, 407, 408, 423, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
-"""What these say, they say of the request as a whole, whatever stands in the body."""
 _CONFLICT = 409
 """With Retry-After: a request of the same Idempotency-Key is under way (monday.com)."""
 _EPOCH_S = 1_000_000_000
@@ -36,7 +25,6 @@ _PRECEDENCE = (
     Meaning.UNKNOWN,
     Meaning.LATER,
 )
-_ADVICE = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
 
 
 def classify_response(answer: Answer, *, changes: bool, now: datetime) -> Outcome:
@@ -44,7 +32,7 @@ def classify_response(answer: Answer, *, changes: bool, now: datetime) -> Outcom
     response = read_response(answer.body)
     if response is not None and changes and response.errors and _ran(response):
         return _ran_in_part(answer, response)
-    if response is None or answer.status in _BY_STATUS_ALONE:
+    if response is None or answer.status in BY_STATUS_ALONE:
         return _by_status(answer, now)
     if response.errors:
         return _failed(answer, response, changes=changes, now=now)
@@ -109,7 +97,7 @@ def _failed(answer: Answer, response: GraphqlResponse, *, changes: bool, now: da
         return RetryLater(message, answer, after, code or str(answer.status))
     match meaning:
         case Meaning.CREDENTIALS:
-            return Unavailable(f"{message} ({_ADVICE})", answer, after, "authentication")
+            return not_accepted(message, answer, after)
         case Meaning.THROTTLED:
             return Throttled(message, answer, _wait_s(answer, response, now), code)
         case Meaning.TIMEOUT if changes:

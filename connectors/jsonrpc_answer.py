@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from connectors.classification import classify, retry_after
+from connectors.classification import BY_STATUS_ALONE, classify, not_accepted, retry_after
 from connectors.error_text import one_line
 from connectors.jsonrpc_dialect import Dialect
 from connectors.jsonrpc_errors import (
@@ -23,20 +23,8 @@ from connectors.jsonrpc_errors import (
     tryton_without_stack,
     without_stack,
 )
-from connectors.protocol import (
-    Answer,
-    Delivered,
-    Outcome,
-    Rejected,
-    RetryLater,
-    Throttled,
-    Unavailable,
-    Uncertain,
-)
+from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Throttled, Uncertain
 
-_OF_HTTP = frozenset({401, 407, 408, 423, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
-"""Statuses that mean what they say, whatever the body holds."""
-_ADVICE = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
 _MISSING = object()
 _PAGE = 10_000
 _TAG = re.compile(r"<[^>]*>")
@@ -89,10 +77,12 @@ def _odoo_reply(answer: Answer) -> Reply:
     return Reply(replace(answer, body={"result": body}), odoo_messages(body))
 
 
-def outcome_of(reply: Reply, now: datetime) -> Outcome:
+def classify_reply(reply: Reply, now: datetime) -> Outcome:
     """now: aware, for a Retry-After that is a date."""
     answer, error = reply.answer, reply.error
-    if not 200 <= answer.status < 300 and (answer.status in _OF_HTTP or reply.unclear or not _says(error)):
+    if not 200 <= answer.status < 300 and (
+        answer.status in BY_STATUS_ALONE or reply.unclear or not _says(error)
+    ):
         return classify(answer, now)
     if reply.unclear:
         why = f"HTTP {answer.status}, but no answer to this call: {reply.unclear}"
@@ -108,7 +98,7 @@ def outcome_of(reply: Reply, now: datetime) -> Outcome:
         case "throttled":
             return Throttled(error.message, answer, after, error.code)
         case "login":
-            return Unavailable(f"{error.message} ({_ADVICE})", answer, after, "authentication")
+            return not_accepted(error.message, answer, after)
 
 
 def _error(dialect: Dialect, error: Any) -> RpcError:

@@ -11,7 +11,7 @@ from connectors.auth.renewal import LIMIT_S, Renewal
 from connectors.erp_client import ErpClient
 from connectors.http_client import HttpClient, NoAnswer, Received
 from connectors.jsonrpc import LOGIN, database_of, dialect_of, path_of, prepare_in
-from connectors.jsonrpc_answer import Reply, outcome_of, read_reply
+from connectors.jsonrpc_answer import Reply, classify_reply, read_reply
 from connectors.jsonrpc_dialect import odoo_call
 from connectors.jsonrpc_login import OdooPass, odoo_login, tryton_login
 from connectors.protocol import ConnectionSettings, Outcome, Prepared
@@ -43,7 +43,7 @@ class JsonRpcConnector:
             reply = await self._reply(prepared, permit)
         except NoAnswer as error:
             return error.outcome
-        return outcome_of(reply, datetime.now(UTC))
+        return classify_reply(reply, datetime.now(UTC))
 
     async def _reply(self, prepared: Prepared, permit: Callable[[], None]) -> Reply:
         if self._renewal is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connectors.classification import ALREADY_DONE, PASSING, TOO_MANY, classify, retry_after
+from connectors.classification import ALREADY_DONE, PASSING, TOO_MANY, classify, not_accepted, retry_after
 from connectors.error_text import error_text, one_line
 from connectors.protocol import Answer, Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable
 
@@ -101,8 +101,7 @@ def classify_fault(fault: Fault, answer: Answer, now: datetime) -> Outcome:
     if there & _THROTTLED:
         return Throttled(message, answer, after, next(each for each in names if each in _THROTTLED))
     if there & _CREDENTIALS:
-        advice = "the ERP does not accept the connection's credentials; set them with `bridge secret set`"
-        return Unavailable(f"{message} ({advice})", answer, after, "authentication")
+        return not_accepted(message, answer, after)
     if there & _CLOCK:
         advice = "the ERP's clock and this machine's are apart; set them right"
         return Unavailable(f"{message} ({advice})", answer, after, "authentication")

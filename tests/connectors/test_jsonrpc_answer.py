@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from connectors.jsonrpc_answer import outcome_of, read_reply
+from connectors.jsonrpc_answer import classify_reply, read_reply
 from connectors.jsonrpc_dialect import Dialect
 from connectors.protocol import (
     Answer,
@@ -28,7 +28,7 @@ def outcome(
 ) -> Outcome:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = Answer(status, {**JSON, **named}, body, truncated)
-    return outcome_of(read_reply(dialect, answer, ID), NOW)
+    return classify_reply(read_reply(dialect, answer, ID), NOW)
 
 
 def error(code: Any, message: str = "no", **more: Any) -> dict[str, Any]:
