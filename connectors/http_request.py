@@ -13,8 +13,8 @@ import msgspec
 
 from connectors.protocol import RequestInvalid
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_VISIBLE = re.compile(r"[ -~]*")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+VISIBLE = re.compile(r"[ -~]*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE = "/!$&'()*+,;=:@%~"  # RFC 3986, 3.3; what is encoded stays encoded
 MOST_DIGITS = 200_000
@@ -72,7 +72,7 @@ def header_texts(headers: Any) -> dict[str, str]:
     """Names to values, null left out. Raises RequestInvalid for what HTTP cannot carry or the connector sets."""
     texts: dict[str, str] = {}
     for name, value in _members("headers", headers):
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise RequestInvalid(f"request.headers: {name!r} is not a header name")
         if name.lower() in _OURS:
             raise RequestInvalid(f"request.headers: {name} is set by the connection, not by a mapping")
@@ -95,7 +95,7 @@ def header_value(headers: Mapping[str, str], name: str) -> str:
 
 
 def method_token(method: Any) -> str:
-    if not isinstance(method, str) or not _TOKEN.fullmatch(method):
+    if not isinstance(method, str) or not TOKEN.fullmatch(method):
         raise RequestInvalid(f"request.method must be an HTTP method such as POST, this is {method!r}")
     return method.upper()
 
@@ -142,7 +142,7 @@ def plain_number(where: str, value: Decimal) -> str:
 
 def _carried(name: str, value: str) -> str:
     stripped = value.strip(" \t")
-    if not _VISIBLE.fullmatch(stripped):
+    if not VISIBLE.fullmatch(stripped):
         raise RequestInvalid(
             f"request.headers.{name} has a line break, a control character or a letter outside ASCII: {value!r}"
         )

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.http_request import TOKEN, VISIBLE
 from connectors.protocol import SettingsInvalid
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_VISIBLE = re.compile(r"[ -~]*")
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _OPEN_NAMES = frozenset({
@@ -73,12 +72,12 @@ def visible(path: str, value: Any) -> None:
 
 
 def prefix(path: str, value: Any) -> None:
-    if not isinstance(value, str) or not _VISIBLE.fullmatch(value):
+    if not isinstance(value, str) or not VISIBLE.fullmatch(value):
         raise SettingsInvalid(path, "must be ASCII text, such as `Bearer ` with its blank, or an empty text")
 
 
 def header_name(path: str, value: Any) -> None:
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not TOKEN.fullmatch(value):
         raise SettingsInvalid(path, "must be a header's name, such as X-API-Key")
     if value.lower() in _NOT_OURS:
         raise SettingsInvalid(path, f"{value} is set by HTTP itself; name another header")
