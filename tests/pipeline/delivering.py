@@ -316,9 +316,23 @@ class Bus:
         await bucket.put(f"state.{lane}", msgspec.json.encode(crashed))
 
     async def unsettled(self) -> int:
-        """Deliveries that no lane and no route apart from it has settled, delivered or not."""
+        """Deliveries that no lane and no route apart from it has settled, delivered or not. None is certain: 0."""
         found = await self._consumers()
-        return sum(each["num_ack_pending"] + each["num_pending"] for each in found)
+        left = sum(each["num_ack_pending"] + each["num_pending"] for each in found)
+        return left or int(not await self._are_all(found))
+
+    async def _are_all(self, consumers: list[dict[str, Any]]) -> bool:
+        """Whether no delivery was in none of these, which were asked one after the other.
+
+        A route that left its lane meanwhile has a consumer that was not asked, and a lane that nobody has owned yet none.
+        """
+        stream = self.subjects.stream("DELIVERIES")
+        reached = {each["name"]: each["delivered"]["stream_seq"] for each in consumers}
+        for lane in range(self.nats.lanes):
+            last = await self.jetstream.last_message(stream, self.subjects.lane(lane))
+            if last and reached.get(f"lane-{lane}", 0) < last.seq:
+                return False
+        return set(await self.jetstream.consumer_names(stream)) == reached.keys()
 
     async def kept_by_lanes(self) -> int:
         """What the lanes have been given and have not settled."""

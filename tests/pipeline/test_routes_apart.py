@@ -111,7 +111,9 @@ async def test_all_routes_of_a_connection_that_rests_leave_their_lane(
 async def test_a_route_that_holds_much_is_drained_apart_in_order(shop: Bus, erp: PlainErp) -> None:
     held = asyncio.Event()
     erp.script([Step(hold=held)])
-    await shop.apply(acme(erp))
+    tenant = acme(erp)
+    patient = replace(tenant.connections["erp"], timeout_s=60.0)  # until all are there
+    await shop.apply(replace(tenant, connections={"erp": patient}))
     shop.route()
     shop.work()
     for n in range(700):
