@@ -25,6 +25,7 @@ class LaneRules:
     creates_before_it_lets_go: bool = True
     parks: bool = True
     waits_for_the_new: bool = True
+    knows_settled_through: bool = True
     incarnations: bool = True
     compares_and_sets: bool = True
     sweeps_its_own: bool = True

@@ -2,7 +2,8 @@
 
 Between any two steps a worker may crash, stop for a while, lose its lease, hand it over, or lose an answer; a request
 may come late from one that is dead; the server may restart, or be killed and give back what was confirmed; a route may
-be paused, an ERP be down. Then one ERP stays away while everybody else must go on, and at last all must end.
+be paused, an ERP be down. Then one ERP stays away while everybody else must go on, and at last all must end: then
+routes come back to their lanes, and a few kills more find them on their way.
 """
 
 import itertools
@@ -34,6 +35,7 @@ class LaneWorld(Surroundings):
         super().__init__(seed, rules, total)
         self.leapt = 0.0
         self._expired = self.now
+        self._aftershocks = self.random.choice((0, 1, 3, 6))
         self.purges = self.random.random() < 0.6
         self.operators = SimulatedOperators(self)
         self.keeper = SimulatedKeeper(self, self.operators)
@@ -171,8 +173,12 @@ class LaneWorld(Surroundings):
     def _until(self, invariant: str, done: Callable[[], bool], within_s: float = 10_000.0) -> None:
         began = self.now - self.leapt
         for step in itertools.takewhile(lambda _: self.now - self.leapt - began < within_s, range(STEPS)):
+            if self._aftershocks and self.random.random() < 0.03:
+                self._aftershocks -= 1
+                self._kill()
             if len(self.fates) < self.total:
-                self._publish()
+                if self.random.random() < 0.15:
+                    self._publish()
             elif step % 8 == 0 and done():
                 return
             while self.late:

@@ -3,6 +3,8 @@
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pipeline.delivery.breaker import BreakerState
 from pipeline.delivery.retry_record import SETTLED_BEFORE, Known
 from pipeline.lanes.state import LaneState, Taken
@@ -239,7 +241,14 @@ class RouteApart:
             except StopIteration as end:
                 return end.value
             yield
-            answer = yield from self._answer(step)
+            answer = yield from self._answer(self._as_remembered(step))
+
+    def _as_remembered(self, step: Any) -> Any:
+        forgets = not self._world.rules.knows_settled_through
+        if not forgets or not isinstance(step, Record | TakeBack) or step.trouble is None:
+            return step
+        trouble = msgspec.structs.replace(step.trouble, settled_through=0)
+        return TakeBack(step.route, trouble) if isinstance(step, TakeBack) else Record(step.route, trouble)
 
     def _answer(self, step: Any) -> Generator[None, None, Any]:
         owned, route = self._owned, self._route

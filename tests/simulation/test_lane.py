@@ -52,6 +52,7 @@ def passed(barrier: Barrier) -> Barrier:
         pytest.param(LaneRules(creates_before_it_lets_go=False), id="lets go before D is there"),
         pytest.param(LaneRules(parks=False), id="acknowledges unseen while D ends"),
         pytest.param(LaneRules(waits_for_the_new=False), id="ends D before what the lane keeps"),
+        pytest.param(LaneRules(knows_settled_through=False), id="forgets what D has settled", marks=SLOW),
         pytest.param(LaneRules(incarnations=False), id="calls each D of a route the same"),
         pytest.param(
             LaneRules(compares_and_sets=False), id="writes the state over a successor's", marks=SLOW
