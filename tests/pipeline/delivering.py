@@ -103,6 +103,7 @@ class Bus:
     nats: NatsSettings
     jetstream: JetStream
     subjects: Subjects
+    streams: StreamSettings = STREAMS
     _number: int = 0
     _running: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
     _router: Router | None = None
@@ -114,7 +115,7 @@ class Bus:
         return self._router.hindrance
 
     async def make_streams(self) -> None:
-        await ensure_topology(self.jetstream, desired_streams(self.nats, STREAMS))
+        await ensure_topology(self.jetstream, desired_streams(self.nats, self.streams))
 
     async def apply(self, *tenants: Tenant) -> None:
         await Application(self.jetstream, self.subjects).apply(tenants)
@@ -377,10 +378,12 @@ class Bus:
 
 
 @contextlib.asynccontextmanager
-async def bus(url: str, namespace: str, lanes: int = 2) -> AsyncIterator[Bus]:
+async def bus(
+    url: str, namespace: str, lanes: int = 2, streams: StreamSettings = STREAMS
+) -> AsyncIterator[Bus]:
     nats = replace(NatsSettings(servers=(url,)), namespace=namespace, lanes=lanes)
     async with await connect(nats, name="test", reconnect=True) as connection:
-        found = Bus(nats, JetStream(connection), Subjects(namespace))
+        found = Bus(nats, JetStream(connection), Subjects(namespace), streams)
         await found.make_streams()
         try:
             yield found

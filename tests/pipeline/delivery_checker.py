@@ -3,14 +3,16 @@
 Nothing of the pipeline is asked but its dead letters. What must hold, as docs/guarantees.md promises it:
 
 - `delivered`: each event that a route wants was acknowledged by its ERP, or is a dead letter, and not both: a delivery
-  whose dead letter is open was never acknowledged.
+  whose dead letter is open was never acknowledged. Only where its route was removed after somebody had died between the
+  ERP's answer and its confirmation may it be both: nobody is left who could ask the ERP again.
 - `order`: of one route and key, an event is asked for only once the one before it was acknowledged or became a dead
   letter, and never beside it. Where dead letters block, it is asked for only once they are dealt with. A repeat stands
   directly behind what it repeats; only where the server was killed *and* the worker that remembered what was settled,
   the last few may come again, in order. A replay comes when it comes, unless dead letters block.
 - `repeats`: a request comes again only where its answer was lost or asked for it (later, please), or somebody died
   between the ERP's answer and its confirmation. It is the same request then, with the same Idempotency-Key.
-- `dead letters`: each says why, and how often it was tried: no more often than the ERP was asked.
+- `dead letters`: each says why, and how often it was tried: no more often than the ERP was asked. Because its route was
+  removed, only what was to be delivered before that.
 - `silence`: while a route is paused, and after it was removed, its ERP hears nothing of it.
 - `neighbours`: what others' routes were given while one ERP was in trouble was done before that trouble ended.
 
@@ -18,7 +20,7 @@ Times are seconds of one monotonic clock.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -106,7 +108,8 @@ class Trouble:
 class History:
     """All that happened. published: of each route and key in order; asked: in the ERP's order.
 
-    reasons: which dead letters may have; blocking: routes whose dead letters block their key.
+    reasons: which dead letters may have; blocking: routes whose dead letters block their key. removable: deliveries
+    whose route was removed after their event.
     """
 
     published: Sequence[Published]
@@ -117,6 +120,7 @@ class History:
     troubles: Sequence[Trouble] = ()
     reasons: Sequence[str] = ("rejected",)
     blocking: Sequence[RouteName] = ()
+    removable: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +163,9 @@ def violations(history: History) -> list[Violation]:
     for case in cases.values():
         by_key[case.published.route, case.published.key].append(case)
     found: Iterable[Iterable[Violation]] = (
-        *(_delivered(case) for case in cases.values()),
+        *(_delivered(case, history.disturbances) for case in cases.values()),
         *(_repeats(case, history.disturbances) for case in cases.values()),
-        *(_dead_letters(case, history.reasons) for case in cases.values()),
+        *(_dead_letters(case, history) for case in cases.values()),
         *(
             _order(line, history.disturbances, blocks=place[0] in history.blocking)
             for place, line in by_key.items()
@@ -172,13 +176,22 @@ def violations(history: History) -> list[Violation]:
     return strange + [violation for each in found for violation in each]
 
 
-def _delivered(case: _Case) -> Iterator[Violation]:
+def _delivered(case: _Case, disturbances: Sequence[Disturbance]) -> Iterator[Violation]:
     acknowledged = any(asked.acknowledged for asked in case.asked)
     became = case.letter.became if case.letter else None
     if not acknowledged and became in (None, "replayed"):
         yield Violation("delivered", case.published.id, "lost: neither acknowledged nor an open dead letter")
-    if acknowledged and became == "open":
+    if acknowledged and became == "open" and not _removed_unconfirmed(case, disturbances):
         yield Violation("delivered", case.published.id, "acknowledged, and a dead letter as well")
+
+
+def _removed_unconfirmed(case: _Case, disturbances: Sequence[Disturbance]) -> bool:
+    acknowledged = next(asked for asked in case.asked if asked.acknowledged)
+    return (
+        case.letter is not None
+        and case.letter.reason == "removed"
+        and _cut_short(acknowledged, acknowledged.ended + CONFIRM_S, disturbances)
+    )
 
 
 def _repeats(case: _Case, disturbances: Sequence[Disturbance]) -> Iterator[Violation]:
@@ -242,11 +255,12 @@ def _rewound(again: Asked, case: _Case, disturbances: Sequence[Disturbance]) -> 
     )
 
 
-def _dead_letters(case: _Case, reasons: Sequence[str]) -> Iterator[Violation]:
+def _dead_letters(case: _Case, history: History) -> Iterator[Violation]:
     letter = case.letter
     if letter is None:
         return
-    if letter.reason not in reasons:
+    removed = letter.reason == "removed" and letter.id in history.removable
+    if letter.reason not in history.reasons and not removed:
         yield Violation("dead letters", letter.id, f"a dead letter because of {letter.reason!r}")
     if letter.attempts > len(case.asked):
         yield Violation(

@@ -2,29 +2,35 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge.demo.nats_server import EmbeddedNats
 from eventbus.buckets import Bucket
-from eventbus.errors import EventBusError
+from eventbus.errors import ConnectionLost, EventBusError, NoAnswer
+from eventbus.patience import patiently
 from eventbus.subjects import lane_of
 from pipeline.dlq.replay import Wanted
 from pipeline.dlq.replaying import LetterId, Replaying
 from pipeline.dlq.stored_letter import read_letter
 from pipeline.dlq.tombstone import Verdict, read_tombstone
+from pipeline.keeping.keeper import NAME
 from pipeline.lanes.lease import read_lease
+from pipeline.tenants.apply import Application
 from pipeline.tenants.model import Tenant
-from tests.pipeline.delivering import Bus, acme, bus, eventually
+from pipeline.tenants.store import RoutesStore
+from tests.pipeline.delivering import MB, STREAMS, Bus, acme, bus, eventually
 from tests.pipeline.delivery_checker import (
     Disturbance,
     History,
     Letter,
+    Published,
     RouteName,
     Silence,
     Trouble,
@@ -35,9 +41,13 @@ from tests.pipeline.feeder import Feeder
 from tests.pipeline.processes import Runner, running
 from tests.pipeline.scripted_erp import ScriptedErp, calm, cutting, flapping, refusing, throttling
 
+SHORT = replace(STREAMS, deliveries_max_bytes=16 * MB, deliveries_keep=1.0, events_keep=20.0)
+"""What is settled is purged all the while: whenever a keeper begins, and where its stream is nearly full."""
 POISON = range(4, 100_000, 24)
 """Of tenant `refusing`, the fifth of six: every fourth of its changes."""
 DAY = 86_400
+
+T = TypeVar("T")
 
 
 def tempers(seed: int = 0) -> dict[str, ScriptedErp]:
@@ -50,6 +60,15 @@ def tempers(seed: int = 0) -> dict[str, ScriptedErp]:
         "refusing": ScriptedErp(refusing(POISON)),
         "throttling": ScriptedErp(throttling(40)),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A tenant has no route for the events behind `since`, up to `until`: sequences of EVENTS."""
+
+    tenant: str
+    since: int
+    until: float = math.inf
 
 
 @dataclass
@@ -68,6 +87,7 @@ class Stage:
     _silences: list[Silence] = field(default_factory=list)
     _troubles: list[Trouble] = field(default_factory=list)
     _letters: dict[LetterId, Letter] = field(default_factory=dict)
+    _gaps: list[Gap] = field(default_factory=list)
 
     def tenant(self, name: str, **route: Any) -> Tenant:
         """route: members of its route."""
@@ -79,6 +99,28 @@ class Stage:
         """others: in the place of the usual ones of their names."""
         named = {tenant.name: tenant for tenant in others}
         await self.shop.apply(*(named.get(name) or self.tenant(name) for name in self.erps))
+
+    async def remove(self, tenant: str) -> None:
+        """Its route."""
+        since = await self._put_into_force(replace(self.tenant(tenant), routes={}))
+        self._gaps.append(Gap(tenant, since))
+
+    async def add(self, tenant: str) -> None:
+        """The route that was removed."""
+        until = await self._put_into_force(self.tenant(tenant))
+        self._gaps.append(replace(self._gaps.pop(), until=until))
+
+    async def _put_into_force(self, tenant: Tenant) -> int:
+        """The sequence of EVENTS from which on its routes hold."""
+
+        async def put() -> int:
+            changes = await Application(self.shop.jetstream, self.shop.subjects).apply([tenant])
+            for change in changes:
+                if change.refusal is not None:  # what nobody answered has come about, and is found now
+                    raise NoAnswer(str(change.refusal))
+            return (await RoutesStore(self.shop.jetstream, self.shop.subjects).all())[tenant.name][0]
+
+        return await surely(put)
 
     # ── What is done ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,11 +147,18 @@ class Stage:
 
     async def owner(self, tenant: str) -> Runner:
         """The worker that has the tenant's lane."""
+        return await self._holder(str(lane_of(tenant, self.shop.nats.lanes)))
+
+    async def keeper(self) -> Runner:
+        """The worker that keeps house."""
+        return await self._holder(NAME)
+
+    async def _holder(self, what: str) -> Runner:
         lanes = Bucket(self.shop.jetstream, self.shop.subjects.bucket("LANES"))
 
         async def find() -> Runner | None:
             try:
-                entry = await lanes.get(f"lease.{lane_of(tenant, self.shop.nats.lanes)}")
+                entry = await lanes.get(f"lease.{what}")
             except EventBusError:
                 return None
             lease = read_lease(entry.value) if entry is not None and entry.value is not None else None
@@ -149,6 +198,45 @@ class Stage:
 
     # ── What came of it ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def wanted(self) -> list[Published]:
+        """What was published, but for what came while its route was removed."""
+        stored = self.feeder.stored
+        return [
+            one
+            for one in self.feeder.published
+            if not any(
+                gap.tenant == one.route[0] and gap.since < stored.get(one.id, 0) <= gap.until
+                for gap in self._gaps
+            )
+        ]
+
+    def had_before(self, tenant: str) -> list[str]:
+        """What the tenant's route had to deliver before it was removed last."""
+        since = max((gap.since for gap in self._gaps if gap.tenant == tenant), default=0)
+        stored = self.feeder.stored
+        return [
+            one.id for one in self.wanted if one.route[0] == tenant and 0 < stored.get(one.id, 0) <= since
+        ]
+
+    async def newest(self) -> int:
+        """The sequence of the last delivery of all."""
+        subjects = self.shop.subjects
+        stream = subjects.stream("DELIVERIES")
+        info = await surely(lambda: self.shop.jetstream.stream_info(stream))
+        assert info is not None
+        last: int = info["state"]["last_seq"]
+        return last
+
+    async def oldest(self, tenant: str) -> float:
+        """The sequence of the tenant's first delivery that was not purged; infinite: none is left."""
+        subjects = self.shop.subjects
+        subject = subjects.deliveries_of(lane_of(tenant, self.shop.nats.lanes), tenant)
+        found = await surely(
+            lambda: self.shop.jetstream.next_message(subjects.stream("DELIVERIES"), subject, 1)
+        )
+        return math.inf if found is None else found.seq
+
     async def letters(self) -> dict[LetterId, Letter]:
         """All there ever were. What is replaced must have been read before."""
         for message in await self.shop.stored("DLQ", "dlq.>"):
@@ -179,7 +267,7 @@ class Stage:
 
     async def verify(self) -> None:
         """Waits until nothing is left to do, and shows that all is as promised."""
-        await self.done([one.id for one in self.feeder.published])
+        await self.done([one.id for one in self.wanted])
         await self.shop.settled(60)
         await self.letters()
         found = violations(self.history)
@@ -189,7 +277,7 @@ class Stage:
     def history(self) -> History:
         asked = [one for erp in self.erps.values() for one in erp.asked]
         return History(
-            self.feeder.published,
+            self.wanted,
             sorted(asked, key=lambda one: one.began),
             list(self._letters.values()),
             self._disturbances,
@@ -197,6 +285,15 @@ class Stage:
             self._troubles,
             self.reasons,
             self.blocking,
+            {found for tenant in self.erps for found in self.had_before(tenant)},
+        )
+
+
+async def surely(ask: Callable[[], Awaitable[T]]) -> T:
+    """Once the server that was killed a moment ago is there again."""
+    async with asyncio.timeout(30):
+        return await patiently(
+            ask, lambda error: isinstance(error, ConnectionLost | NoAnswer), first=0.05, longest=0.5
         )
 
 
@@ -218,7 +315,7 @@ async def stage(
         erps = tempers(seed)
         for erp in erps.values():
             await ending.enter_async_context(erp)
-        shop = await ending.enter_async_context(bus(server.url, "", lanes=4))
+        shop = await ending.enter_async_context(bus(server.url, "", 4, SHORT))
         feeder = Feeder(shop, {name: key_of(erps, name) for name in erps})
         runners = await ending.enter_async_context(running(shop, folder, *roles))
         yield Stage(shop, server, erps, runners[routers:], runners[:routers], feeder)

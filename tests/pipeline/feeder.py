@@ -15,10 +15,15 @@ KEYS = 4
 
 
 class Feeder:
-    """keys: of the tenants, by name. All want every change, on their route `orders`."""
+    """keys: of the tenants, by name. All want every change, on their route `orders`.
+
+    stored: the sequence in EVENTS of each delivery's event, by the delivery's id. pad: so many bytes more has each event.
+    """
 
     def __init__(self, shop: Bus, keys: Mapping[str, str]) -> None:
         self.published: list[Published] = []
+        self.stored: dict[str, int] = {}
+        self.pad = 0
         self._shop = shop
         self._keys = keys
 
@@ -47,27 +52,30 @@ class Feeder:
         number, names = len(self.published), list(self._keys)
         tenant, key = names[number % len(names)], number // len(names) % KEYS
         event_id = f"shop:0/{number + 1:X}:1"
-        route = (tenant, "orders")
-        self.published.append(
-            Published(route, str(key), number, f"{event_id}/{tenant}/orders", time.monotonic())
-        )
+        route, delivery = (tenant, "orders"), f"{event_id}/{tenant}/orders"
+        self.published.append(Published(route, str(key), number, delivery, time.monotonic()))
+        self.stored[delivery] = await self._store(tenant, key, number, event_id)
+
+    async def _store(self, tenant: str, key: int, number: int, event_id: str) -> int:
+        more = {"id": event_id, "tenant": self._keys[tenant]}
+        if self.pad:
+            more["note"] = "x" * self.pad
         while True:
             try:
-                await self._shop.change(key, number, id=event_id, tenant=self._keys[tenant])
+                return await self._shop.change(key, number, **more)
             except EventBusError:
-                if await eventually(
-                    lambda: self._is_stored(tenant, event_id), lambda found: found is not None, 60
-                ):
-                    return
-            else:
-                return
+                found = await eventually(
+                    lambda: self._stored_as(tenant, event_id), lambda found: found is not None, 60
+                )
+                if found:
+                    return found
 
-    async def _is_stored(self, tenant: str, event_id: str) -> bool | None:
-        """As nobody else publishes, it is the last one if it is there. None: the server does not say."""
+    async def _stored_as(self, tenant: str, event_id: str) -> int | None:
+        """As nobody else publishes, it is the last one if it is there; 0: it is not. None: the server does not say."""
         subjects = self._shop.subjects
         subject = subjects.event("shop", self._keys[tenant], "public", "orders", "update")
         try:
             last = await self._shop.jetstream.last_message(subjects.stream("EVENTS"), subject)
         except EventBusError:
             return None
-        return last is not None and last.headers[HEADER_EVENT_ID] == event_id
+        return last.seq if last is not None and last.headers[HEADER_EVENT_ID] == event_id else 0

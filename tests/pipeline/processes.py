@@ -9,6 +9,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from eventbus.settings import StreamSettings
 from pipeline.lanes.lease import Lease
 from tests.pipeline.delivering import Bus
 
@@ -26,16 +27,10 @@ class Runner:
             "namespace": shop.nats.namespace,
             "lanes": shop.nats.lanes,
         }
-        streams = {
-            "events": {"max_bytes": "64MB"},
-            "deliveries": {"max_bytes": "64MB"},
-            "attempts": {"max_bytes": "16MB"},
-            "dlq": {"max_bytes": "16MB"},
-        }
         settings = {
             "sources": {"shop": {"dsn": "postgresql://nowhere/shop", "tables": {"public.orders": {}}}},
             "nats": nats,
-            "streams": streams,
+            "streams": _section(shop.streams),
             "egress": {"allow": ["127.0.0.0/8"]},
         }
         self._config.write_text(json.dumps(settings))
@@ -67,6 +62,19 @@ class Runner:
         """Waits for its end; its exit status."""
         assert self._process is not None
         return await self._process.wait()
+
+
+def _section(streams: StreamSettings) -> dict[str, dict[str, str]]:
+    """As bridge.yaml has it."""
+    return {
+        "events": {"max_bytes": f"{streams.events_max_bytes}B", "keep": f"{streams.events_keep:.0f}s"},
+        "deliveries": {
+            "max_bytes": f"{streams.deliveries_max_bytes}B",
+            "keep": f"{streams.deliveries_keep:.0f}s",
+        },
+        "attempts": {"max_bytes": f"{streams.attempts_max_bytes}B"},
+        "dlq": {"max_bytes": f"{streams.dlq_max_bytes}B"},
+    }
 
 
 @contextlib.asynccontextmanager

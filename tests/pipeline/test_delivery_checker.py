@@ -21,6 +21,7 @@ from tests.pipeline.delivery_checker import (
 ROUTE, OTHER = ("acme", "orders"), ("globex", "orders")
 WORKER, SERVER = Disturbance("worker", 1.5, 3.0), Disturbance("server", 1.5, 3.0)
 KILLED_LATER = Disturbance("worker", 4.0, 5.0)
+KILLED_MUCH_LATER = Disturbance("worker", 98.0, 99.0)
 
 
 def published(number: int, key: str = "k", route: Any = ROUTE, at: float = 0.0) -> Published:
@@ -35,6 +36,7 @@ LINE = [published(1), published(2), published(3, "other")]
 WELL = [asked(1, 1), asked(3, 1.05), asked(2, 2)]
 REFUSED = Letter("e2", "rejected", 1)
 LETTER = Letter("e1", "rejected", 1)
+REMOVED = Letter("e2", "removed", 0)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,8 @@ LETTER = Letter("e1", "rejected", 1)
         History(
             LINE, [asked(1, 1, 422), *WELL[1:]], [Letter("e1", "rejected", 1, "discarded")], blocking=[ROUTE]
         ),
+        History(LINE, WELL[:2], [REMOVED], removable=["e2"]),
+        History(LINE, WELL, [replace(REMOVED, attempts=1)], [WORKER], removable=["e2"]),
         History(LINE, WELL, silences=[Silence(ROUTE, 1.5, 2.0), Silence(OTHER, 0, 9)]),
         History(
             [*LINE, published(4, "g", OTHER, 1.0)], [*WELL, asked(4, 1.5)], troubles=[Trouble(ROUTE, 1, 2, 3)]
@@ -106,6 +110,9 @@ def test_what_was_promised_holds(history: History) -> None:
             History(LINE, [*WELL[:2], asked(2, 2, 422)], [replace(REFUSED, reason="mapping")]),
             ("dead letters", "e2"),
         ),
+        (History(LINE, WELL[:2], [REMOVED], removable=["e1"]), ("dead letters", "e2")),
+        (History(LINE, WELL, [REMOVED], removable=["e2"]), ("delivered", "e2")),
+        (History(LINE, WELL, [REMOVED], [KILLED_MUCH_LATER], removable=["e2"]), ("delivered", "e2")),
         (History(LINE, WELL, [Letter("e9", "rejected", 1)]), ("dead letters", "e9")),
         (History(LINE, WELL, silences=[Silence(ROUTE, 1.5, 2.5)]), ("silence", "e2")),
         (

@@ -5,23 +5,19 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from bridge.demo.nats_server import EmbeddedNats
-from eventbus.errors import ConnectionLost, NoAnswer
-from eventbus.patience import patiently
 from pipeline.tenants.pause_store import PauseStore
 from pipeline.tenants.pauses import Pause, Paused
 from tests.pipeline.delivering import eventually
-from tests.pipeline.faults import Stage, stage
+from tests.pipeline.faults import Stage, stage, surely
 from tests.pipeline.processes import Runner
 from tests.pipeline.scripted_erp import calm, down, hanging
-
-T = TypeVar("T")
 
 ORDERS = Paused(route="orders")
 ENDED = (0, -signal.SIGTERM)
@@ -157,14 +153,6 @@ async def killed_while_paused_and_resumed(play: Stage, chance: random.Random) ->
         await play.kill(await play.owner("calm"))
 
 
-async def surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Once the server that was killed a moment ago is there again."""
-    async with asyncio.timeout(30):
-        return await patiently(
-            ask, lambda error: isinstance(error, ConnectionLost | NoAnswer), first=0.05, longest=0.5
-        )
-
-
 def _is_paused(apart: object, route: str) -> bool:
     trouble = apart.get(route) if isinstance(apart, dict) else None
     return trouble is not None and trouble.phase == "on" and trouble.why == "paused"
@@ -181,6 +169,64 @@ async def killed_while_dead_letters_are_replayed(play: Stage, chance: random.Ran
     await deciding
 
 
+async def killed_while_the_keeper_purges(play: Stage, chance: random.Random) -> None:
+    """One route is apart, and keeps its own; the stream fills up behind it, and what the others had must go."""
+    sick = play.erps["calm"]
+    sick.temper = down
+    play.feeder.pad = 24_000
+    async with play.trouble("calm"):
+        before = await play.newest()
+        for turn in range(6):
+            await asyncio.sleep(chance.uniform(1, 5))
+            victims: list[Runner | EmbeddedNats] = [
+                await play.keeper(),
+                play.server,
+                *play.routers,
+                await play.owner("calm"),
+            ]
+            await play.kill(victims[turn % len(victims)])
+        for tenant in play.erps.keys() - {"calm"}:
+            await eventually(partial(play.oldest, tenant), lambda found: found > before, 90)
+    play.feeder.pad = 0
+    sick.temper = calm
+
+
+async def killed_while_a_route_is_removed_and_added(play: Stage, chance: random.Random) -> None:
+    """The same name again: at once, or when nothing of the old one is left."""
+    sick = play.erps["calm"]
+    for turn in range(4):
+        sick.temper = down if turn % 2 else calm
+        await asyncio.sleep(chance.uniform(0, 2))
+        await play.remove("calm")
+        if chance.random() < 0.7:
+            await play.kill(chance.choice((await play.owner("calm"), play.server, play.routers[0])))
+        if chance.random() < 0.6:
+            await play.done(play.had_before("calm"))
+            with play.silent("calm"):
+                await asyncio.sleep(chance.uniform(0, 1))
+        await play.add("calm")
+        sick.temper = calm
+        await play.kill(chance.choice((await play.owner("calm"), play.server, play.routers[0])))
+
+
+async def replaced_one_by_one_while_routes_come_and_go(play: Stage, chance: random.Random) -> None:
+    """An upgrade, at its worst moment."""
+    for worker in play.workers:
+        play.erps["calm"].temper = chance.choice((down, calm))
+        await asyncio.sleep(chance.uniform(0, 2))
+        with play.disturbed("worker"):  # what outlasts its patience is asked for again
+            ending = asyncio.create_task(worker.stop())
+            await play.remove("calm")
+            await play.kill(play.server)
+            await play.add("calm")
+            assert await ending in ENDED
+        play.erps["calm"].temper = calm
+        await worker.start()
+        for router in play.routers:
+            assert await router.stop() in ENDED
+            await router.start()
+
+
 FAULTS = [
     worker_killed_again_and_again,
     worker_frozen_past_its_ownership,
@@ -193,6 +239,9 @@ FAULTS = [
     an_erp_that_hangs,
     killed_while_paused_and_resumed,
     killed_while_dead_letters_are_replayed,
+    killed_while_the_keeper_purges,
+    killed_while_a_route_is_removed_and_added,
+    replaced_one_by_one_while_routes_come_and_go,
 ]
 
 
