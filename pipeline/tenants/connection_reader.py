@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.auth.kinds import may_be_opened, may_be_written
+from connectors.auth.kinds import KINDS, may_be_opened, may_be_written, members_of
 from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
 from connectors.registry import check_settings, kinds
 from connectors.tls import check_tls
@@ -37,11 +37,12 @@ def _connection(tenant: str, entry: Entry) -> Connection:
     section = entry.value.as_mapping()
     defaults = Connection("", "", "")
     auth, tls = section.get("auth"), section.get("tls")
+    connector = one_of(section.require("connector"), kinds())
     connection = Connection(
         name=entry.key,
-        connector=one_of(section.require("connector"), kinds()),
+        connector=connector,
         base_url=_base_url(section.require("base_url")),
-        auth={} if auth is None else _auth(tenant, auth),
+        auth={} if auth is None else _auth(tenant, connector, auth),
         tls={} if tls is None else _with_secrets(tenant, tls, may_be_written_in_tls),
         timeout_s=or_default(section.get("timeout"), duration, defaults.timeout_s),
         concurrency=or_default(section.get("concurrency"), whole, defaults.concurrency),
@@ -70,15 +71,38 @@ def _base_url(node: Node) -> str:
     return url
 
 
-def _auth(tenant: str, node: Node) -> dict[str, Any]:
-    written = {entry.key: entry.value.plain() for entry in node.as_mapping()}
+def _auth(tenant: str, connector: str, node: Node) -> dict[str, Any]:
+    section = node.as_mapping()
+    written = {entry.key: entry.value.plain() for entry in section}
     try:
-        return _with_secrets(tenant, node, partial(may_be_written, written))
+        return _with_secrets(tenant, section, partial(may_be_written, written))
     except _Unwritten as error:
+        _check_known(connector, section, written, error)
         hint = f", or, if it is no secret, list it in auth.open: `open: [{error.path[-1]}]`"
         raise YamlError(
             error.mark, error.message + (hint if may_be_opened(written, error.path) else "")
         ) from None
+
+
+def _check_known(connector: str, section: MappingNode, written: dict[str, Any], found: "_Unwritten") -> None:
+    """A word that is misspelt is no secret that should not be written: what nobody knows counts as one."""
+    kind = written.get("type")
+    members = members_of(kind) if isinstance(kind, str) else None
+    if members is not None and found.path[0] not in members:
+        name = found.path[0]
+        raise section.error(
+            f"{section.mark.path}.{name}: is nothing that {kind} auth takes{nearest(name, members)}"
+        )
+    try:
+        check_settings(connector, ConnectionSettings(base_url="https://erp.example", auth={"type": kind}))
+    except SettingsInvalid as error:
+        if error.key == "auth.type":
+            node = _node_at(section, "type")
+            hint = nearest(str(kind), KINDS)
+            meant = "" if "known:" in hint else hint  # the message lists them
+            raise node.error(f"{section.mark.path}.type: {error.message}{meant}") from None
+    except KindUnusable:
+        return  # said where the connector is
 
 
 def _with_secrets(tenant: str, node: Node, is_open: _IsOpen) -> dict[str, Any]:

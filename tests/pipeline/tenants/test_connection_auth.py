@@ -75,6 +75,16 @@ MISTAKES = {
         auth(**OAUTH, scpoe='"${secret:s}"'),
         "erp.auth.scpoe: oauth2_client_credentials auth takes only token_url, client_id",
     ),
+    "misspelt kind": (
+        auth(type="api_kee", header="X-Api-Key", key='"${secret:k}"'),
+        "erp.auth.type: 'api_kee' is none of basic, bearer, api_key",
+    ),
+    "misspelt kind, and what it may be": (auth(type="api_kee", header="X-Api-Key"), "; did you mean 'api_key'?"),
+    "misspelt member": (
+        auth(type="api_key", heeder="X-Api-Key", key='"${secret:k}"'),
+        "erp.auth.heeder: is nothing that api_key auth takes; did you mean 'header'?",
+    ),
+    "literal in a misspelt kind is not shown": (auth(type="barer", token="geheim"), "did you mean 'bearer'?"),
     "missing": (auth(type="oauth2_client_credentials", token_url="https://x.example/t"), "erp.auth.client_id: is missing: write `client_id: …`"),
     "missing secret": (
         auth(**{name: value for name, value in OAUTH.items() if name != "client_secret"}),
