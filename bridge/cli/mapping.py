@@ -26,6 +26,7 @@ from bridge.settings import load_settings
 from eventbus.event import EventInvalid, decode_event, encode_json
 from pipeline.jail.renderer import Renderer
 from pipeline.mapping.case_facts import Facts
+from pipeline.mapping.cases import completed
 
 MOST_EVENTS = 1_000
 
@@ -100,7 +101,7 @@ async def _check_sources(config: Path, report: Report) -> str | None:
     "--event",
     "event_file",
     metavar="FILE",
-    help="The event as JSON; - reads standard input.",
+    help="The event as JSON, what is left out as in a case; - reads standard input.",
 )
 @click.option(
     "--last",
@@ -162,7 +163,9 @@ async def _previewed(
             subject = await of_mapping(renderer, str(mapping_name))
         else:
             subject = await of_tenant(renderer, *await route_in_folder(renderer, route, config))
-        result = await Previews(subject, facts).of(event)
+        table = subject.mapping.facts.source.table
+        whole = completed({"tenant": subject.key or "preview", **event}, table, "preview")
+        result = await Previews(subject, facts).of(whole)
     if isinstance(result, PreviewFailed):
         raise result
     return result
@@ -193,7 +196,10 @@ def _event(file: str) -> dict[str, Any]:
         raise Usage(f"{file}: cannot be read: {error.strerror}") from None
     except EventInvalid as error:
         raise Usage(f"{file}: {error}") from None
-    source = event.get("source")
-    if not isinstance(event.get("op"), str) or not isinstance(source, dict):
-        raise Usage(f"{file}: is no event: it needs op, source.schema, source.table, key, before and after")
+    told = "after" in event or "before" in event or event.get("op") == "truncate"
+    if not told or not isinstance(event.get("op", ""), str) or not isinstance(event.get("source", {}), dict):
+        raise Usage(
+            f'{file}: is no event: write {{"after": {{…}}}}, the row by its columns, and before, op and key where '
+            "they count; what is left out is filled in as in a case"
+        )
     return event

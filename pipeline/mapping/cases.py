@@ -159,7 +159,7 @@ def _instead(got: Members[str, Value]) -> str:
 def input_of(case: Case, table: str) -> RenderInput:
     """The case as the mapping gets it, with what its event leaves out."""
     return RenderInput(
-        event=_completed(case.event, table),
+        event=completed(case.event, table, "case"),
         tenant="case",
         route="case",
         params=case.params,
@@ -168,19 +168,20 @@ def input_of(case: Case, table: str) -> RenderInput:
     )
 
 
-def _completed(event: dict[str, Value], table: str) -> dict[str, Value]:
-    schema, _, name = table.partition(".")
+def completed(event: dict[str, Value], table: str, name: str) -> dict[str, Value]:
+    """An event of `table` with what was left out. name: of its source, and its tenant's key."""
+    schema, _, relation = table.partition(".")
     after = event.get("after")
-    completed = {
+    whole = {
         "v": 1,
-        "id": "case:0/1:1",
+        "id": f"{name}:0/1:1",
         "op": "update" if event.get("before") else "insert",
-        "tenant": "case",
+        "tenant": name,
         "key": {"id": after["id"]} if isinstance(after, dict) and "id" in after else None,
         "before": None,
         "after": None,
         **event,
     }
-    source: dict[str, Value] = {"name": "case", "db": "case", "schema": schema, "table": name}
+    source: dict[str, Value] = {"name": name, "db": name, "schema": schema, "table": relation}
     source |= {"lsn": "0/1", "commit_lsn": "0/1", "ordinal": 1, "xid": 1, "commit_ts": "2026-01-02T03:04:05Z"}
-    return {**completed, "source": {**source, **(event.get("source") or {})}}
+    return {**whole, "source": {**source, **(event.get("source") or {})}}

@@ -180,6 +180,19 @@ def test_what_is_no_event_is_wrong_use(folder: Path, event: Any) -> None:
     assert "event.json" in result.stderr
 
 
+def test_what_an_event_leaves_out_is_filled_in_as_in_a_case(folder: Path) -> None:
+    order(folder).write_text(
+        "source: {table: public.work_orders}\nparams: {plant: {}}\nconnector: rest\n"
+        "request:\n  method: POST\n  path: '/{{ key.id }}'\n"
+        "  body: ['{{ op }}', '{{ source.table }}', '{{ event.tenant }}', '{{ event.id }}']\n"
+    )
+    (folder / "event.json").write_text('{"before": {"id": 7}, "after": {"id": 7, "status": 3}}')
+    arguments = ("--event", folder / "event.json", "--config", folder / "bridge.yaml", "--json")
+    shown = json.loads(run("preview", "--route", "acme/orders", *arguments).stdout)
+    assert shown["path"] == "/7"
+    assert shown["body"] == ["update", "work_orders", "4711", "preview:0/1:1"]
+
+
 def test_shipped_mappings_are_found_by_name(folder: Path) -> None:
     result = run("preview", "sap_s4hana/purchase_requisitions", "--event", folder / "event.json")
     assert result.exit_code == 2
