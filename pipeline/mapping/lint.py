@@ -8,12 +8,13 @@ from jinja2 import nodes
 from pipeline.mapping.errors import Finding
 from pipeline.mapping.scope import Scope
 from pipeline.mapping.structure import RESERVED
-from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_template
+from pipeline.mapping.syntax import SyntaxInvalid, is_template, parse_expression, parse_template
 from pipeline.yaml_tree import MappingNode, Mark, Node, ScalarNode, SequenceNode, nearest
 
 _ODATA = ("$format", "$filter", "$value", "$levels", "$ref", "$search", "$skip", "$select")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _LOOKS_BARE = re.compile(r"(after|before|key|params|vars|event|delivery)\.[A-Za-z_]\w*(\.\w+|\s*\|.*)*")
+_FIRST_SUCCESS, _LAST_SUCCESS = 200, 299
 _BARE = ("$for", "$if", "when", "require", "found")
 """Below these keys an expression stands without braces."""
 
@@ -22,6 +23,7 @@ def warnings_of(root: MappingNode, scope: Scope) -> Iterator[Finding]:
     """Params, vars and rows that nothing uses; numbers written like codes; what will not be sent as it looks."""
     yield from _unused(root, scope)
     yield from _numbers_like_codes(root)
+    yield from _never_ok(root)
     for section in ("vars", "enrich", "request", "steps", "repeat"):
         if (node := root.get(section)) is not None:
             yield from _texts(node)
@@ -42,6 +44,39 @@ def _unused(root: MappingNode, scope: Scope) -> Iterator[Finding]:
     for entry in enrich if isinstance(enrich, MappingNode) else ():
         if entry.key not in scope.used:
             yield Finding(entry.mark, f"nothing uses enrich.{entry.key}, and it is read for every event")
+
+
+def _never_ok(root: MappingNode) -> Iterator[Finding]:
+    """An `ok` that no success fulfils: it was meant to add an answer, and undoes all others."""
+    response = root.get("response")
+    rule = response.get("ok") if isinstance(response, MappingNode) else None
+    if not isinstance(rule, ScalarNode):
+        return
+    try:
+        parts = _operands(parse_expression(rule.text))
+    except SyntaxInvalid:
+        return
+    if any(_excludes_success(part) for part in parts):
+        message = "`ok` that is false makes a rejection of a success, and no 2xx fulfils this; write `status < 300 or …`"
+        yield Finding(rule.mark, message, rule.text)
+
+
+def _operands(condition: nodes.Expr) -> list[nodes.Expr]:
+    """Those of its `and`."""
+    if isinstance(condition, nodes.And):
+        return _operands(condition.left) + _operands(condition.right)
+    return [condition]
+
+
+def _excludes_success(condition: nodes.Expr) -> bool:
+    match condition:
+        case nodes.Compare(
+            expr=nodes.Name(name="status"),
+            ops=[nodes.Operand(op="eq" | "gt" | "gteq" as op, expr=nodes.Const(value=int(than)))],
+        ):
+            return than > _LAST_SUCCESS - (op == "gt") or (op == "eq" and than < _FIRST_SUCCESS)
+        case _:
+            return False
 
 
 def _texts(node: Node) -> Iterator[Finding]:

@@ -268,3 +268,28 @@ request:
         "this is the text 'after.name | upper'; for the value write \"{{ after.name | upper }}\"",
         "every date becomes the text 'dd/mm/yyyy'; write strftime's letters, as in '%d/%m/%Y'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ok", "warned"),
+    [
+        ("status == 409", True),
+        ("body.code == 'DUPLICATE' and status == 409", True),
+        ("status >= 300 and body.a", True),
+        ("status > 298", False),
+        ("status > 299", True),
+        ("status < 300 or status == 409", False),
+        ("status == 201", False),
+        ("body.error.code == 'DUPLICATE'", False),
+    ],
+)
+def test_a_warning_of_an_ok_that_undoes_every_success(
+    compiled: Callable[..., Any],
+    ok: str,
+    warned: bool,  # noqa: FBT001
+) -> None:
+    text = f'response: {{ok: "{ok}"}}\nrequest: {{method: POST, path: /x}}\n'
+    said = [finding.message for finding in compiled(text).warnings]
+    assert [message.partition(",")[0] for message in said] == (
+        ["`ok` that is false makes a rejection of a success"] if warned else []
+    )
