@@ -11,7 +11,7 @@ import click
 from bridge.cli.context import json_option
 from bridge.cli.errors import Usage
 from bridge.cli.running import run_service
-from bridge.demo.erp_server import Answered, ErpServer
+from bridge.demo.erp_server import Answered, ErpServer, Reply
 from bridge.demo.erp_trouble import KINDS, trouble
 from bridge.demo.simulated_erps import BASE_URL, ORIGIN, SIMULATED_ERPS, SimulatedErp
 from bridge.listen import LOOPBACK, AddressUnavailable
@@ -24,6 +24,7 @@ _INDENT = max(map(len, SIMULATED_ERPS)) + 2
 EGRESS = "egress: {allow: [127.0.0.0/8]}"
 _TENANT = "acme"
 _SHOWN = 2_000
+_REFUSALS = ("error", "errors", "messages")
 _SHUTDOWN_TIMEOUT_S = 5.0
 
 
@@ -61,7 +62,7 @@ async def _serve(name: str, port: int, kind: str | None, stop: asyncio.Event, *,
     simulated = SIMULATED_ERPS[name]
     server = simulated.make()
     server.port = port
-    server.watch = lambda answered: click.echo(_json_line(answered) if as_json else _shown(answered))
+    server.watch = lambda answered: click.echo(_json_line(answered) if as_json else shown(answered))
     if kind is not None:
         server.trouble = trouble(kind)
     try:
@@ -147,16 +148,24 @@ def _json_line(answered: Answered) -> str:
     ]
     line: dict[str, Any] = {"at": _time(call.at), "method": call.method, "path": _target(answered)}
     line |= {"status": reply.status if reply else None, "made": made}
-    if reply and reply.status >= 400:
+    if reply and _refuses(reply):
         line["error"] = reply.body
     return encode_json(line).decode()
 
 
-def _shown(answered: Answered) -> str:
+def _refuses(reply: Reply) -> bool:
+    """Also with HTTP 200, as JSON-RPC and GraphQL do, and Odoo's `load`."""
+    body = reply.body
+    result = body.get("result", body) if isinstance(body, dict) else None
+    members = {**body, **result} if isinstance(result, dict) else body
+    return reply.status >= 400 or (isinstance(members, dict) and any(map(members.get, _REFUSALS)))
+
+
+def shown(answered: Answered) -> str:
     reply = answered.reply
     status = str(reply.status) if reply else "no answer"
     lines = [f"{_time(answered.call.at)[11:19]}  {answered.call.method} {_target(answered)}  {status}"]
-    if reply and reply.status >= 400:
+    if reply and _refuses(reply):
         lines.append(f"          {_text(reply.body)}")
     for effect in answered.effects:
         lines += [

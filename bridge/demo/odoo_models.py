@@ -11,12 +11,14 @@ _ORDER_LINE = frozenset({"product_id", "name", "product_qty", "price_unit", "dat
 _MOVE = frozenset({"product_id", "product_uom_qty", "location_id", "location_dest_id"})
 FIELDS: Mapping[str, frozenset[str]] = {
     "res.partner": frozenset({
-        "name", "ref", "street", "city", "email", "phone", "is_company", "supplier_rank", "active", "comment",
+        "name", "ref", "street", "street2", "city", "zip", "email", "phone", "vat", "website", "is_company",
+        "supplier_rank", "customer_rank", "active", "comment",
     }),
     "product.product": frozenset({
-        "name", "default_code", "type", "is_storable", "purchase_ok", "sale_ok", "active", "standard_price",
+        "name", "default_code", "barcode", "type", "is_storable", "purchase_ok", "sale_ok", "active", "list_price",
+        "standard_price", "weight", "volume", "description", "description_purchase", "description_sale",
     }),
-    "purchase.order": frozenset({"partner_id", "origin", "date_planned", "order_line", "state"}),
+    "purchase.order": frozenset({"partner_id", "partner_ref", "origin", "date_planned", "order_line", "state"}),
     "maintenance.request": frozenset({
         "name", "description", "request_date", "schedule_date", "priority", "maintenance_type", "equipment_id",
         "stage_id",

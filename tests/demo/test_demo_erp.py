@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 from click.testing import CliRunner
 
-from bridge.cli.demo_erp import EGRESS, connection_of, mappings_of
+from bridge.cli.demo_erp import EGRESS, connection_of, mappings_of, shown
 from bridge.cli.main import main
+from bridge.demo.erp_server import Answered, Call, Reply
 from bridge.demo.erp_trouble import KINDS, trouble
 from bridge.demo.simulated_erps import SIMULATED_ERPS
 from bridge.shipped_files import shipped
@@ -110,6 +111,21 @@ async def test_a_user_pastes_what_it_prints_and_sees_what_arrives() -> None:
         ]
         assert json.loads(lines[4])["error"]["message"]["value"] == "Enter PurchaseRequisitionType"
         assert await erp.end() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ids": False, "messages": [{"message": "no such field"}]},
+        {"jsonrpc": "2.0", "result": {"ids": False, "messages": [{"message": "no such field"}]}},
+        {"jsonrpc": "2.0", "error": {"message": "no such field"}},
+        {"data": None, "errors": [{"message": "no such field"}]},
+    ],
+)
+def test_a_refusal_with_http_200_is_shown(body: dict[str, Any]) -> None:
+    call = Call(0.0, "POST", "/x", "", {}, None)
+    assert "no such field" in shown(Answered(call, Reply(200, body)))
+    assert "\n" not in shown(Answered(call, Reply(200, {"ids": [4], "messages": []})))
 
 
 async def test_as_json_it_prints_an_object_a_line() -> None:
