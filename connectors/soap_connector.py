@@ -60,7 +60,7 @@ class SoapConnector:
         try:
             binding = choose_binding(document, self._options.get("service"), self._options.get("port"))
         except WsdlInvalid as error:
-            raise unusable(f"it {error}") from None
+            raise unusable(str(error)) from None
         address = self._address if self._options.get("addressing") else None
         self._service = SoapService(document, binding, address)
         return self._service

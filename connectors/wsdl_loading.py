@@ -27,6 +27,8 @@ _LONGEST = 4
 """Of the connection's timeouts, for everything that it takes: a connection that is replaced is kept open for six."""
 _UNENDING = frozenset({"basic", "bearer", "api_key", "headers", "oauth1"})
 """Kinds of `auth` that a second client may use beside the first."""
+_OF_ENVELOPES = frozenset({"wsse_username", "wsse_signature"})
+"""Kinds that add nothing to an HTTP request."""
 _reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wsdl")
 """One at a time: a WSDL takes a second of CPU, and other threads look names up."""
 _read: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -34,6 +36,7 @@ _read: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _refused: dict[str, tuple[float, str]] = {}
 """When and why, by that digest: one that costs ten seconds of CPU must not cost them with every probe of its route."""
 _MOST_REFUSED = 64
+_NOT_SENT = "; nothing was sent"
 AGAIN_S = 600.0
 """After which it is tried once more: what is too slow on a machine that is overloaded may be none later."""
 _recent: deque[Any] = deque(maxlen=4)
@@ -102,8 +105,8 @@ class WsdlLoader:
                 await client.aclose()
         return documents
 
-    def _way(self, url: str, clients: dict[str, ErpClient]) -> tuple[ErpClient, str]:
-        """Who fetches it, and the target. Raises WsdlInvalid.
+    def _way(self, url: str, clients: dict[str, ErpClient]) -> tuple[ErpClient, str, bool]:
+        """Who fetches it, the target, and whether with credentials. Raises WsdlInvalid.
 
         At and below base_url the connection's own client, with all that `auth` does; elsewhere on its origin another with
         what does not end, for two that renew a token would end each other's; on other origins one that has no credentials.
@@ -114,20 +117,21 @@ class WsdlLoader:
             raise WsdlInvalid(f"{shown(url)} is no URL: {error}") from None
         parts, base = urlsplit(url), urlsplit(self._settings.base_url).path.rstrip("/")
         query = f"?{parts.query}" if parts.query else ""
-        path = parts.path or "/"
+        path, kind = parts.path or "/", self._settings.auth.get("type")
         if origin == own and (path == base or path.startswith(f"{base}/")):
-            return self._client, path[len(base) :] + query
+            return self._client, path[len(base) :] + query, bool(kind) and kind not in _OF_ENVELOPES
+        with_auth = origin == own and kind in _UNENDING
         if str(origin) not in clients:
             settings = replace(self._settings, base_url=str(origin))
             if origin != own:
                 settings = replace(settings, auth={}, tls={})
-            elif settings.auth.get("type") not in _UNENDING:
+            elif not with_auth:
                 settings = replace(settings, auth={})
             clients[str(origin)] = ErpClient(settings)
-        return clients[str(origin)], path + query
+        return clients[str(origin)], path + query, with_auth
 
     async def _fetched(self, url: str, clients: dict[str, ErpClient]) -> bytes:
-        client, target = self._way(url, clients)
+        client, target, with_auth = self._way(url, clients)
         headers = {"Accept": "text/xml, application/xml, */*;q=0.5", "User-Agent": "fracttal-bridge"}
         try:
             received = await client.exchange("GET", target, headers, b"")
@@ -136,7 +140,12 @@ class WsdlLoader:
             code = outcome.code if isinstance(outcome, Unavailable) else "wsdl"
             raise unusable(f"{shown(url)}: {outcome.message}", code) from None
         if received.status in (401, 403):
-            raise unusable(f"{shown(url)}: HTTP {received.status}", "authentication")
+            tried = (
+                "the connection's auth does not open it"
+                if with_auth
+                else "it was asked for without credentials"
+            )
+            raise unusable(f"{shown(url)}: HTTP {received.status} ({tried})", "authentication")
         if received.status != 200:
             followed = " (redirects are not followed)" if 300 <= received.status < 400 else ""
             raise unusable(f"{shown(url)}: HTTP {received.status}{followed}")
@@ -149,7 +158,8 @@ class WsdlLoader:
 
 
 def unusable(why: str, code: str = "wsdl") -> NoAnswer:
-    return NoAnswer(Unavailable(f"the WSDL cannot be used: {why}; nothing was sent", code=code))
+    why = why.removesuffix(_NOT_SENT)
+    return NoAnswer(Unavailable(f"the WSDL cannot be used: {why}{_NOT_SENT}", code=code))
 
 
 def understood(documents: WsdlDocuments) -> Any:

@@ -88,16 +88,16 @@ def choose_binding(document: Any, service: str | None, port: str | None) -> Any:
     services = document.services
     if service is not None:
         if service not in services:
-            raise WsdlInvalid(f"has no service {service!r}{one_of(service, services)}")
+            raise WsdlInvalid(f"it has no service {service!r}{one_of(service, services)}")
         services = {service: services[service]}
     ports = {name: each for found in services.values() for name, each in found.ports.items()}
     if port is not None:
         if port not in ports:
-            raise WsdlInvalid(f"has no port {port!r}{one_of(port, ports)}")
+            raise WsdlInvalid(f"it has no port {port!r}{one_of(port, ports)}")
         ports = {port: ports[port]}
     found = next((each.binding for each in ports.values() if isinstance(each.binding, SoapBinding)), None)
     if found is None:
-        raise WsdlInvalid("has no service with a port that speaks SOAP over HTTP")
+        raise WsdlInvalid("it has no service with a port that speaks SOAP over HTTP")
     return found
 
 

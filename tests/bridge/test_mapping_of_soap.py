@@ -103,4 +103,4 @@ def test_a_wsdl_that_is_not_understood_is_an_error(folder: Path) -> None:
     (folder / "tenants/acme/wsdl/erp.wsdl").write_text("<definitions/>")
     result = preview(folder, "--json")
     assert result.exit_code == 1
-    assert "the WSDL cannot be used: has no service" in json.loads(result.stdout)["error"]["message"]
+    assert "the WSDL cannot be used: it has no service" in json.loads(result.stdout)["error"]["message"]

@@ -217,6 +217,32 @@ async def test_a_redirect_is_not_followed(server: Files) -> None:
     assert "HTTP 302 (redirects are not followed)" in (await refused(server, "/moved.wsdl")).message
 
 
+async def test_that_nothing_was_sent_is_said_once(server: Files) -> None:
+    message = (await refused(server, "http://127.0.0.1:1/x.wsdl")).message
+    assert "http://127.0.0.1:1/x.wsdl: " in message
+    assert message.count("nothing was sent") == 1
+
+
+BASIC = {"type": "basic", "username": "u", "password": "secret-password"}
+
+
+@pytest.mark.parametrize(
+    ("url", "auth", "says"),
+    [
+        ("/x.wsdl", BASIC, "HTTP 401 (the connection's auth does not open it)"),
+        ("/x.wsdl", {}, "HTTP 401 (it was asked for without credentials)"),
+        ("/x.wsdl", {"type": "session", "path": "/login"}, "HTTP 401 (it was asked for without credentials)"),
+    ],
+)
+async def test_a_wsdl_that_wants_credentials_says_whether_it_got_any(
+    server: Files, url: str, auth: Any, says: str
+) -> None:
+    server.files[url] = Reply(401)
+    outcome = await refused(server, url, auth=auth)
+    assert outcome.code == "authentication"
+    assert says in outcome.message
+
+
 async def test_credentials_go_to_the_endpoints_origin_alone(server: Files) -> None:
     async with Files() as other:
         other.files["/o.xsd"] = (
