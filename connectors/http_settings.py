@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from connectors.auth import check_auth
-from connectors.protocol import ConnectionSettings, SettingsInvalid
+from connectors.protocol import ConnectionSettings, OptionUnknown
 
 
 def check_http_settings(
@@ -26,7 +26,6 @@ def check_endpoint(settings: ConnectionSettings) -> None:
 
 
 def check_options(settings: ConnectionSettings, options: Collection[str]) -> None:
-    """That there are no others. Raises SettingsInvalid."""
+    """That there are no others. Raises OptionUnknown."""
     for name in sorted(set(settings.options) - set(options)):
-        known = f"the options {', '.join(sorted(options))} alone" if options else "no options"
-        raise SettingsInvalid(name, f"this connector has {known}")
+        raise OptionUnknown(name, options)

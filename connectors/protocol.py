@@ -4,7 +4,7 @@ A kind is one module, found by its name in `connectors.registry`, ours or a plug
 what would be sent) and sends (the only part that touches the network, and never raises for the network's trouble).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -104,6 +104,15 @@ class SettingsInvalid(ValueError):
         super().__init__(f"{key}: {message}")
         self.key = key
         self.message = message
+
+
+class OptionUnknown(SettingsInvalid):
+    """options: those that the kind has."""
+
+    def __init__(self, key: str, options: Collection[str]) -> None:
+        known = f"the options {', '.join(sorted(options))} alone" if options else "no options"
+        super().__init__(key, f"this connector has {known}")
+        self.options = tuple(options)
 
 
 class KindUnusable(LookupError):

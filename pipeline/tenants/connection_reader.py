@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connectors.auth.kinds import KINDS, may_be_opened, may_be_written, members_of
-from connectors.protocol import ConnectionSettings, KindUnusable, SettingsInvalid
+from connectors.protocol import ConnectionSettings, KindUnusable, OptionUnknown, SettingsInvalid
 from connectors.registry import check_settings, kinds
 from connectors.tls import check_tls
 from connectors.tls import may_be_written as may_be_written_in_tls
@@ -172,7 +172,7 @@ def _check_by_connector(section: MappingNode, connection: Connection) -> None:
         check_tls(settings.tls, settings.base_url)
         check_settings(connection.connector, settings)
     except SettingsInvalid as error:
-        known = nearest(error.key, _KEYS) if error.key in connection.options else ""
+        known = nearest(error.key, {*_KEYS, *error.options}) if isinstance(error, OptionUnknown) else ""
         node = _node_at(section, error.key)
         raise node.error(f"{section.mark.path}.{error.key}: {error.message}{known}") from None
     except KindUnusable as error:

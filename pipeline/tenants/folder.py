@@ -142,6 +142,8 @@ class _Reading:
             raise (node or self._root).error(f"{where}: {error.message}") from None
         except KindUnusable as error:
             raise self._root.error(f"connections.{connection.name}: {error}") from None
+        except YamlError as error:
+            raise YamlError(error.mark, f"{error.message}; connections.{connection.name} needs it") from None
         return replace(connection, files=files) if files else connection
 
     async def _compile(self, name: str, lookups: dict[str, Lookup]) -> MappingFacts | None:

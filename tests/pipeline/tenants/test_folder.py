@@ -218,7 +218,16 @@ MISTAKES = {
         "'Sap Password' cannot be a secret's name",
     ),
     "auth type": ("type: basic", "type: basik", "connections.sap.auth.type"),
-    "option": ("    base_url:", "    timeuot: 3s\n    base_url:", "timeuot"),
+    "option": (
+        "    base_url:",
+        "    timeuot: 3s\n    base_url:",
+        "connections.sap.timeuot: this connector has the options csrf alone; did you mean 'timeout'?",
+    ),
+    "option of the connector": (
+        "    base_url:",
+        "    csfr: true\n    base_url:",
+        "connections.sap.csfr: this connector has the options csrf alone; did you mean 'csrf'?",
+    ),
     "timeout": (
         "    base_url:",
         "    timeout: 3\n    base_url:",
@@ -305,6 +314,23 @@ async def test_a_mistake_in_tenant_yaml_is_named_with_its_place_and_its_remedy(
     assert expected in said
     assert said.startswith("acme/tenant.yaml:")
     assert "geheim" not in said
+
+
+async def test_an_option_that_the_connector_has_is_not_taken_for_a_misspelt_one(
+    folder: Path, renderer: Renderer
+) -> None:
+    odd = TENANT.replace("    base_url:", "    csrf: 7\n    base_url:")
+    (folder / "acme/tenant.yaml").write_text(odd)
+    said = await complaint(folder, renderer)
+    assert "connections.sap.csrf: " in said
+    assert "known:" not in said
+
+
+async def test_a_file_that_a_connection_needs_names_the_connection(folder: Path, renderer: Renderer) -> None:
+    soap = "    connector: soap\n    wsdl: wsdl/erp.wsdl"
+    (folder / "acme/tenant.yaml").write_text(TENANT.replace("    connector: rest", soap))
+    says = "acme/wsdl/erp.wsdl:1:1: cannot be read: No such file or directory; connections.sap needs it"
+    assert says in await complaint(folder, renderer)
 
 
 async def test_a_username_may_be_a_secret_too(folder: Path, renderer: Renderer) -> None:
