@@ -71,6 +71,15 @@ def test_it_runs_the_demo(installed: Path, tmp_path: Path) -> None:
     assert summary["delivered"] > 0
 
 
+def test_each_simulated_erp_is_whole(installed: Path, tmp_path: Path) -> None:
+    """With the mappings that go with it, and the file that one of them is told by."""
+    listed = run(installed / "bridge", "demo", "erp", "--list", "--json", cwd=tmp_path).splitlines()
+    mappings = {erp["erp"]: erp["mappings"] for erp in map(json.loads, listed)}
+    assert {erp for erp, shipped in mappings.items() if not shipped} == {"jsonrpc"}
+    wsdl = "from bridge.demo.erp_soap import wsdl; print(wsdl())"
+    assert "CreateRequisition" in run(installed / "python", "-c", wsdl, cwd=tmp_path)
+
+
 def test_a_package_of_its_own_adds_a_connector(installed: Path, tmp_path: Path) -> None:
     """As docs/connectors.md says: installed beside the bridge, it conforms and its mappings are rendered."""
     example = tmp_path / "webdav"
