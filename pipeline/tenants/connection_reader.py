@@ -38,17 +38,18 @@ def _connection(tenant: str, entry: Entry) -> Connection:
     defaults = Connection("", "", "")
     auth, tls = section.get("auth"), section.get("tls")
     connector = one_of(section.require("connector"), kinds())
+    options = {each.key: each.value.plain() for each in section if each.key not in _KEYS}
     connection = Connection(
         name=entry.key,
         connector=connector,
         base_url=_base_url(section.require("base_url")),
-        auth={} if auth is None else _auth(tenant, connector, auth),
+        auth={} if auth is None else _auth(tenant, connector, options, auth),
         tls={} if tls is None else _with_secrets(tenant, tls, may_be_written_in_tls),
         timeout_s=or_default(section.get("timeout"), duration, defaults.timeout_s),
         concurrency=or_default(section.get("concurrency"), whole, defaults.concurrency),
         rate_limit=or_default(section.get("rate_limit"), rate, None),
         breaker=_breaker(section.get("breaker")),
-        options={each.key: each.value.plain() for each in section if each.key not in _KEYS},
+        options=options,
     )
     _check_by_connector(section, connection)
     return connection
@@ -71,22 +72,23 @@ def _base_url(node: Node) -> str:
     return url
 
 
-def _auth(tenant: str, connector: str, node: Node) -> dict[str, Any]:
+def _auth(tenant: str, connector: str, options: dict[str, Any], node: Node) -> dict[str, Any]:
     section = node.as_mapping()
     written = {entry.key: entry.value.plain() for entry in section}
     try:
         return _with_secrets(tenant, section, partial(may_be_written, written))
     except _Unwritten as error:
-        _check_known(connector, section, written, error)
+        _check_known(connector, options, section, error)
         hint = f", or, if it is no secret, list it in auth.open: `open: [{error.path[-1]}]`"
         raise YamlError(
             error.mark, error.message + (hint if may_be_opened(written, error.path) else "")
         ) from None
 
 
-def _check_known(connector: str, section: MappingNode, written: dict[str, Any], found: "_Unwritten") -> None:
+def _check_known(connector: str, options: dict[str, Any], section: MappingNode, found: "_Unwritten") -> None:
     """A word that is misspelt is no secret that should not be written: what nobody knows counts as one."""
-    kind = written.get("type")
+    written = section.get("type")
+    kind = None if written is None else written.plain()
     members = members_of(kind) if isinstance(kind, str) else None
     if members is not None and found.path[0] not in members:
         name = found.path[0]
@@ -94,7 +96,7 @@ def _check_known(connector: str, section: MappingNode, written: dict[str, Any], 
             f"{section.mark.path}.{name}: is nothing that {kind} auth takes{nearest(name, members)}"
         )
     try:
-        check_settings(connector, ConnectionSettings(base_url="https://erp.example", auth={"type": kind}))
+        check_settings(connector, ConnectionSettings("https://erp.example", {"type": kind}, options=options))
     except SettingsInvalid as error:
         if error.key == "auth.type":
             node = _node_at(section, "type")

@@ -133,3 +133,22 @@ def test_a_mistake_is_told_with_its_place_and_what_to_write(name: str) -> None:
     found = problem(text)
     assert said in found
     assert "geheim" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("dialect: tryton\n  database: acme", "erp.auth.password: a password is not written here"),
+        (
+            "dialect: odoo\n  database: acme",
+            "erp.auth.type: login is for the dialects odoo_legacy, tryton alone",
+        ),
+    ],
+)
+def test_whether_a_kind_of_auth_is_known_depends_on_the_connections_options(options: str, said: str) -> None:
+    login = auth(type="login", username="bridge", password="geheim")
+    text = f"erp:\n  connector: jsonrpc\n  base_url: https://erp.example\n  {options}\n  {login}"
+    with pytest.raises(ConfigurationInvalid) as refused:
+        read_connections("acme", load(text, "tenant.yaml"))
+    assert said in str(refused.value)
+    assert "geheim" not in str(refused.value)
