@@ -9,7 +9,6 @@ import click
 from rich.console import Console
 
 from bridge.cli.context import json_option
-from bridge.cli.demo_erp import erp
 from bridge.cli.errors import Findings, Usage
 from bridge.cli.running import run_service
 from bridge.demo.display import say, shown, verdict_text
@@ -19,7 +18,19 @@ from bridge.demo.scenario import Options, running
 SHUTDOWN_TIMEOUT_S = 60.0
 
 
-@click.group(invoke_without_command=True)
+class DemoGroup(click.Group):
+    """Loads the many simulated ERPs of `bridge demo erp`, and a GraphQL server with them, only for that command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 — click's signature
+        return ["erp"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 — click's signature
+        from bridge.cli.demo_erp import erp  # noqa: PLC0415 — see above
+
+        return erp if cmd_name == "erp" else None
+
+
+@click.group(cls=DemoGroup, invoke_without_command=True)
 @click.option("--events", type=click.IntRange(min=1), metavar="N", help="Commit N changes; default: no end.")
 @click.option("--exit", "leave", is_flag=True, help="With --events: judge, print a summary and leave.")
 @click.option(
@@ -75,9 +86,6 @@ def _refuse_options(context: click.Context) -> None:
                 f"{parameter.opts[0]} belongs to `bridge demo` itself; write it behind {context.invoked_subcommand} "
                 "where that knows it"
             )
-
-
-demo.add_command(erp)
 
 
 async def _demo(options: Options, stop: asyncio.Event, *, leave: bool, as_json: bool) -> Verdict:
