@@ -161,7 +161,7 @@ class ErpServer(ABC):
         """The fate of the next requests, one step each, after those scripted before."""
         self._script.extend(steps)
 
-    async def until(self, holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], timeout_s: float = 40.0) -> None:
         """Waits until `holds`, which is asked again after each request. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while not holds():

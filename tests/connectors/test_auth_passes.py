@@ -247,7 +247,7 @@ async def test_a_hanging_token_endpoint_has_a_limit_and_holds_all_at_once(
 ) -> None:
     never = asyncio.Event()
     erp.script([Step(hold=never)])
-    connector = opened(credentials(erp), timeout_s=0.3)
+    connector = opened(credentials(erp), timeout_s=1.0)  # long enough for what is answered
     outcomes = await asyncio.gather(*(insert(connector, number) for number in range(20)))
     assert {(type(outcome), getattr(outcome, "code", "")) for outcome in outcomes} == {
         (Unavailable, "timeout")

@@ -226,6 +226,7 @@ async def test_an_assertion_that_is_echoed_is_masked() -> None:
         ("RS256", public_pem(pem_key("RSA"))),
         ("ES384", pem_key("EC")),
     ],
+    ids=["no key", "EC for RSA", "RSA for EC", "public", "another curve"],
 )
 def test_what_is_no_key_is_said_when_the_connection_opens(algorithm: str, pem: str) -> None:
     auth = {

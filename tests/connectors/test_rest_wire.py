@@ -95,7 +95,7 @@ async def answered(answer: bytes, **request: Any) -> Outcome:
         await peer.request()
         await peer.say(answer)
 
-    async with server(handler) as base_url, connected(base_url, timeout_s=2.0) as connector:
+    async with server(handler) as base_url, connected(base_url, timeout_s=20.0) as connector:
         return await send(connector, **request)
 
 
@@ -166,7 +166,7 @@ async def test_no_whole_answer_is_uncertain_and_sent_once(answer: bytes, method:
         requests += 1
         await peer.say(answer)
 
-    async with server(handler) as base_url, connected(base_url, timeout_s=2.0) as connector:
+    async with server(handler) as base_url, connected(base_url, timeout_s=20.0) as connector:
         outcome = await send(connector, method=method)
     assert isinstance(outcome, Uncertain)
     assert requests == 1

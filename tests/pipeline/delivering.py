@@ -63,7 +63,7 @@ UNSAFE = UPSERT.replace("repeat: upsert", "repeat: unsafe")
 T = TypeVar("T")
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 20.0) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], within: float = 40.0) -> T:
     """What `ask` answers, once it holds. Fails after `within` seconds with the last answer."""
     found: Any = None
     try:
@@ -362,7 +362,7 @@ class Bus:
         names = await self.jetstream.consumer_names(self.subjects.stream("DELIVERIES"))
         return [name for name in names if self.subjects.parse_own_consumer(name)]
 
-    async def back(self, within: float = 20.0) -> None:
+    async def back(self, within: float = 40.0) -> None:
         """Waits until every route that was apart is its lane's again."""
         await eventually(self.own_consumers, lambda found: not found, within)
 
@@ -373,7 +373,7 @@ class Bus:
         )
         await self.settled()
 
-    async def settled(self, within: float = 20.0) -> None:
+    async def settled(self, within: float = 40.0) -> None:
         await eventually(self.unsettled, lambda left: left == 0, within)
 
 

@@ -164,12 +164,12 @@ async def test_a_throttle_that_only_the_mapping_sees_rests_the_connection(shop: 
     shop.route()
     shop.work()
     await shop.change(1, 6)
-    first = await eventually(shop.attempts, lambda found: len(found) == 2)
-    assert {(each["route"], each["outcome"]) for each in first} == {
+    told = await eventually(shop.attempts, lambda found: len(found) >= 2)
+    assert {(each["route"], each["outcome"]) for each in told[:2]} == {
         ("upsert", "throttled"),
         ("keyed", "delivered"),
     }
-    [throttled] = [call for call in erp.calls if call.segments[1] == "upsert"]
+    throttled, *_ = (call for call in erp.calls if call.segments[1] == "upsert")
     await shop.change(2, 7)
     await shop.settled_of(4)
     assert min(call.at for call in erp.calls[2:]) - throttled.at >= QUICK.max_s

@@ -1,6 +1,7 @@
 """A shipped mapping's cases, delivered to the simulated ERP that goes with it: what they read comes from the case."""
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ class Shipped:
         return compile_stored(text, text.file, lookups_of(self.case))
 
 
+@cache
 def shipped_cases(erp: str) -> list[Shipped]:
     """Those that expect a request and no answer that is no success."""
     found = []
