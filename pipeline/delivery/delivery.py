@@ -54,7 +54,7 @@ from pipeline.delivery.turn import (
     Turn,
     Waiting,
     WriteRecord,
-    bury,
+    give_up,
     settle,
     take_turn,
 )
@@ -181,7 +181,7 @@ class Delivery:
         known = item.known
         if known is None:
             known = await persist(self.hooks.check, lambda: self.services.records.read(item.id))
-        return await Performance(self, item, None).of(bury(letter, known))
+        return await Performance(self, item, None).of(give_up(letter, known))
 
     async def _find_again(self, item: Item) -> RouteInForce | None:
         tenants = self.services.tenants

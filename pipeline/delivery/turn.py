@@ -185,6 +185,11 @@ Turn = Generator[Step, Any, Ending]
 Clock = Callable[[], float]
 
 
+_INTERRUPTED = DeadLetter(
+    "uncertain", Problem("interrupted", "sent by a worker that ended before it knew the answer")
+)
+
+
 def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter: float) -> Turn:
     """known: None where the record must be read first; clock: seconds since the epoch; jitter: from -1 to 1."""
     if known is None:
@@ -193,8 +198,7 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
     if record.intent == "done":
         return (yield from settle())
     if record.intent == "started":
-        problem = Problem("interrupted", "sent by a worker that ended before it knew the answer")
-        return (yield from bury(DeadLetter("uncertain", problem), known))
+        return (yield from bury(_INTERRUPTED, known))
     if clock() >= rules.deadline:
         problem = Problem("expired", "not delivered within the route's deadline")
         return (yield from bury(DeadLetter("expired", problem), known))
@@ -213,6 +217,17 @@ def take_turn(rules: Rules, known: Known | None, held: int, clock: Clock, jitter
             return (yield from _later(at, rendered))
         case _:
             return (yield from _problem(at, rendered))
+
+
+def give_up(letter: DeadLetter, known: Known) -> Turn:
+    """As `bury`, of what is not to be sent any more, whatever became of it before.
+
+    What the ERP has is no dead letter; and a replay must not be advised of what it may have, and must not have twice.
+    """
+    if known.record.intent == "done":
+        return settle()
+    interrupted = known.record.intent == "started" and letter.reason != "crashed"  # that one says so itself
+    return bury(_INTERRUPTED if interrupted else letter, known)
 
 
 def bury(letter: DeadLetter, known: Known) -> Turn:

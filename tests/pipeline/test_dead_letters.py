@@ -1,5 +1,6 @@
 """What becomes a dead letter, why, and what does not: on a real nats-server and a real HTTP server."""
 
+import asyncio
 import json
 import time
 from collections.abc import MutableMapping
@@ -166,6 +167,27 @@ async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp:
     shop.work()
     (letter,) = await eventually(shop.dead_letters, bool)
     assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
+
+
+async def test_what_may_have_been_sent_is_uncertain_also_when_its_route_is_removed(
+    shop: Bus, erp: PlainErp
+) -> None:
+    tenant = acme(erp, UNSAFE)
+    held = asyncio.Event()
+    erp.script([Step(hold=held)])
+    await shop.apply(tenant)
+    shop.route()
+    shop.work(me="w")
+    await shop.change(1, 1)
+    await erp.until(lambda: bool(erp.calls))
+    await shop.crash_worker()
+    held.set()
+    await shop.apply(replace(tenant, routes={}))
+    shop.work(me="w")
+    (letter,) = await eventually(shop.dead_letters, bool)
+    assert (letter["reason"], letter["error"]["class"]) == ("uncertain", "interrupted")
+    await shop.settled()
+    assert len(erp.calls) == 1
 
 
 async def test_deliveries_of_a_removed_tenant_become_dead_letters(shop: Bus, erp: PlainErp) -> None:

@@ -31,13 +31,15 @@ from pipeline.delivery.disposition import (
     Disposition,
     Hold,
     Problem,
+    Reason,
     RetryAt,
     Situation,
     decide,
 )
-from pipeline.delivery.retry_record import Known, RetryRecord
+from pipeline.delivery.retry_record import Intent, Known, RetryRecord
 from pipeline.delivery.retry_schedule import retry_delay
 from pipeline.delivery.turn import (
+    Bury,
     ReadRecord,
     Render,
     Rendered,
@@ -45,8 +47,10 @@ from pipeline.delivery.turn import (
     Rules,
     Send,
     Sent,
+    Settle,
     Waiting,
     WriteRecord,
+    give_up,
     take_turn,
 )
 from pipeline.dlq.dead_letter import dead_letter, letter_headers
@@ -431,6 +435,27 @@ def retried(answers: list[Known | None]) -> Known | None:
         ending = end.value
     assert isinstance(ending, Waiting)
     return ending.known
+
+
+@pytest.mark.parametrize(
+    ("intent", "reason", "buried"),
+    [
+        (None, "removed", "removed"),
+        ("unsure", "removed", "removed"),  # its replay looks it up
+        ("started", "removed", "uncertain"),
+        ("started", "expired", "uncertain"),
+        ("started", "crashed", "crashed"),
+        ("done", "removed", None),
+        ("done", "crashed", None),
+    ],
+)
+def test_what_is_given_up_may_have_been_sent(
+    intent: Intent | None, reason: Reason, buried: str | None
+) -> None:
+    steps = list(give_up(DeadLetter(reason, Problem(reason, "")), Known(RetryRecord(1, intent=intent), 7)))
+    letters = [step.letter.reason for step in steps if isinstance(step, Bury)]
+    assert letters == ([] if buried is None else [buried])
+    assert [step.reason for step in steps if isinstance(step, Settle)] == [buried]
 
 
 OURS = RetryRecord(2, 5.0, 100.5, 106.5)
