@@ -84,7 +84,7 @@ class DeliveriesPurge:
             *(self._floor(lane, filling, record) for lane, record in enumerate(before))
         )
         if before != await self._records() or not await self._beside.caught_up():
-            return Purged(held_by="a lane that is changing")
+            return Purged(held_by="a lane that is changing", unsure=True)
         deleted = 0
         for purge in purge_deliveries(filling, spared, floors):
             check()

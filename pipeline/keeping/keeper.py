@@ -25,7 +25,7 @@ from pipeline.dlq.replaying import Replaying
 from pipeline.keeping.deliveries import Beside, DeliveriesPurge
 from pipeline.keeping.events import EventsPurge
 from pipeline.keeping.object_sweep import ObjectSweep
-from pipeline.keeping.purge import PRESSURE, Purged
+from pipeline.keeping.purge import PRESSURE, UNSURE, Pace, Purged
 from pipeline.keeping.stream_purge import fullness
 from pipeline.lanes.lane_lease import LeaseLost, acquire_alone
 from pipeline.metrics import KEEPERS, PURGED, STREAM_FULL
@@ -100,7 +100,7 @@ class Keeper:
 
     async def _purge(self, name: str, once: Callable[[float], Awaitable[Purged]]) -> None:
         stream, settings, now = self._subjects.stream(name), self._settings, asyncio.get_running_loop().time
-        due, pause, urgency, pressed = now(), settings.look, 1.0, False
+        due, pace, pressed = now(), Pace(settings.look, settings.purge), False
         while True:
             async with self._tolerant(name):
                 full = await fullness(self._jetstream, stream)
@@ -108,13 +108,10 @@ class Keeper:
                 rises = full > PRESSURE and not pressed
                 pressed = full > PRESSURE
                 if rises or now() >= due:
-                    due = now() + settings.purge
-                    done = await once(urgency)
+                    due = now() + pace.after(UNSURE, pressed=pressed)  # where there is no answer
+                    done = await once(pace.urgency)
                     self._say(name, full, done)
-                    # what holds it back is asked less and less often: each time every consumer is
-                    helped = bool(done.deleted) or not pressed
-                    pause, urgency = (settings.look, 1.0) if helped else (2 * pause, 2 * urgency)
-                    due = now() + (min(pause, settings.purge) if pressed else settings.purge)
+                    due = now() + pace.after(done, pressed=pressed)
             await asyncio.sleep(settings.look)
 
     def _say(self, name: str, full: float, done: Purged) -> None:

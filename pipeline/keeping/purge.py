@@ -147,7 +147,35 @@ def holding_back(lanes: Iterable[LaneFloor]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What came of it. held_by: who needs what follows."""
+    """What came of it. held_by: who needs what follows; unsure: nothing was learned, for the facts changed meanwhile."""
 
     deleted: int = 0
     held_by: str = ""
+    unsure: bool = False
+
+
+UNSURE = Purged(unsure=True)
+
+
+class Pace:
+    """When a stream is purged again, in seconds, and how urgently (`Filling`)."""
+
+    def __init__(self, look: float, purge: float) -> None:
+        """look: the soonest; purge: the latest, and while there is room."""
+        self.urgency = 1.0
+        self._look = look
+        self._purge = purge
+        self._pause = look
+
+    def after(self, done: Purged, *, pressed: bool) -> float:
+        """How long to wait now. pressed: it is fuller than `PRESSURE`.
+
+        What holds it back is asked less and less often: each time every consumer is.
+        """
+        if pressed and done.unsure:
+            return self._look
+        if done.deleted or not pressed:
+            self._pause, self.urgency = self._look, 1.0
+        else:
+            self._pause, self.urgency = 2 * self._pause, 2 * self.urgency
+        return min(self._pause, self._purge) if pressed else self._purge
