@@ -12,18 +12,20 @@ from tests.pipeline.delivery_checker import Published
 
 KEYS = 4
 """Of each tenant."""
+LARGE = 24_000
+"""Bytes of a large event."""
 
 
 class Feeder:
     """keys: of the tenants, by name. All want every change, on their route `orders`.
 
-    stored: the sequence in EVENTS of each delivery's event, by the delivery's id. pad: so many bytes more has each event.
+    stored: the sequence in EVENTS of each delivery's event, by the delivery's id. large: so many more are `LARGE`.
     """
 
     def __init__(self, shop: Bus, keys: Mapping[str, str]) -> None:
         self.published: list[Published] = []
         self.stored: dict[str, int] = {}
-        self.pad = 0
+        self.large = 0
         self._shop = shop
         self._keys = keys
 
@@ -58,8 +60,9 @@ class Feeder:
 
     async def _store(self, tenant: str, key: int, number: int, event_id: str) -> int:
         more = {"id": event_id, "tenant": self._keys[tenant]}
-        if self.pad:
-            more["note"] = "x" * self.pad
+        if self.large:
+            self.large -= 1
+            more["note"] = "x" * LARGE
         while True:
             try:
                 return await self._shop.change(key, number, **more)
