@@ -46,6 +46,7 @@ bench: $(INSTALLED) ## capture side by side with its peers, then delivery; make 
 	$(BIN)/python -m bench.delivery_latency --tenants 5000 --routes 3
 	$(BIN)/python -m bench.isolation
 	$(BIN)/python -m bench.outage
+	$(BIN)/python -m bench.hand_over
 	$(BIN)/python -m bench.tenants
 	$(BIN)/python -m bench.kinds
 

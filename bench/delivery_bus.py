@@ -169,10 +169,10 @@ class Pipeline:
             await asyncio.wait_for(process.wait(), STOP_S)
 
 
-def _write_files(folder: Path, nats_url: str, sources: Mapping[str, Any] | None) -> None:
+def _write_files(folder: Path, nats: Mapping[str, Any], sources: Mapping[str, Any] | None) -> None:
     settings = {
         "sources": sources or {"shop": {"dsn": "dbname=none", "tables": {"public.work_orders": {}}}},
-        "nats": {"servers": [nats_url]},
+        "nats": nats,
         "streams": {
             "events": {"max_bytes": "2GB"},
             "deliveries": {"max_bytes": "2GB"},
@@ -186,14 +186,18 @@ def _write_files(folder: Path, nats_url: str, sources: Mapping[str, Any] | None)
 
 @asynccontextmanager
 async def pipeline(
-    folder: Path, tenants: Iterable[BenchTenant], *, sources: Mapping[str, Any] | None = None
+    folder: Path,
+    tenants: Iterable[BenchTenant],
+    *,
+    sources: Mapping[str, Any] | None = None,
+    lanes: int = 16,
 ) -> AsyncIterator[Pipeline]:
     """Everything but the processes of the bridge; the tenants, all of one kind, are in force."""
     tenants = list(tenants)
     kind = tenants[0].kind.name
     (folder / "nats").mkdir(parents=True)
     async with EmbeddedNats(folder / "nats", sync_interval="2m") as nats, erp_log(folder, kind) as erp:
-        _write_files(folder, nats.url, sources)
+        _write_files(folder, {"servers": [nats.url], "lanes": lanes}, sources)
         for tenant in tenants:
             tenant.write(folder / "tenants", erp.port)
         made = Pipeline(folder, nats, erp)
