@@ -103,10 +103,11 @@ async def _applied(settings: Settings, read: FolderRead, asked: _Asked) -> tuple
             )
         except FolderUnknown as error:
             raise Usage(f"{error}; name the right folder, or write --yes") from None
-        return changes, await _unset_secrets(SecretStore(jetstream, subjects, keys=()), read)
+        return changes, await unset_secrets(SecretStore(jetstream, subjects, keys=()), read)
 
 
-async def _unset_secrets(store: SecretStore, read: FolderRead) -> list[str]:
+async def unset_secrets(store: SecretStore, read: FolderRead) -> list[str]:
+    """A line for each that a tenant names and nobody has set."""
     needed = [(tenant.name, name) for tenant in read.tenants for name in secrets_of(tenant)]
     known = {(secret.tenant, secret.name) for secret in await store.list()} if needed else set()
     return [

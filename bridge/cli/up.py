@@ -16,7 +16,7 @@ from bridge.cli.errors import CommandError, Findings, Unreachable, Usage
 from bridge.cli.event_bus import event_bus
 from bridge.cli.listening import endpoints, listen_option
 from bridge.cli.running import run_service
-from bridge.cli.tenant_apply import change_text, refusal_text
+from bridge.cli.tenant_apply import change_text, refusal_text, unset_secrets
 from bridge.cli.whoever_asks import whoever_asks
 from bridge.demo.nats_server import EmbeddedNats
 from bridge.demo.server_process import ServerFailed
@@ -31,6 +31,7 @@ from eventbus.condition import Condition, Matter, Role
 from eventbus.subjects import Subjects
 from pipeline.jail.renderer import Renderer
 from pipeline.problems import ConfigurationInvalid
+from pipeline.secrets import SecretStore
 from pipeline.tenants.apply import Change, Manner
 from pipeline.tenants.folder import FolderRead, load_tenants
 from pipeline.tenants.folder_apply import apply_folder
@@ -154,13 +155,16 @@ class _Bridge:
             raise ConfigurationInvalid(read.problems)
         async with event_bus(settings, "bridge up") as jetstream:
             if read:
+                subjects = Subjects(settings.nats.namespace)
                 self._say_changes(
                     await apply_folder(
-                        *(jetstream, Subjects(settings.nats.namespace), settings.tenants, read),
+                        *(jetstream, subjects, settings.tenants, read),
                         manner=Manner(Written(whoever_asks())),
                         certain=False,
                     )
                 )
+                for line in await unset_secrets(SecretStore(jetstream, subjects, keys=()), read):
+                    self._say(line)
 
     def _say_changes(self, changes: list[Change]) -> None:
         """A tenant that was changed elsewhere is delivered as it is in force: nothing else has to wait for that."""

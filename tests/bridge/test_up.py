@@ -20,7 +20,7 @@ from tests.cdc.capturing import eventually
 DEADLINE_S = 60
 TENANT = """\
 key: "4711"
-connections: {erp: {connector: rest, base_url: "https://erp.example"}}
+connections: {erp: {connector: rest, base_url: "https://erp.example", auth: {type: bearer, token: "${secret:t}"}}}
 routes: {orders: {mapping: order, connection: erp}}
 """
 MAPPING = "source: {table: public.work_orders}\nconnector: rest\nrequest: {method: POST, path: /orders}\n"
@@ -97,6 +97,9 @@ async def test_everything_starts_survives_a_kill_and_stops_in_order(up: Up, fold
     places = (await up.until("up", "/readyz"))["event"]
     assert (await up.until("up", "tenant acme"))["event"].endswith(
         "new, with key '4711': 1 connection, 1 route"
+    )
+    await up.until(
+        "up", "acme: secret t is not set, and the deliveries that need it wait: `bridge secret set acme t`"
     )
     await up.until("up", "ready: capture fracttal, router, worker, console")
     found = await eventually(lambda: roles(places), lambda found: len(found) == 5)
