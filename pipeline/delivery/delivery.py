@@ -35,6 +35,7 @@ from pipeline.delivery.attempt import Attempt, DeliveryId
 from pipeline.delivery.attempts_log import AttemptsLog
 from pipeline.delivery.disposition import Ack, DeadLetter, Problem
 from pipeline.delivery.preparation import NextOne, Preparation, Progress, Reads
+from pipeline.delivery.repeated_lines import RepeatedLines
 from pipeline.delivery.retry_record import SETTLED_BEFORE, Known
 from pipeline.delivery.retry_records import RetryRecords, persist
 from pipeline.delivery.saved_values import SavedValues, SaveRefused
@@ -133,6 +134,7 @@ class Delivery:
         self.services = services
         self.acks = acks
         self.hooks = hooks
+        self._waits = RepeatedLines()
 
     async def event_of(self, message: Message) -> dict[str, Any]:
         """The event behind a delivery. Raises EventInvalid, ObjectMissing, ObjectDamaged."""
@@ -163,12 +165,14 @@ class Delivery:
             reason = error if isinstance(error, NotReady) else NotReady(str(error))
             if found is None and time.time() >= self.deadline(item, None):
                 return await self._bury(item, DeadLetter("expired", Problem("expired", str(reason))))
-            log.warning(
-                "a route cannot deliver yet; its deliveries wait",
-                tenant=item.id.tenant,
-                route=item.id.route,
-                reason=str(reason),
-            )
+            tenant, route = item.id.tenant, item.id.route
+            if self._waits.worth(tenant, route, str(reason), time.monotonic()):
+                log.warning(
+                    "a route cannot deliver yet; its deliveries wait",
+                    tenant=tenant,
+                    route=route,
+                    reason=str(reason),
+                )
             self.hooks.sent(item.id.seq, reason)
             return Waiting(time.time(), known, item.held)
 
