@@ -247,7 +247,7 @@ def read_text(path: Path, within: Path | None = None) -> str:
 
 def _leads_out(path: Path, within: Path) -> bool:
     """Raises OSError."""
-    below = path.relative_to(within).parts
+    below = path.absolute().relative_to(within.absolute()).parts
     if not any(within.joinpath(*below[:n]).is_symlink() for n in range(1, len(below) + 1)):
         return False  # as nearly always, and cheaper than to resolve
     return not path.resolve(strict=True).is_relative_to(within.resolve())

@@ -180,6 +180,18 @@ def test_what_is_no_event_is_wrong_use(folder: Path, event: Any) -> None:
     assert "event.json" in result.stderr
 
 
+def test_check_takes_a_folder_as_the_guide_writes_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the directory that one stands in."""
+    (folder / "tenants/acme/mappings/order.cases.yaml").write_text(
+        "cases:\n  - {name: not yet, event: {after: {id: 1, status: 2}}, expect: {skipped: when}}\n"
+    )
+    monkeypatch.chdir(folder)
+    for path in ("tenants/acme", "tenants/acme/mappings/order.yaml", "tenants/../tenants/acme"):
+        result = run("check", path)
+        assert result.exit_code == 0, result.output
+        assert "1 mapping, 1 case: 0 errors, 1 warning" in result.stdout
+
+
 def test_what_an_event_leaves_out_is_filled_in_as_in_a_case(folder: Path) -> None:
     order(folder).write_text(
         "source: {table: public.work_orders}\nparams: {plant: {}}\nconnector: rest\n"
