@@ -20,7 +20,6 @@ from eventbus.event import encode_json
 from pipeline.yaml_nodes import nearest
 from pipeline.yaml_tree import load
 
-_INDENT = max(map(len, SIMULATED_ERPS)) + 2
 EGRESS = "egress: {allow: [127.0.0.0/8]}"
 _TENANT = "acme"
 _SHOWN = 2_000
