@@ -32,7 +32,9 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def path_target(path: Any) -> str:
     """The path as sent. Raises RequestInvalid for what would lead elsewhere than it reads."""
     if not isinstance(path, str) or not path.startswith("/"):
-        raise RequestInvalid(f"request.path must be a text that begins with /, this is {path!r}")
+        escaped = isinstance(path, str) and path[:3].lower() == "%2f"
+        hint = "; a value's / is escaped, so write it in the mapping" if escaped else ""
+        raise RequestInvalid(f"request.path must be a text that begins with /, this is {path!r}{hint}")
     if "?" in path or "#" in path:
         raise RequestInvalid(
             f"request.path must have no ? or #: {path!r}; write parameters under request.query"

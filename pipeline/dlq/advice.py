@@ -7,7 +7,7 @@ _MEND = f"mend the mapping, `bridge tenant apply`, {_REPLAY}"
 
 _BY_CLASS = {
     "lookup": f"add the missing row to the crosswalk (lookups/*.csv of tenant {{tenant}}), `bridge tenant apply`, {_REPLAY}",
-    "missing": f"the mapping names something that this event does not have: give it a `default`, or correct the name; {_MEND}",
+    "missing": f"the mapping names something that this event, or the ERP's answer, does not have: give it a `default`, or correct the name; {_MEND}",
     "null": f"a value is null where text is needed: give it a `default`; {_MEND}",
     "unchanged_column": f"the event does not carry that column, because it did not change: {_MEND}",
     "before_unknown": "the row before the change is not known: run the SQL that the message names"

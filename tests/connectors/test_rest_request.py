@@ -78,6 +78,13 @@ def test_path_as_sent(path: str, sent: str) -> None:
     assert prepare(path=path).parts["path"] == sent
 
 
+def test_a_path_that_is_a_value_is_told_that_its_slash_belongs_into_the_mapping() -> None:
+    with pytest.raises(
+        RequestInvalid, match=r"this is '%2Fjp'; a value's / is escaped, so write it in the mapping"
+    ):
+        prepare(path="%2Fjp")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
