@@ -34,6 +34,7 @@ _INSIDE = (
     "o:errordetails",
     "body",
     "fault",
+    "statusdetail",
 )
 
 

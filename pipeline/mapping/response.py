@@ -5,7 +5,17 @@ connector about an answer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from connectors.protocol import Delivered, Outcome, Rejected, RetryLater, Throttled, Unavailable, Uncertain
+from connectors.error_text import error_text
+from connectors.protocol import (
+    Answer,
+    Delivered,
+    Outcome,
+    Rejected,
+    RetryLater,
+    Throttled,
+    Unavailable,
+    Uncertain,
+)
 from pipeline.mapping.errors import EvaluationError, RenderError, Wanted
 from pipeline.mapping.expressions import Evaluator
 from pipeline.mapping.leaves import Reader
@@ -41,13 +51,20 @@ class Rules:
         if answer is None:
             return outcome
         said = {name: _holds(self.conditions[name], frame) for name in RULES if name in self.conditions}
-        message = outcome.message or f"the ERP answered {answer.status}"
         for name, holds in said.items():
             if holds:
-                return _ruled(name, outcome, message)
+                return Delivered(answer) if name == "ok" else _ruled(name, outcome, _told(outcome, answer))
         if said.get("ok") is False and isinstance(outcome, Delivered):
-            return Rejected(f"{message}, and the mapping's response.ok does not hold", answer)
+            return Rejected(f"{_told(outcome, answer)}, and the mapping's response.ok does not hold", answer)
         return outcome
+
+
+def _told(outcome: Outcome, answer: Answer) -> str:
+    """What the connector says of it, or the ERP where the connector took it for a success."""
+    if outcome.message:
+        return outcome.message
+    words = error_text(answer.body).text
+    return f"the ERP answered {answer.status}{f': {words}' if words else ''}"
 
 
 def _holds(rule: Evaluator, frame: Frame) -> bool | None:
@@ -62,8 +79,6 @@ def _ruled(rule: str, outcome: Outcome, message: str) -> Outcome:
     answer, code, after = outcome.answer, getattr(outcome, "code", ""), getattr(outcome, "after", None)
     ruled: Outcome
     match rule:
-        case "ok":
-            return Delivered(answer)
         case "throttle":
             ruled = Throttled(message, answer, after, code or "throttled")
         case "unavailable":

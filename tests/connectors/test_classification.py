@@ -144,6 +144,15 @@ def test_retry_after(text: str, seconds: float | None) -> None:
         ({"type": "about:blank", "title": "T", "detail": "why"}, "why", ()),
         ({"error": "invalid_grant", "error_description": "expired"}, "expired; invalid_grant", ()),
         ({"errors": [{"message": "a"}, {"message": "b"}]}, "a; b", ()),
+        (  # NetSuite's SOAP, under HTTP 200
+            {
+                "writeResponse": {
+                    "status": {"@isSuccess": False, "statusDetail": [{"code": "C", "message": "no"}]}
+                }
+            },
+            "no",
+            ("C",),
+        ),
         ({"errors": ["a", "a"]}, "a", ()),
         (
             {"Errors": [{"Code": "invalid_reference", "Message": "no such"}]},

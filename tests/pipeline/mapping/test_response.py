@@ -55,6 +55,17 @@ def test_business_errors_under_200_are_rejected_or_retried(classify: Callable[..
     assert isinstance(classify(rules, Delivered(wrong)), Rejected)
 
 
+def test_a_business_error_under_200_keeps_the_erps_own_words(classify: Callable[..., Any]) -> None:
+    refused = Answer(200, {}, {"success": False, "message": "Period 10/2026 is closed"})
+    rejected = classify("response: {reject: body.success == false}", Delivered(refused))
+    assert rejected.message == (
+        "the ERP answered 200: Period 10/2026 is closed (by the mapping's response.reject)"
+    )
+    assert "closed, and the mapping's" in classify("response: {ok: body.success}", Delivered(refused)).message
+    silent = Delivered(Answer(200, {}, {"success": False}))
+    assert classify("response: {retry: not body.success}", silent).message == "the ERP answered 200"
+
+
 def test_rules_see_headers_vars_and_the_event(classify: Callable[..., Any]) -> None:
     rules = """
 vars: {code: "{{ after.code }}"}
