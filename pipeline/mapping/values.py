@@ -81,7 +81,7 @@ def text_of(value: Value) -> str:
             raise invalid_value(
                 "an object cannot stand in a text; name one of its members or write … | tojson"
             )
-    raise invalid_value(f"{value!r} stands for a whole leaf; it cannot stand in a text")
+    raise invalid_value(f"{value!r} stands for a whole leaf; it cannot stand in a text or a path")
 
 
 def integer_text(value: int) -> str:

@@ -216,6 +216,13 @@ def test_what_the_connector_cannot_send_is_an_error_of_the_rendering(payload: st
     assert caught.value.class_ == "value"
 
 
+def test_a_path_is_never_left_out() -> None:
+    with pytest.raises(
+        RenderError, match="omit stands for a whole leaf; it cannot stand in a text or a path"
+    ):
+        rendered("request: {method: POST, path: '{{ after.path | default(omit) }}', body: {}}", path=None)
+
+
 def test_a_form_leaves_nulls_out() -> None:
     form = rendered(
         'request: {method: POST, path: /x, form: {a: "{{ after.v }}", b: "{{ after.n }}", c: [1, 2]}}',
