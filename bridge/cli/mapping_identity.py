@@ -5,11 +5,11 @@ from collections.abc import Mapping as Members
 
 from bridge.settings import Settings
 from cdc.catalogue import Catalogue
-from cdc.settings import SourceSettings
+from cdc.identity_sql import index_identity
+from cdc.settings import SourceSettings, TableSettings
 from cdc.source_facts import TableFacts
 from cdc.source_reading import read_facts
 from pipeline.mapping import MappingFacts
-from pipeline.mapping.changes import cure
 
 
 async def identity_problems(settings: Settings, mappings: Iterable[MappingFacts]) -> list[tuple[str, str]]:
@@ -18,16 +18,13 @@ async def identity_problems(settings: Settings, mappings: Iterable[MappingFacts]
     Raises SourceLost.
     """
     comparing = [found for found in mappings if found.compared and "update" in found.source.operations]
-    problems = []
+    problems: list[tuple[str, str]] = []
     for source in settings.sources.values():
         here = [found for found in comparing if found.source.table in source.tables]
         tables: Members[str, TableFacts] = await _tables(source) if here else {}
-        problems += [
-            (found.file, message)
-            for found in here
-            if found.source.table in tables
-            for message in _unknown(found, tables[found.source.table])
-        ]
+        for name in sorted({found.source.table for found in here} & set(tables)):
+            of_table = [found for found in here if found.source.table == name]
+            problems += _of_table(of_table, tables[name], source.tables[name])
     return problems
 
 
@@ -39,11 +36,20 @@ async def _tables(source: SourceSettings) -> Members[str, TableFacts]:
         await catalogue.close()
 
 
-def _unknown(mapping: MappingFacts, table: TableFacts) -> Iterator[str]:
-    schema, _, name = table.name.partition(".")
-    for column in sorted(mapping.compared):
-        if column not in table.columns:
-            yield f"{table.name} has no column {column!r} to compare"
-        elif column not in table.identity_columns:
-            how = cure(schema, name, [*table.identity_columns, column])
-            yield f"whether {column!r} changed will be unknown on update: {how}"
+def _of_table(
+    mappings: list[MappingFacts], table: TableFacts, settings: TableSettings
+) -> Iterator[tuple[str, str]]:
+    """One index serves them all: it has the tenant, the key, and whatever any of them compares."""
+    compared = sorted({column for found in mappings for column in found.compared} & set(table.columns))
+    sql = index_identity(table, settings.tenant_column, settings.key or table.primary_key or (), compared)
+    for found in mappings:
+        for column in sorted(found.compared):
+            if column not in table.columns:
+                yield found.file, f"{table.name} has no column {column!r} to compare"
+            elif column not in table.identity_columns:
+                indented = sql.replace("\n", "\n    ")
+                why = "the table's replica identity does not carry it. Let the DBA run"
+                yield (
+                    found.file,
+                    f"whether {column!r} changed will be unknown on update: {why}\n    {indented}",
+                )

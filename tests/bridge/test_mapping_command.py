@@ -307,7 +307,7 @@ async def test_check_with_a_configuration_asks_whether_updates_tell_what_is_comp
     found = await checked(table)
     assert found.exit_code == 1
     assert f"{order(folder)}: public.work_orders has no column 'nope' to compare" in found.stdout
-    assert 'ON "public"."work_orders" ("id", "status");' in found.stdout
+    assert "ON public.work_orders (t, id, status);" in found.stdout
     await checked("CREATE UNIQUE INDEX told ON work_orders (t, id, status)")
     cured = await checked(
         "ALTER TABLE work_orders REPLICA IDENTITY USING INDEX told; ALTER TABLE work_orders ADD nope int"
