@@ -49,19 +49,17 @@ class Tryton:
 @asynccontextmanager
 async def tryton_server(postgres: EmbeddedPostgres, folder: Path) -> AsyncIterator[Tryton]:
     """On the PostgreSQL given, until the end of the block. Takes half a minute to make."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     settings, password = folder / "trytond.conf", folder / "password"
     uri = postgres.dsn("").rstrip("/")
-    database = f"[database]\nuri = {uri}\n"
-    settings.write_text(database)
+    settings.write_text(f"[database]\nuri = {uri}\n[web]\nlisten = 127.0.0.1:{port}\n")
     password.write_text(_ADMIN_PASSWORD)
     async with await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True) as admin:
         await admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
     update = ("--update", *_MODULES, "--activate-dependencies", "--email", "admin@example.com")
     made = await _program("trytond-admin", settings, *update, TRYTONPASSFILE=str(password))
     assert await made.wait() == 0
-    with socket.create_server(("127.0.0.1", 0)) as free:  # not before: somebody else might take it meanwhile
-        port = free.getsockname()[1]
-    settings.write_text(f"{database}[web]\nlisten = 127.0.0.1:{port}\n")
     server = await _program("trytond", settings)
     try:
         await eventually(lambda: _answers(port), bool, within=60)
