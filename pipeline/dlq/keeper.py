@@ -15,7 +15,7 @@ import structlog
 from eventbus.errors import JetStreamError, NoAnswer
 from eventbus.event import HEADER_EVENT_ID, HEADER_EVENT_SEQ, HEADER_OBJECT, HEADER_REPLAY_KEY
 from eventbus.jetstream import JetStream, StoredMessage
-from eventbus.message import Message
+from eventbus.message import Message, ack_subject
 from eventbus.pull_consumer import ConsumerGone, PullConsumer, Source
 from eventbus.settling import Settling
 from eventbus.subjects import Subjects
@@ -25,6 +25,7 @@ from pipeline.delivery.delivery import Services
 from pipeline.delivery.disposition import DeadLetter, Problem, Reason
 from pipeline.dlq.dead_letter import dead_letter, letter_headers
 from pipeline.dlq.store import WriteHooks
+from pipeline.routes.consumers import consumer_facts
 
 CONSUMER = "keeper"
 WINDOW = 256
@@ -86,6 +87,7 @@ class DeadLetterKeeper:
         while True:
             try:
                 await self._jetstream.create_consumer(self._stream, _config())
+                await self._sweep()
                 consumer = PullConsumer(self._jetstream.connection, Source(self._stream, CONSUMER), WINDOW)
                 await consumer.start()
                 try:
@@ -99,6 +101,13 @@ class DeadLetterKeeper:
             except (ConsumerGone, NoAnswer, JetStreamError) as error:
                 log.warning("the keeper of dead letters begins again", because=str(error))
                 await asyncio.sleep(AGAIN_S)
+
+    async def _sweep(self) -> None:
+        """What the last keeper had under way comes now, not when its `ack_wait` is over: until then nothing is purged."""
+        info = await self._jetstream.consumer_info(self._stream, CONSUMER)
+        if info is not None and info["num_ack_pending"]:
+            facts, sample = consumer_facts(info), ack_subject(self._stream, CONSUMER)
+            await self._settling.sweep(sample, facts.floor + 1, facts.delivered, facts.consumer_seq)
 
     async def _handle(self, messages: list[Message]) -> None:
         for message in messages:

@@ -17,6 +17,7 @@ from eventbus.pull_consumer import PullConsumer, Source
 from eventbus.subjects import lane_of
 from eventbus.wire import header_lines
 from pipeline.delivery.attempt import DeliveryId
+from pipeline.dlq.keeper import CONSUMER, _config
 from pipeline.dlq.store import DeadLetterStore, WriteHooks
 from pipeline.tenants.apply import Application, Manner
 from pipeline.tenants.model import BreakerPolicy, RetryPolicy
@@ -167,6 +168,27 @@ async def test_deliveries_of_a_removed_route_become_dead_letters(shop: Bus, erp:
     shop.work()
     (letter,) = await eventually(shop.dead_letters, bool)
     assert (letter["reason"], letter["route"], letter["attempts"]) == ("removed", "orders", 0)
+
+
+async def test_what_a_killed_keeper_had_under_way_is_done_at_once(shop: Bus) -> None:
+    stream = shop.subjects.stream("ADVISORIES")
+    subject = shop.subjects.stream_subjects("ADVISORIES")[0].replace("*", "x").replace(">", "x")
+    await shop.jetstream.publish(subject, b"{}")
+    await shop.jetstream.create_consumer(stream, _config())
+    consumer = PullConsumer(shop.jetstream.connection, Source(stream, CONSUMER), 10)
+    await consumer.start()
+    await consumer.next()
+    await consumer.stop()
+    shop.work()
+
+    async def pending() -> int:
+        info = await shop.jetstream.consumer_info(stream, CONSUMER)
+        assert info is not None
+        found: int = info["num_ack_pending"]
+        return found
+
+    assert await pending() == 1
+    await eventually(pending, lambda found: found == 0)
 
 
 async def test_what_may_have_been_sent_is_uncertain_also_when_its_route_is_removed(
