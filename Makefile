@@ -7,6 +7,9 @@ ARGS ?=
 # each process has servers of its own, and waits for them often: one more than there are cores
 PARALLEL ?= -n $(shell echo $$(($$(nproc) + 1))) --maxprocesses 5 --dist worksteal
 
+# tests start hundreds of processes, each of which would compile every module again
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 help: ## show this list
