@@ -89,9 +89,9 @@ async def test_a_lane_keeps_nothing_for_a_route_whose_coming_back_failed(
     async def missing_one(steps: RouteSteps) -> Any:
         if failed.is_set():
             return await drain(steps)
+        erp.unavailable()
         await shop.change(1, TOTAL)
         await eventually(_of(lambda: len(steps.parked)), lambda parked: parked == 1)
-        erp.unavailable()
         failed.set()
         raise DeliveryMissed("as if a delivery had not come")
 
