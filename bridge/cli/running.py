@@ -18,6 +18,9 @@ Service = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
 """A long-running command: works until the event is set, then drains and returns."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOOKUP_THREADS = "64"
+"""uvloop resolves names on libuv's threads, of which it takes half, and by itself there are four: two tenants whose name
+servers hang would hold up the lookups of all others."""
 log = structlog.get_logger()
 
 
@@ -41,6 +44,7 @@ def run_service(
     `beside` is entered before the work begins, and left when it has ended.
     """
     set_up_logging()
+    os.environ.setdefault("UV_THREADPOOL_SIZE", _LOOKUP_THREADS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(
             _until_stopped(service, shutdown_timeout, ready or asyncio.Event(), beside or nullcontext())

@@ -61,3 +61,21 @@ def test_a_second_signal_exits_at_once() -> None:
     assert process.stdout.readline() == "draining\n"
     process.send_signal(signal.SIGINT)
     assert after(process)[0] == 128 + signal.SIGINT
+
+
+def test_many_names_are_resolved_side_by_side() -> None:
+    code = """
+import asyncio
+from pathlib import Path
+from bridge.cli.running import run_service
+
+async def threads(stop):
+    await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    return len(list(Path("/proc/self/task").iterdir()))
+
+print(run_service(threads, 5))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout) > 64
