@@ -12,7 +12,7 @@ from connectors.auth.login import login
 from connectors.auth.oauth1 import Signature, form_of
 from connectors.auth.oauth2 import token_endpoint
 from connectors.auth.passes import Issuer, Moment
-from connectors.auth.renewal import LIMIT_S, Renewal
+from connectors.auth.renewal import open_renewal
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
 from connectors.http_request import header_value
 from connectors.protocol import Answer, ConnectionSettings, Outcome
@@ -43,7 +43,8 @@ class ErpClient:
         # what a mapping's headers must not cover
         self._ours = frozenset(name.lower() for name in own.headers) - {"authorization"}
         self._signature = Signature(settings.auth) if settings.auth.get("type") == "oauth1" else None
-        self._renewal = _renewal(settings, issuer or _issuer(settings), self._redact)
+        issuer = issuer or _issuer(settings)
+        self._renewal = open_renewal(settings, issuer, self._redact) if issuer else None
         self._ended = ended
         self._simple = not (self._query or self._ours or self._signature or self._renewal)
 
@@ -130,13 +131,6 @@ class ErpClient:
 def _unpacked(received: Received) -> Received:
     content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
     return replace(received, content=content, complete=received.complete and whole)
-
-
-def _renewal(settings: ConnectionSettings, issuer: Issuer | None, redact: Redactor) -> Renewal | None:
-    if issuer is None:
-        return None
-    place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)
-    return Renewal(issuer, HttpClient(place), redact, settings.keep)
 
 
 def _issuer(settings: ConnectionSettings) -> Issuer | None:

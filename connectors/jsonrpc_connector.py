@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from connectors.auth.kinds import secret_texts
 from connectors.auth.passes import Pass
-from connectors.auth.renewal import LIMIT_S, Renewal
+from connectors.auth.renewal import Renewal, open_renewal
 from connectors.erp_client import ErpClient
-from connectors.http_client import HttpClient, NoAnswer, Received
+from connectors.http_client import NoAnswer, Received
 from connectors.jsonrpc import LOGIN, database_of, dialect_of, path_of, prepare_in
 from connectors.jsonrpc_answer import Reply, classify_reply, read_reply
 from connectors.jsonrpc_dialect import odoo_call
@@ -86,10 +86,8 @@ class JsonRpcConnector:
 
 
 def _odoo_renewal(settings: ConnectionSettings, path: str) -> Renewal:
-    issuer = odoo_login(settings, path)
-    place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)
     redact = Redactor(secret_texts(settings.auth, settings.hidden))
-    return Renewal(issuer, HttpClient(place), redact, None)
+    return open_renewal(settings, odoo_login(settings, path), redact)
 
 
 def _refuses_user(reply: Reply) -> bool:

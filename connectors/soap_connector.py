@@ -27,8 +27,9 @@ class SoapConnector:
         self._options = settings.options
         # base_url is the endpoint itself, to its last slash
         path_end = "/" if settings.base_url.endswith("/") or settings.base_url.count("/") == 2 else ""
-        self._target = path_end + query_target(query_texts(settings.options.get("query")))
-        self._address = settings.base_url + query_target(query_texts(settings.options.get("query")))
+        query = query_target(query_texts(settings.options.get("query")))
+        self._target = path_end + query
+        self._address = settings.base_url + query
         self._secure = open_wsse(settings.auth)
         self._wsdl = WsdlLoader(settings, self._client)
         self._service: SoapService | None = None

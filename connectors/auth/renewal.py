@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -14,7 +14,7 @@ from connectors.auth.passes import Issuer, IssuerAnswer, Moment, NotGranted, Pas
 from connectors.classification import retry_after
 from connectors.error_text import error_text
 from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
-from connectors.protocol import NotKept, Unavailable
+from connectors.protocol import ConnectionSettings, NotKept, Unavailable
 from connectors.redaction import Redactor
 
 LIMIT_S = 30.0
@@ -48,6 +48,12 @@ class _Held:
 class _Failure:
     outcome: Unavailable
     until: float
+
+
+def open_renewal(settings: ConnectionSettings, issuer: Issuer, redact: Redactor) -> "Renewal":
+    """Of a connection's pass, asked for with its own TLS, egress policy and, up to LIMIT_S, timeout."""
+    place = replace(settings, base_url=issuer.url, timeout_s=min(settings.timeout_s, LIMIT_S), concurrency=1)
+    return Renewal(issuer, HttpClient(place), redact, settings.keep)
 
 
 class Renewal:
