@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from connectors.answers import decompressed, read_answer
+from connectors.answers import read_answer
 from connectors.auth.fixed import fixed
 from connectors.auth.kinds import secret_texts
 from connectors.auth.login import login
@@ -13,7 +13,7 @@ from connectors.auth.oauth1 import Signature, form_of
 from connectors.auth.oauth2 import token_endpoint
 from connectors.auth.passes import Issuer, Moment
 from connectors.auth.renewal import open_renewal
-from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
+from connectors.http_client import HttpClient, NoAnswer, Received
 from connectors.http_request import header_value
 from connectors.protocol import Answer, ConnectionSettings, Outcome
 from connectors.redaction import Redactor
@@ -25,7 +25,7 @@ class ErpClient:
     def __init__(
         self,
         settings: ConnectionSettings,
-        ended: Callable[[Answer], bool] = lambda _answer: False,
+        ended: Callable[[Answer], bool] | None = None,
         issuer: Issuer | None = None,
     ) -> None:
         """ended: whether an answer says, as a 401 does, that the credentials have ended and nothing was processed.
@@ -88,10 +88,13 @@ class ErpClient:
         received = await self._client.exchange(
             method, target, _carrying(sent, granted.headers), content, permit
         )
-        if received.status not in self._renewal.ended and not self._ended(self.answer(received)):
+        if received.status not in self._renewal.ended and not self._has_ended(received):
             return received
         granted = await self._renewal.instead_of(granted)
         return await self._client.exchange(method, target, _carrying(sent, granted.headers), content, permit)
+
+    def _has_ended(self, received: Received) -> bool:
+        return self._ended is not None and self._ended(self.answer(received))
 
     def _signed(
         self, signature: Signature, method: str, target: str, headers: Mapping[str, str], content: bytes
@@ -102,7 +105,7 @@ class ErpClient:
 
     def answer(self, received: Received) -> Answer:
         """What may be shown and kept of it: unpacked, parsed, with no secret of the connection in it."""
-        read = _unpacked(received)
+        read = received.unpacked()
         answer = read_answer(read.status, read.headers, read.content, truncated=not read.complete)
         return self._redact.answer(answer, read.content)
 
@@ -110,7 +113,7 @@ class ErpClient:
         """The same unpacked, with no secret of the connection in its content, as far as that is UTF-8 and unescaped: who
         parses it masks what comes out (`shown`). complete: whether that is all of it.
         """
-        read = _unpacked(received)
+        read = received.unpacked()
         headers = self._redact.headers(received.headers)
         return replace(read, headers=headers, content=self._redact(read.content))
 
@@ -126,11 +129,6 @@ class ErpClient:
         if self._renewal is not None:
             await self._renewal.aclose()
         await self._client.aclose()
-
-
-def _unpacked(received: Received) -> Received:
-    content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-    return replace(received, content=content, complete=received.complete and whole)
 
 
 def _issuer(settings: ConnectionSettings) -> Issuer | None:

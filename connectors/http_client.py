@@ -10,7 +10,7 @@ import select
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -23,6 +23,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from connectors.answers import decompressed
 from connectors.egress import EgressPolicy, EgressRefused
 from connectors.egress_guard import GuardedResolver, GuardedSockets
 from connectors.error_text import one_line
@@ -59,6 +60,11 @@ class Received:
     def header(self, name: str) -> str:
         """The first value, "" where there is none. name: in lower case."""
         return next((value for found, value in self.headers if found == name), "")
+
+    def unpacked(self) -> "Received":
+        """Where a server compressed although it was asked not to; complete: whether that is all of it."""
+        content, whole = decompressed(self.content, self.header("content-encoding"), LARGEST_ANSWER)
+        return replace(self, content=content, complete=self.complete and whole)
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from connectors.answers import decompressed, read_answer
+from connectors.answers import read_answer
 from connectors.auth.passes import Issuer, IssuerAnswer, Moment, NotGranted, Pass, cookies_of
 from connectors.classification import retry_after
 from connectors.error_text import error_text
-from connectors.http_client import LARGEST_ANSWER, HttpClient, NoAnswer, Received
+from connectors.http_client import HttpClient, NoAnswer, Received
 from connectors.protocol import ConnectionSettings, NotKept, Unavailable
 from connectors.redaction import Redactor
 
@@ -160,7 +160,7 @@ class Renewal:
         return granted
 
     def _refused(self, received: Received) -> Unavailable:
-        content, _ = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
+        content = received.unpacked().content
         answer = self._redact.answer(read_answer(received.status, received.headers, content, truncated=False))
         error, status = error_text(answer.body), answer.status
         words = ": ".join(
@@ -215,8 +215,6 @@ def _held(granted: Pass, began: float) -> _Held:
 
 def _answer(received: Received) -> IssuerAnswer:
     """Raises NotGranted."""
-    content, whole = decompressed(received.content, received.header("content-encoding"), LARGEST_ANSWER)
-    answer = read_answer(
-        received.status, received.headers, content, truncated=not (whole and received.complete)
-    )
+    read = received.unpacked()
+    answer = read_answer(read.status, read.headers, read.content, truncated=not read.complete)
     return IssuerAnswer(received.status, answer.headers, answer.body, cookies_of(received.headers))
