@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from connectors.erp_client import ErpClient
 from connectors.graphql import changes, content, prepare
 from connectors.graphql_classification import classify_response, ran, session_ended
 from connectors.graphql_errors import read_response
 from connectors.http_client import NoAnswer
+from connectors.http_request import endpoint_target
 from connectors.protocol import Answer, ConnectionSettings, Outcome, Prepared
 
 _NOT_FOUND = frozenset({"PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound"})
@@ -29,8 +29,7 @@ class GraphqlConnector:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._client = ErpClient(settings, session_ended)
         self._persisted = settings.options.get("persisted_queries")
-        # base_url is the endpoint itself, and to some servers /graphql/ is another one than /graphql
-        self._path = "/" if urlsplit(settings.base_url).path.endswith("/") else ""
+        self._path = endpoint_target(settings.base_url)
 
     def prepare(self, request: Mapping[str, Any], idempotency_key: str) -> Prepared:
         """See Connector.prepare."""

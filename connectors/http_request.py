@@ -49,6 +49,13 @@ def path_target(path: Any) -> str:
     return quote(path, safe=_PATH_SAFE)
 
 
+def endpoint_target(base_url: str) -> str:
+    """What is to stand behind base_url, without the slash at its end, where it is the endpoint itself: to some servers
+    /graphql/ is another one than /graphql.
+    """
+    return "/" if base_url.endswith("/") else ""
+
+
 def query_texts(query: Any, key: str = "query") -> dict[str, str | list[str]]:
     """Names to texts, or to lists of texts; null left out. Raises RequestInvalid."""
     texts: dict[str, str | list[str]] = {}

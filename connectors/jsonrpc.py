@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from connectors.auth import check_auth
-from connectors.http_request import header_texts, path_target, with_usual
+from connectors.http_request import endpoint_target, header_texts, path_target, with_usual
 from connectors.http_settings import check_endpoint, check_options
 from connectors.jsonrpc_dialect import DIALECTS, NEED_DATABASE, Dialect, written
 from connectors.protocol import (
@@ -109,7 +109,7 @@ def path_of(settings: ConnectionSettings) -> str:
     path = settings.options.get("path")
     if path is not None:
         return path_target(path)
-    return "/" if dialect_of(settings) == "2.0" and settings.base_url.endswith("/") else ""
+    return endpoint_target(settings.base_url) if dialect_of(settings) == "2.0" else ""
 
 
 def check_settings(settings: ConnectionSettings) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from connectors.erp_client import ErpClient
 from connectors.http_client import NoAnswer
-from connectors.http_request import query_target, query_texts
+from connectors.http_request import endpoint_target, query_target, query_texts
 from connectors.protocol import ConnectionSettings, Outcome, Prepared, Rejected, RequestInvalid
 from connectors.soap import prepare
 from connectors.soap_service import Heard, SoapService
@@ -25,10 +25,8 @@ class SoapConnector:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._client = ErpClient(settings)
         self._options = settings.options
-        # base_url is the endpoint itself, to its last slash
-        path_end = "/" if settings.base_url.endswith("/") or settings.base_url.count("/") == 2 else ""
         query = query_target(query_texts(settings.options.get("query")))
-        self._target = path_end + query
+        self._target = endpoint_target(settings.base_url) + query
         self._address = settings.base_url + query
         self._secure = open_wsse(settings.auth)
         self._wsdl = WsdlLoader(settings, self._client)
