@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.order_fields import order_fields
 from bench.soap_order import BOOKED, SOAP, WSDL
 
 REST = """
@@ -18,13 +19,7 @@ request:
   method: POST
   path: "/api/orders/{{ key.id }}"
   body:
-    folio: "{{ after.wo_folio }}"
-    description: "{{ after.description | cut(40) }}"
-    cost: "{{ after.total_cost | decimal(2) }}"
-    plant: "{{ after.costs_center_description }}"
-    written: "{{ after.creation_date }}"
-    sequence: "{{ after.id }}"
-"""
+""" + order_fields(4)
 GRAPHQL = """
 source: {table: public.work_orders, operations: [insert, update]}
 connector: graphql
@@ -36,13 +31,7 @@ request:
     }
   variables:
     order:
-      folio: "{{ after.wo_folio }}"
-      description: "{{ after.description | cut(40) }}"
-      cost: "{{ after.total_cost | decimal(2) }}"
-      plant: "{{ after.costs_center_description }}"
-      written: "{{ after.creation_date }}"
-      sequence: "{{ after.id }}"
-"""
+""" + order_fields(6)
 JSONRPC = """
 source: {table: public.work_orders, operations: [insert, update]}
 connector: jsonrpc
@@ -50,13 +39,7 @@ repeat: idempotency_key
 request:
   method: orders.create
   params:
-    folio: "{{ after.wo_folio }}"
-    description: "{{ after.description | cut(40) }}"
-    cost: "{{ after.total_cost | decimal(2) }}"
-    plant: "{{ after.costs_center_description }}"
-    written: "{{ after.creation_date }}"
-    sequence: "{{ after.id }}"
-"""
+""" + order_fields(4)
 ORDERED = b'{"data":{"createOrder":{"id":"4711","number":"PO-4711","lines":[{"id":"1"}]}}}'
 
 

@@ -1,5 +1,7 @@
 """The order of `bench.kind_rows` for a SOAP ERP: its mapping, its WSDL, its answer."""
 
+from bench.order_fields import order_fields
+
 NAMESPACE = "urn:bench:orders"
 SOAP = """
 source: {table: public.work_orders, operations: [insert, update]}
@@ -9,13 +11,7 @@ request:
   operation: CreateOrder
   arguments:
     order:
-      folio: "{{ after.wo_folio }}"
-      description: "{{ after.description | cut(40) }}"
-      cost: "{{ after.total_cost | decimal(2) }}"
-      plant: "{{ after.costs_center_description }}"
-      written: "{{ after.creation_date }}"
-      sequence: "{{ after.id }}"
-"""
+""" + order_fields(6)
 WSDL = f"""<w:definitions xmlns:w="http://schemas.xmlsoap.org/wsdl/" xmlns:s="http://schemas.xmlsoap.org/wsdl/soap/"
   xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:t="{NAMESPACE}" targetNamespace="{NAMESPACE}">
 <w:types><xs:schema targetNamespace="{NAMESPACE}" elementFormDefault="qualified">
